@@ -1,0 +1,44 @@
+"""What can go wrong: one base class, and a few kinds that are also the built-in error people catch.
+
+Every message says what is wrong, where, what was found and what to do about it.
+"""
+
+from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
+
+__all__ = [
+    "DataNotFoundError",
+    "DivergedError",
+    "FaroutError",
+    "InvalidDataError",
+    "InvalidSettingError",
+    "NotFittedError",
+    "RunError",
+]
+
+
+class FaroutError(Exception):
+    """Base of all errors that farout raises on purpose."""
+
+
+class InvalidDataError(FaroutError, ValueError):
+    """Data that can't be used as it is: NaN, a wrong shape, an unknown label, a broken file."""
+
+
+class InvalidSettingError(FaroutError, ValueError):
+    """A parameter, option or configuration value that makes no sense."""
+
+
+class DataNotFoundError(FaroutError, FileNotFoundError):
+    """A named set or a file that is not where it was looked for."""
+
+
+class NotFittedError(FaroutError, _SklearnNotFittedError):
+    """A model that was asked for results before ``fit``."""
+
+
+class DivergedError(FaroutError, ArithmeticError):
+    """A number that stopped being finite: a diverging loss, an overflowing transform."""
+
+
+class RunError(FaroutError, ValueError):
+    """A run folder that can't be written or read: foreign, newer, truncated, tampered."""
