@@ -1,0 +1,322 @@
+"""The part of training that knows Lightning: the module, the callbacks, the trainer."""
+
+import contextlib
+import logging
+import math
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from farout.errors import DivergedError, InvalidSettingError
+from farout.training import Batch, Budget, History, Objective, Training
+
+__all__ = ["run"]
+
+# A loss this far above where it began, for this many steps in a row, has diverged.
+FAR_ABOVE = 20.0
+STEPS_ABOVE = 20
+
+
+def run(
+    module: nn.Module,
+    objective: Objective,
+    rows: Batch,
+    budget: Budget,
+    validation_rows: Batch | None,
+    where: Training,
+    seed: int,
+    verbose: bool,
+    name: str,
+) -> History:
+    """Set a trainer up, fit, and leave ``module`` with the weights to keep."""
+    task = _Task(module, objective, budget, name)
+    keep, interrupted = _KeepBest(), _Interrupted()
+    callbacks: list[Callback] = [keep, interrupted, *_checkpoints(where, validation_rows)]
+    if validation_rows is not None and budget.patience is not None:
+        callbacks.append(EarlyStopping("validation loss", patience=budget.patience, check_on_train_epoch_end=False))
+    show = verbose and sys.stderr.isatty() if where.progress is None else where.progress
+    if show:
+        callbacks.append(_Bar(name))
+    generator = torch.Generator().manual_seed(seed)
+    batch_size = min(budget.batch_size, len(rows[0]))
+    with _quiet(), _sigint_kept():
+        trainer = _trainer(where, budget, callbacks, validation_rows is not None)
+        try:
+            trainer.fit(
+                task,
+                _loader(rows, batch_size, generator),
+                None if validation_rows is None else _loader(validation_rows, 4 * batch_size),
+                ckpt_path=_last_checkpoint(where),
+                weights_only=True,
+            )
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            if interrupted.happened:
+                raise KeyboardInterrupt from error
+            raise
+    if keep.weights is not None:
+        module.load_state_dict(keep.weights)
+    task.history.stopped_early = trainer.global_step < budget.max_steps
+    return task.history
+
+
+class _Rows(Dataset[tuple[Tensor, ...]]):
+    """Tensors by row; ``__getitems__`` takes a whole batch at once, which is many times quicker than row by row."""
+
+    def __init__(self, tensors: Batch) -> None:
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, i: int) -> tuple[Tensor, ...]:
+        return tuple(t[i] for t in self.tensors)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        picked = torch.tensor(indices)
+        return tuple(t[picked] for t in self.tensors)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _loader(rows: Batch, batch_size: int, generator: torch.Generator | None = None) -> Any:
+    """Batches of equal size for training (with a generator: shuffled), all rows for validation."""
+    return DataLoader(
+        _Rows(rows),
+        batch_size=batch_size,
+        shuffle=generator is not None,
+        generator=generator,
+        drop_last=generator is not None,
+        collate_fn=_as_is,
+    )
+
+
+class _Task(pl.LightningModule):
+    """Any module with any objective, Adam with a cosine schedule, and a watch for divergence."""
+
+    def __init__(self, module: nn.Module, objective: Objective, budget: Budget, name: str) -> None:
+        super().__init__()
+        self.module = module
+        self.objective = objective
+        self.budget = budget
+        self.title = name
+        self.history = History()
+        self.first_loss: float | None = None
+        self.steps_above = 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        try:
+            loss, figures = self.objective(batch, self.global_step / self.budget.max_steps)
+        except DivergedError as error:
+            raise self._diverged(str(error)) from error
+        value = float(loss.detach())
+        self._watch(value)
+        shown = {"loss": value, **figures}
+        if self.global_step % max(1, self.budget.max_steps // 200) == 0:
+            self.history.add(self.global_step, shown)
+        self.log_dict(shown)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        # The same noise at every validation, so that only the weights make the difference.
+        with torch.random.fork_rng():
+            torch.manual_seed(batch_idx)
+            loss, _ = self.objective(batch, 1.0)
+        self.log("validation loss", loss, batch_size=len(batch[0]), sync_dist=True)
+
+    def on_validation_end(self) -> None:
+        value = float(self.trainer.callback_metrics["validation loss"])
+        self.history.add(self.global_step, {"validation loss": value})
+
+    def configure_optimizers(self) -> Any:
+        b = self.budget
+        learning = [p for p in self.module.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(learning, lr=b.learning_rate, weight_decay=b.weight_decay, betas=b.betas)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        warm_up = max(1, min(100, self.budget.max_steps // 10))
+        decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.budget.max_steps)))
+        return min(1.0, (step + 1) / warm_up) * max(decay, 1e-3)
+
+    def _watch(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss became {loss}")
+        if self.first_loss is None:
+            self.first_loss = loss
+        far = loss > self.first_loss + FAR_ABOVE * max(1.0, abs(self.first_loss))
+        self.steps_above = self.steps_above + 1 if far else 0
+        if self.steps_above >= STEPS_ABOVE:
+            raise self._diverged(f"the loss climbed from {self.first_loss:.4g} to {loss:.4g}")
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"{self.title}: training diverged at step {self.global_step}: {what}. Nothing was saved. Lower "
+            f"learning_rate (it is {self.budget.learning_rate:g}), or look for extreme values in the data."
+        )
+
+
+class _KeepBest(Callback):
+    """Holds the weights of the best validation; part of every checkpoint, so that a resumed run has them too."""
+
+    def __init__(self) -> None:
+        self.best = math.inf
+        self.weights: dict[str, Tensor] | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        value = float(trainer.callback_metrics["validation loss"])
+        if value < self.best:
+            self.best = value
+            state = cast(_Task, pl_module).module.state_dict()
+            self.weights = {k: v.detach().cpu().clone() for k, v in state.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.weights = state_dict["best"], state_dict["weights"]
+
+
+class _Interrupted(Callback):
+    """Remembers that Ctrl-C ended training, which Lightning turns into a plain exit."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.happened = isinstance(exception, KeyboardInterrupt)
+
+
+class _Bar(Callback):
+    """One bar from the first step to the last, with the figures of the moment, on stderr."""
+
+    def __init__(self, title: str) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(stderr=True),
+        )
+        self.row = self.progress.add_task(title, figures="")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.update(self.row, total=trainer.max_steps)
+        self.progress.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        shown = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        figures = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
+        self.progress.update(self.row, completed=trainer.global_step, figures=figures)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.progress.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.progress.stop()
+
+
+def _checkpoints(where: Training, validation_rows: Batch | None) -> list[Callback]:
+    if where.checkpoint_dir is None:
+        return []
+    common: dict[str, Any] = {
+        "dirpath": where.checkpoint_dir,
+        "enable_version_counter": False,
+        "save_on_exception": True,
+    }
+    if validation_rows is None:
+        return [ModelCheckpoint(save_last=True, save_top_k=0, every_n_train_steps=100, **common)]
+    return [
+        ModelCheckpoint(
+            filename="best",
+            monitor="validation loss",
+            auto_insert_metric_name=False,
+            save_last=True,
+            **common,
+        )
+    ]
+
+
+def _last_checkpoint(where: Training) -> str | None:
+    if not where.resume or where.checkpoint_dir is None:
+        return None
+    last = Path(where.checkpoint_dir) / "last.ckpt"
+    return str(last) if last.is_file() else None
+
+
+def _trainer(where: Training, budget: Budget, callbacks: list[Callback], validates: bool) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator=where.accelerator,
+        devices=where.devices,
+        num_nodes=where.num_nodes,
+        strategy=where.strategy,
+        precision=cast(Any, where.precision),
+        max_steps=budget.max_steps,
+        max_epochs=-1,
+        gradient_clip_val=budget.gradient_clip,
+        val_check_interval=min(budget.validate_every, budget.max_steps) if validates else None,
+        check_val_every_n_epoch=None if validates else 1,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=_tensorboard(where),
+        log_every_n_steps=10,
+        enable_checkpointing=where.checkpoint_dir is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=None if where.log_dir is None else str(where.log_dir),
+    )
+
+
+def _tensorboard(where: Training) -> Any:
+    if where.log_dir is None:
+        return False
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    try:
+        return TensorBoardLogger(str(where.log_dir), name=None, version="")
+    except ModuleNotFoundError as error:
+        raise InvalidSettingError(
+            "log_dir asks for a TensorBoard log, and tensorboard isn't installed: "
+            "pip install 'farout[tensorboard]', or leave log_dir out."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advice on loaders and devices: the choices are made here, on purpose."""
+    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _sigint_kept() -> Iterator[None]:
+    """Lightning switches Ctrl-C off while it ends; switch it back on after."""
+    try:
+        handler = signal.getsignal(signal.SIGINT)
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, handler)

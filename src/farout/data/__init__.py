@@ -1,0 +1,16 @@
+"""Arrays in: named sets, files and folders, their splits, and where sets are found."""
+
+from farout.data.dataset import Dataset
+from farout.data.download import download_data
+from farout.data.load import load_data
+from farout.data.locate import DataSetInfo, list_data
+from farout.data.splits import train_test_split_indices
+
+__all__ = [
+    "DataSetInfo",
+    "Dataset",
+    "download_data",
+    "list_data",
+    "load_data",
+    "train_test_split_indices",
+]

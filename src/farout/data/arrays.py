@@ -1,0 +1,197 @@
+"""Arrays in: `.npy`, `.npz`, and what an array stands for by its shape and type."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.data.convert import scale_images, to_float32, to_labels
+from farout.data.dataset import Dataset
+from farout.errors import InvalidDataError
+
+__all__ = ["dataset_from_arrays", "read_npy", "read_npz"]
+
+_DATA_KEYS = ("X", "x", "images", "data")
+_LABEL_KEYS = ("y", "labels")
+
+
+def read_npy(path: Path) -> Dataset:
+    """Read a `.npy` file: a table (n, d), or images (n, H, W), (n, H, W, C), (n, C, H, W).
+
+    Parameters
+    ----------
+    path : Path
+        Holds one array of numbers; pickled objects are refused.
+
+    Returns
+    -------
+    Dataset
+        Without labels.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file is empty, damaged, or holds something else.
+    """
+    with _opened(path) as array:
+        if not isinstance(array, np.ndarray):
+            raise InvalidDataError(f"{path} is named .npy but is an archive; rename it to .npz")
+    return dataset_from_arrays(array, None, str(path))
+
+
+def read_npz(path: Path, label: str | None = None) -> Dataset:
+    """Read a `.npz` file with the data under X, x, images or data, and labels under y or labels.
+
+    Parameters
+    ----------
+    path : Path
+        Holds arrays of numbers; pickled objects are refused.
+    label : str or None
+        Key of the labels, should it be another one.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InvalidDataError
+        If the file is empty or damaged, or if it isn't clear which array is meant.
+    """
+    with _opened(path) as archive:
+        if isinstance(archive, np.ndarray):
+            raise InvalidDataError(f"{path} is named .npz but is a single array; rename it to .npy")
+        data_key, label_key = _keys(archive.files, path, label)
+        X = _entry(archive, data_key, path)
+        y = None if label_key is None else _entry(archive, label_key, path)
+    return dataset_from_arrays(X, y, str(path))
+
+
+def dataset_from_arrays(
+    X: NDArray[Any],
+    y: NDArray[Any] | None,
+    name: str,
+    *,
+    class_names: Mapping[int | str, str] | None = None,
+) -> Dataset:
+    """Tell tables from images by the shape, and bring both to the common form.
+
+    Parameters
+    ----------
+    X : NDArray
+        (n, d) is a table, kept as it is. (n, H, W), (n, H, W, C) and (n, C, H, W) with one or
+        three channels are images: whole numbers in 0 to 255 are divided by 255, floats in [0, 1]
+        are kept, other floats must lie in [0, 255] and are divided by 255.
+    y : NDArray or None
+        (n,) whole numbers or text.
+    name : str
+        For messages, and for the result.
+    class_names : mapping or None
+        From label to name.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InvalidDataError
+        If the array is empty, of another shape, type or range, or doesn't fit its labels.
+
+    Examples
+    --------
+    >>> scan = np.full((5, 4, 4), 255, dtype=np.uint8)
+    >>> data = dataset_from_arrays(scan, None, "scans")
+    >>> data.event_shape, data.levels, float(data.X.max())
+    ((1, 4, 4), 256, 1.0)
+    """
+    if X.dtype.kind not in "biuf":
+        raise InvalidDataError(f"{name} holds {X.dtype}, not numbers; save numbers")
+    if X.ndim not in (2, 3, 4):
+        raise InvalidDataError(
+            f"{name} has shape {X.shape}; a table is (n, d), images are (n, H, W), (n, H, W, C) or "
+            "(n, C, H, W): reshape it to one of these"
+        )
+    if 0 in X.shape:
+        raise InvalidDataError(f"{name} is empty: shape {X.shape}; at least one row and one column are needed")
+    labels = None if y is None else to_labels(y, len(X), name)
+    if X.ndim == 2:
+        return Dataset(to_float32(X, name), labels, X.shape[1:], name, class_names=class_names)
+    images = _channels_first(X, name)
+    pixels, levels = scale_images(images, name)
+    shape = images.shape[1:]
+    return Dataset(pixels, labels, shape, name, levels=levels, class_names=class_names)
+
+
+def _channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:
+    if X.ndim == 3:
+        return X[:, None]
+    first, last = X.shape[1] in (1, 3), X.shape[3] in (1, 3)
+    if first == last:
+        problem = "both" if first else "neither"
+        raise InvalidDataError(
+            f"{name}: images of shape {X.shape[1:]}, where {problem} the first and the last could "
+            "be the one or three channels; give (n, C, H, W) or (n, H, W, C) with C 1 or 3"
+        )
+    return X if first else X.transpose(0, 3, 1, 2)
+
+
+def _keys(keys: Sequence[str], path: Path, label: str | None) -> tuple[str, str | None]:
+    """Which key of an archive is the data, and which the labels."""
+    data_key = _pick(_DATA_KEYS, keys, path, "data")
+    if data_key is None and len(keys) == 1:
+        data_key = keys[0]
+    if data_key is None:
+        raise InvalidDataError(
+            f"{path} holds no array called {', '.join(_DATA_KEYS)}; the keys there are: "
+            f"{', '.join(keys) or 'none'}; save the data as X and the labels as y"
+        )
+    if label is not None and label not in keys:
+        raise InvalidDataError(f"{path} holds no labels called {label!r}; the keys there are: {', '.join(keys)}")
+    return data_key, label or _pick(_LABEL_KEYS, keys, path, "labels")
+
+
+def _pick(known: Sequence[str], keys: Sequence[str], path: Path, what: str) -> str | None:
+    found = [key for key in known if key in keys]
+    if len(found) > 1:
+        raise InvalidDataError(
+            f"{path}: {' and '.join(found)} could all be the {what}; the keys there are: "
+            f"{', '.join(keys)}; keep one of them"
+        )
+    return found[0] if found else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An array, or an archive that can be read inside; the file is closed in any case."""
+    with path.open("rb") as stream:
+        try:
+            content = np.load(stream, allow_pickle=False)
+        except (EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise InvalidDataError(_explain(path, str(path), error)) from error
+        yield content
+
+
+def _entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(archive[key])
+    except (EOFError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidDataError(_explain(path, f"{key!r} in {path}", error)) from error
+
+
+def _explain(path: Path, what: str, error: Exception) -> str:
+    if path.stat().st_size == 0:
+        return f"{path} is empty; save it again"
+    if "Object arrays" in str(error):
+        return (
+            f"{what} is an array of Python objects, which could run code when loaded; "
+            "save numbers (and labels as text or numbers): array.astype(float) or .astype(str)"
+        )
+    if "pickle" in str(error):  # NumPy's guess for whatever it doesn't know
+        return f"{what} can't be read as NumPy data; save it again with np.save or np.savez"
+    return f"{what} can't be read as NumPy data ({error}); save it again with np.save or np.savez"

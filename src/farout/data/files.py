@@ -1,0 +1,80 @@
+"""Files and folders of the user: which reader is for which."""
+
+import os
+from pathlib import Path
+
+from farout.data.arrays import dataset_from_arrays, read_npy, read_npz
+from farout.data.dataset import Dataset
+from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_labels
+from farout.data.images import ImageSize, read_image_folder
+from farout.data.tables import read_csv, read_parquet
+from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
+
+__all__ = ["read_path"]
+
+_KINDS = ".npz, .npy, .csv, .parquet, IDX (plain or .gz), or a folder of images"
+
+
+def read_path(path: Path, *, label: str | None = None, image_size: ImageSize | None = None) -> Dataset:
+    """Read a file or a folder of images.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz``, ``.npy``, ``.csv``, ``.parquet``, IDX, or a folder.
+    label : str or None
+        Column (``.csv``, ``.parquet``) or key (``.npz``) of the labels.
+    image_size : int, (int, int) or None
+        Size to bring images of a folder to.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataNotFoundError
+        If there is nothing at `path`.
+    InvalidDataError
+        If the content can't be used.
+    InvalidSettingError
+        If `label` or `image_size` means nothing for this kind of data.
+    """
+    if not os.path.exists(path):
+        raise DataNotFoundError(f"no file or folder {path}; check the path")
+    if not os.access(path, os.R_OK):
+        raise InvalidDataError(f"{path} can't be read: its rights forbid it; change them")
+    if path.is_dir():
+        _refuse(label is not None, "label", path, "the subfolders of images are the labels")
+        return read_image_folder(path, image_size)
+    _refuse(image_size is not None, "image_size", path, "only folders of images are resized")
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.gz")):
+        return read_csv(path, label)
+    if name.endswith((".parquet", ".pq")):
+        return read_parquet(path, label)
+    if name.endswith(".npz"):
+        return read_npz(path, label)
+    _refuse(label is not None, "label", path, "it names a column of a table or a key of an .npz")
+    if name.endswith(".npy"):
+        return read_npy(path)
+    if not looks_like_idx(path):
+        raise InvalidDataError(f"{path} is of no known kind; give {_KINDS}")
+    return _read_idx_pair(path)
+
+
+def _read_idx_pair(path: Path) -> Dataset:
+    X = read_idx(path)
+    if X.ndim == 1:
+        raise InvalidDataError(
+            f"{path} holds {len(X)} single numbers, most likely labels; give the file of images, "
+            "whose labels are found by its name (*-images-idx3-*, *-labels-idx1-*)"
+        )
+    labels = labels_beside(path)
+    y = None if labels is None else read_idx_labels(labels, len(X))
+    return dataset_from_arrays(X, y, str(path))
+
+
+def _refuse(given: bool, option: str, path: Path, reason: str) -> None:
+    if given:
+        raise InvalidSettingError(f"{option} has no meaning for {path}: {reason}; leave it out")

@@ -1,0 +1,170 @@
+"""Reading IDX, the format of MNIST and its relatives, plain or gzipped."""
+
+import gzip
+import zlib
+from io import BufferedIOBase
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.errors import DataNotFoundError, InvalidDataError
+
+__all__ = ["is_gzip", "labels_beside", "looks_like_idx", "read_idx", "read_idx_labels"]
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 1 << 24
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """Read one IDX file.
+
+    Parameters
+    ----------
+    path : Path
+        Plain or gzipped; the content decides, not the name.
+
+    Returns
+    -------
+    NDArray
+        In the shape and type that the header states, in the machine's byte order.
+
+    Raises
+    ------
+    DataNotFoundError
+        If there is no such file.
+    InvalidDataError
+        If the file is empty, damaged, no IDX, shorter or longer than its header says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "two-idx1-ubyte")
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 40, 41]))
+    ...     read_idx(path).tolist()
+    [40, 41]
+    """
+    try:
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as stream:
+            return _parse(stream, path)
+    except FileNotFoundError as error:
+        raise DataNotFoundError(f"no file {path}; check the path") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InvalidDataError(f"{path} is a damaged gzip file ({error}); get it again from where it came") from error
+    except OSError as error:
+        raise InvalidDataError(f"{path} can't be read ({error}); check its rights") from error
+
+
+def read_idx_labels(path: Path, n: int) -> NDArray[np.int64]:
+    """Read the labels that belong to `n` images.
+
+    Parameters
+    ----------
+    path : Path
+        An IDX file of one dimension.
+    n : int
+        How many labels there should be.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Shape (n,).
+
+    Raises
+    ------
+    InvalidDataError
+        If it holds something else than `n` integers.
+    """
+    labels = read_idx(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != n:
+        raise InvalidDataError(
+            f"{path} should hold {n} integer labels, one an image, but holds {labels.dtype} of "
+            f"shape {labels.shape}; get images and labels from the same place"
+        )
+    return labels.astype(np.int64)
+
+
+def labels_beside(images: Path) -> Path | None:
+    """The file of labels that belongs to a file of images, by its name.
+
+    Parameters
+    ----------
+    images : Path
+        Such as ``train-images-idx3-ubyte.gz``.
+
+    Returns
+    -------
+    Path or None
+        Such as ``train-labels-idx1-ubyte``, plain or gzipped, if it is there.
+    """
+    stem = images.name.removesuffix(".gz")
+    for dims in ("idx3", "idx4"):
+        stem = stem.replace(f"images-{dims}", "labels-idx1").replace(f"images.{dims}", "labels.idx1")
+    if stem == images.name.removesuffix(".gz"):
+        return None
+    candidates = (images.with_name(stem), images.with_name(stem + ".gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file begins as gzip does."""
+    with path.open("rb") as stream:
+        return stream.read(2) == _GZIP_MAGIC
+
+
+def looks_like_idx(path: Path) -> bool:
+    """Whether name or first bytes speak for IDX, so that its reader explains what is wrong."""
+    name = path.name.lower()
+    if "-idx" in name or ".idx" in name or "ubyte" in name:
+        return True
+    with path.open("rb") as stream:
+        head = stream.read(3)
+    return head[:2] == _GZIP_MAGIC or (head[:2] == b"\0\0" and head[2:] in map(_byte, _TYPES))
+
+
+def _byte(value: int) -> bytes:
+    return bytes([value])
+
+
+def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
+    magic = _read_up_to(stream, 4)
+    if not magic:
+        raise InvalidDataError(f"{path} is empty; get it again from where it came")
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not magic[3]:
+        raise InvalidDataError(
+            f"{path} is no IDX file: it begins with {bytes(magic).hex(' ')}, an IDX file with "
+            "00 00, a type and a number of dimensions (00 00 08 03 for images); check what it is"
+        )
+    head = _read_up_to(stream, 4 * magic[3])
+    if len(head) < 4 * magic[3]:
+        raise InvalidDataError(
+            f"{path} is truncated in its header: {4 + 4 * magic[3]} bytes expected, "
+            f"{4 + len(head)} found; get it again from where it came"
+        )
+    shape = tuple(np.frombuffer(head, dtype=">u4").tolist())
+    dtype = np.dtype(_TYPES[magic[2]])
+    expected = prod(shape) * dtype.itemsize
+    body = _read_up_to(stream, expected + 1)
+    if len(body) != expected:
+        found = f"{len(body)} found" if len(body) < expected else "more found"
+        problem = "is truncated" if len(body) < expected else "does not end where its header says"
+        raise InvalidDataError(
+            f"{path} {problem}: {expected} bytes of data expected for shape {shape}, {found}; "
+            "get it again from where it came"
+        )
+    return np.frombuffer(body, dtype=dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def _read_up_to(stream: BufferedIOBase, n: int) -> bytearray:
+    """Read in pieces, so that a wrong size in a header never asks for that much memory at once."""
+    data = bytearray()
+    while len(data) < n:
+        piece = stream.read(min(_CHUNK, n - len(data)))
+        if not piece:
+            break
+        data += piece
+    return data

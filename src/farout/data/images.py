@@ -1,0 +1,201 @@
+"""Folders of images in: one subfolder a class, or no classes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from farout.data.convert import scale_images
+from farout.data.dataset import Dataset
+from farout.errors import InvalidDataError, InvalidSettingError
+
+__all__ = ["IMAGE_ENDINGS", "image_size_pair", "list_images", "read_image_folder", "read_images"]
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+ImageSize = int | tuple[int, int]
+_EIGHT_BIT = (
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "LAB",
+    "HSV",
+)
+
+
+def read_image_folder(folder: Path, image_size: ImageSize | None = None) -> Dataset:
+    """Read all images of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        With one subfolder a class (``cats/1.png``), or with the images themselves and no classes.
+    image_size : int, (int, int) or None
+        Height and width to bring all images to (one number: both). Without it they keep their
+        size, which must be the same for all, and even.
+
+    Returns
+    -------
+    Dataset
+        event_shape (1, H, W) if all pixels of all images are grey, else (3, H, W). Labels are the
+        subfolders' names, as integers if all of them are.
+
+    Raises
+    ------
+    InvalidDataError
+        If there are no images, one can't be read, or sizes differ or are odd.
+    """
+    files, labels = _list_classes(folder)
+    pixels = read_images(files, image_size)
+    if np.array_equal(pixels[:, 0], pixels[:, 1]) and np.array_equal(pixels[:, 0], pixels[:, 2]):
+        pixels = pixels[:, :1]
+    X, levels = scale_images(pixels, str(folder))
+    return Dataset(X, labels, pixels.shape[1:], str(folder), levels=levels)
+
+
+def read_images(files: Sequence[Path], image_size: ImageSize | None = None) -> NDArray[np.uint8]:
+    """Read images into one array.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        At least one. Transparent pixels are shown on white, rotation marks of cameras are obeyed.
+    image_size : int, (int, int) or None
+        As in :func:`read_image_folder`.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        Shape (n, 3, H, W); grey images have three equal channels.
+
+    Raises
+    ------
+    InvalidDataError
+        If an image can't be read, or sizes differ or are odd.
+    """
+    size = image_size_pair(image_size)
+    first = _decode(files[0], size)
+    height, width = first.shape[:2]
+    if height % 2 or width % 2:
+        raise InvalidDataError(
+            f"{files[0]} is {height}x{width} (height x width), and odd sizes can't be halved by a "
+            f"flow; pass image_size, such as {height + height % 2}"
+        )
+    pixels = np.empty((len(files), 3, height, width), dtype=np.uint8)
+    for i, image in enumerate(_decode_all(files, size)):
+        if image.shape != first.shape:
+            raise InvalidDataError(
+                f"{files[i]} is {image.shape[0]}x{image.shape[1]} (height x width), but {files[0]} "
+                f"is {height}x{width}; pass image_size to bring all to one size"
+            )
+        pixels[i] = image.transpose(2, 0, 1)
+    return pixels
+
+
+def image_size_pair(image_size: ImageSize | None) -> tuple[int, int] | None:
+    """Height and width from one number or two.
+
+    Parameters
+    ----------
+    image_size : int, (int, int) or None
+        Positive and even.
+
+    Returns
+    -------
+    (int, int) or None
+
+    Raises
+    ------
+    InvalidSettingError
+        If a size is not positive and even.
+
+    Examples
+    --------
+    >>> image_size_pair(32)
+    (32, 32)
+    """
+    if image_size is None:
+        return None
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width) < 2 or height % 2 or width % 2:
+        raise InvalidSettingError(f"image_size is {image_size}; it must be positive and even, such as 32")
+    return height, width
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images that lie in a folder itself, by name."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and path.name[0] != "."
+    )
+
+
+def _list_classes(folder: Path) -> tuple[list[Path], NDArray[np.int64] | NDArray[np.str_] | None]:
+    loose = list_images(folder)
+    classes = {
+        sub.name: list_images(sub) for sub in sorted(folder.iterdir()) if sub.is_dir() and sub.name[0] not in "._"
+    }
+    if loose and any(classes.values()):
+        raise InvalidDataError(
+            f"{folder} holds images ({loose[0].name}) beside folders of images; give every image a "
+            "class folder, or none"
+        )
+    if loose:
+        return loose, None
+    hollow = [name for name, files in classes.items() if not files]
+    if not classes or hollow:
+        what = f"{folder / hollow[0]} holds" if hollow else f"{folder} holds"
+        raise InvalidDataError(
+            f"{what} no images ({', '.join(IMAGE_ENDINGS)}); give a folder of images, or of one "
+            "subfolder a class with images right in it"
+        )
+    files = [path for group in classes.values() for path in group]
+    counts = [len(group) for group in classes.values()]
+    names = list(classes)
+    if all(name.isdecimal() and str(int(name)) == name for name in names):
+        return files, np.repeat(np.array(names, dtype=np.int64), counts)
+    return files, np.repeat(np.array(names), counts)
+
+
+def _decode_all(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
+    """Decode on several threads (Pillow lets them run), a bounded number of images ahead."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        remaining = iter(files)
+        while batch := list(islice(remaining, 256)):
+            yield from pool.map(lambda path: _decode(path, size), batch)
+
+
+def _decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """One image as (H, W, 3)."""
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if mode in _EIGHT_BIT:
+                upright = _on_white(ImageOps.exif_transpose(image))
+                if size is not None and upright.size != size[::-1]:
+                    upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
+                return np.asarray(upright, dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidDataError(f"{path} can't be read as an image ({error}); replace or remove it") from error
+    raise InvalidDataError(f"{path} holds pixels of mode {mode}, not of 8 bits a channel; convert it to 8 bits")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if "A" in image.getbands() or "transparency" in image.info:
+        solid = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(solid, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

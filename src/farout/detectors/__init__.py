@@ -1,0 +1,1 @@
+"""Models that use outliers, and the flow itself as a detector."""

@@ -1,0 +1,172 @@
+"""CautiousClassifier: a classifier that was taught, on generated outliers, to say that it doesn't know."""
+
+from collections.abc import Callable
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+from sklearn.base import ClassifierMixin
+from torch import Tensor, nn
+
+from farout.data.validation import check_events, check_labels
+from farout.detectors.exposed import OutlierExposed
+from farout.detectors.losses import cautious_loss
+from farout.errors import InvalidDataError, InvalidSettingError
+from farout.outliers.source import OutlierSource
+from farout.training import Training
+
+__all__ = ["CautiousClassifier"]
+
+
+class CautiousClassifier(ClassifierMixin, OutlierExposed):
+    """A classifier trained to be sure of inliers and undecided on outliers.
+
+    Minimises ``-E_in log p(y|x) + beta E_out KL(U || p(.|z))`` (Lee et al., 2018; Bungert, 2021, eq. 10). Inliers
+    and outliers go through one forward batch, and the inliers through the source's own path first (noise, encode,
+    decode, clip), so that the model learns the outlier and not its noise or its edges.
+
+    Parameters
+    ----------
+    source : OutlierSource, optional
+        Where outliers come from, fitted on this classifier's training rows; ``NormalShell(2.5)`` when omitted.
+    beta : float, default=1.0
+        Weight of the outliers. 0 is the plain classifier; then the source only gives the inliers' path, and without
+        a source none is made.
+    network : Module or callable, optional
+        Any torch module from events, in model units (images in [-1, 1], columns of unit variance), to logits of
+        shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. A small CNN for images and a
+        multilayer perceptron for vectors when omitted.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images.
+    max_steps : int, optional
+        Gradient steps; from the count of rows when omitted.
+    batch_size : int, default=128
+        Inliers a step; there are as many outliers.
+    learning_rate : float, default=1e-3
+    weight_decay : float, default=1e-4
+    contamination : float, default=0.05
+        Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
+    calibration_fraction : float, default=0.1
+        Share of rows held out to set the threshold.
+    training : Training, optional
+        Device, precision, checkpoints, log.
+    random_state : int, Generator or None, default=None
+    verbose : bool, default=False
+        A progress bar on stderr, when that is a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    source_ : OutlierSource or None
+        Fitted.
+    network_ : Module
+    offset_ : float
+        Threshold of the score.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, y = make_blobs(300, centers=3, random_state=0)
+    >>> flow = fo.FlowDensity(max_steps=100, random_state=0)
+    >>> clf = fo.CautiousClassifier(fo.NormalShell(3.0, flow=flow), max_steps=200, random_state=0).fit(X, y)
+    >>> bool(clf.score(X, y) > 0.9)
+    True
+    >>> bool(clf.score_samples([[40.0, 40.0]]) < clf.score_samples(X).mean())
+    True
+    """
+
+    def __init__(
+        self,
+        source: OutlierSource | None = None,
+        beta: float = 1.0,
+        network: nn.Module | Callable[..., nn.Module] | None = None,
+        event_shape: tuple[int, ...] | None = None,
+        max_steps: int | None = None,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        contamination: float = 0.05,
+        calibration_fraction: float = 0.1,
+        training: Training | None = None,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.source = source
+        self.beta = beta
+        self.network = network
+        self.event_shape = event_shape
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.contamination = contamination
+        self.calibration_fraction = calibration_fraction
+        self.training = training
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit the source, train the network, set the threshold.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+        y : array of shape (n,)
+            At least 2 classes, numbers or text.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError
+            If the data can't be used, or there is one class only.
+        InvalidSettingError
+            If a parameter makes no sense.
+        DivergedError
+            If training diverges.
+        """
+        if not (np.isfinite(self.beta) and self.beta >= 0):
+            raise InvalidSettingError(f"CautiousClassifier: beta must be at least 0; got {self.beta}.")
+        if y is None:
+            raise InvalidDataError(
+                "CautiousClassifier requires y to be passed, but the target y is None; give one label a row, or "
+                "use OutlierDiscriminator or FlowDetector, which need none."
+            )
+        X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
+        classes = np.unique(check_labels(y, len(X), type(self).__name__))
+        if len(classes) < 2:
+            raise InvalidDataError(
+                f"CautiousClassifier: y has 1 class only ({classes[0]}), and a classifier needs at least 2 classes; "
+                "for one class use OutlierDiscriminator or FlowDetector."
+            )
+        return self._fit(X, y)
+
+    def _n_outputs(self) -> int:
+        return len(cast(NDArray[Any], self.classes_))
+
+    def _uses_outliers(self) -> bool:
+        return self.beta > 0
+
+    def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
+        return cautious_loss(logits_in, y_in, logits_out, self.beta)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Probability of each class, of shape (n, n_classes), in the order of ``classes_``."""
+        return cast(NDArray[np.float64], softmax(self._logits(X), axis=1))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The likeliest class, of shape (n,)."""
+        best = self._logits(X).argmax(axis=1)
+        return cast(NDArray[Any], cast(NDArray[Any], self.classes_)[best])
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Largest softmax probability, of shape (n,), from 1 / n_classes to 1; higher is more normal."""
+        return cast(NDArray[np.float64], self.predict_proba(X).max(axis=1))
+
+    def is_inlier(self, X: ArrayLike) -> NDArray[np.int64]:
+        """+1 where the score reaches the threshold of held-out inliers, -1 where it doesn't, of shape (n,)."""
+        return np.where(self.score_samples(X) >= self.offset_, 1, -1)

@@ -1,0 +1,150 @@
+"""FlowDetector: the flow itself as a detector."""
+
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from farout.data.holdout import holdout_split
+from farout.data.validation import check_events, check_labels, seed_of
+from farout.detectors.thresholds import NoveltyMixin
+from farout.errors import InvalidSettingError
+from farout.flows.estimator import FlowDensity, KeepsFittedFlow, fitted_flow
+from farout.persistence import Persistent
+
+__all__ = ["FlowDetector"]
+
+SCORES = ("auto", "likelihood", "ratio", "typicality")
+
+
+class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
+    """A novelty detector that scores by the exact density of a normalizing flow.
+
+    Parameters
+    ----------
+    score : {"auto", "likelihood", "ratio", "typicality"}, default="auto"
+        - "likelihood": ``max_y log p(x|y)``, or ``log p(x)`` without labels.
+        - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
+          What all images share cancels (after Ren et al., 2019). Needs labels.
+        - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
+          tells what is too likely.
+        - "auto": "ratio" with labels, "likelihood" without.
+    flow : FlowDensity, optional
+        Used as it is when fitted; then give ``fit`` rows that the flow hasn't seen. A default one when omitted.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images, for the default flow.
+    contamination : float, default=0.05
+        Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
+    calibration_fraction : float, default=0.1
+        Share of rows held out to set the threshold.
+    random_state : int, Generator or None, default=None
+    verbose : bool, default=False
+        A progress bar on stderr, when that is a terminal.
+
+    Attributes
+    ----------
+    flow_ : FlowDensity
+    score_ : str
+        The score in use.
+    offset_ : float
+        Threshold of the score.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, _ = make_blobs(300, centers=3, random_state=0)
+    >>> det = fo.FlowDetector(random_state=0).fit(X)
+    >>> det.predict([[40.0, 40.0]]).tolist()
+    [-1]
+    >>> bool(0.9 < (det.predict(X) == 1).mean() < 1)
+    True
+    """
+
+    def __init__(
+        self,
+        score: Literal["auto", "likelihood", "ratio", "typicality"] = "auto",
+        flow: FlowDensity | None = None,
+        event_shape: tuple[int, ...] | None = None,
+        contamination: float = 0.05,
+        calibration_fraction: float = 0.1,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.score = score
+        self.flow = flow
+        self.event_shape = event_shape
+        self.contamination = contamination
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Fit the flow, unless it is fitted already, and set the threshold.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+            Inliers.
+        y : array of shape (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError
+            If the data can't be used.
+        InvalidSettingError
+            If a parameter makes no sense, such as score="ratio" without labels.
+        DivergedError
+            If training diverges.
+        """
+        self._check_contamination()
+        if self.score not in SCORES:
+            raise InvalidSettingError(
+                f"FlowDetector: score={self.score!r} is unknown; choose one of {', '.join(SCORES)}."
+            )
+        X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
+        labels = None if y is None else check_labels(y, len(X), "FlowDetector")
+        seed = seed_of(self.random_state)
+        flow = self.flow or FlowDensity(event_shape=self.event_shape, random_state=seed, verbose=self.verbose)
+        _, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
+        inner, held = holdout_split(len(X), self.calibration_fraction, indices, seed)
+        self.flow_ = fitted_flow(flow, X[inner], None if labels is None else labels[inner])
+        self.classes_ = self.flow_.classes_
+        self.score_ = self._choose_score()
+        self.typical_ = 0.0
+        if self.score_ == "typicality":
+            self.typical_ = float(self._likelihood(X[inner]).mean())
+        self._calibrate(X[held] if len(held) else X)
+        return self
+
+    def _choose_score(self) -> str:
+        if self.score == "auto":
+            return "likelihood" if self.classes_ is None else "ratio"
+        if self.score == "ratio" and self.classes_ is None:
+            raise InvalidSettingError(
+                "FlowDetector: score='ratio' compares classes with no class, and there are no labels; give y, or "
+                "choose 'likelihood' or 'typicality'."
+            )
+        return self.score
+
+    def _likelihood(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        if self.classes_ is None:
+            return self.flow_.score_samples(X)
+        return cast(NDArray[np.float64], self.flow_.class_log_probs(X).max(axis=1))
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The score in nats, of shape (n,); higher is more normal."""
+        check_is_fitted(self)
+        X = check_events(self, X, self.event_shape, reset=False)
+        likelihood = self._likelihood(X)
+        if self.score_ == "ratio":
+            return likelihood - self.flow_.score_samples(X)
+        if self.score_ == "typicality":
+            return -np.abs(likelihood - self.typical_)
+        return likelihood

@@ -1,0 +1,157 @@
+"""OutlierDiscriminator: a network that tells normal data from generated outliers."""
+
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from farout.data.validation import check_events, seed_of
+from farout.detectors.exposed import OutlierExposed
+from farout.detectors.losses import discriminator_loss
+from farout.detectors.thresholds import NoveltyMixin
+from farout.errors import InvalidSettingError
+from farout.outliers.source import OutlierSource
+from farout.training import Training
+
+__all__ = ["OutlierDiscriminator"]
+
+
+class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
+    """``D(x, y)``: how likely it is that ``x`` is a normal member of class ``y`` rather than a generated outlier.
+
+    Maximises ``E_in log D(x, y) + E_out log(1 - D(z, y))`` (Bungert, 2021, eq. 9), where each outlier comes with the
+    class that it was drawn for. The network gives the log-odds of ``D`` for all classes at once. Without labels there
+    is one ``D(x)``.
+
+    Parameters
+    ----------
+    source : OutlierSource, optional
+        Where outliers come from, fitted on this model's training rows; ``NormalShell(2.5)`` when omitted.
+    network : Module or callable, optional
+        As in `CautiousClassifier`; it gives one log-odds a class, or one in all without labels.
+    score : {"max", "random"}, default="max"
+        How a row without a label is scored: by the best class, or, as the author did, by one drawn at random.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images.
+    max_steps : int, optional
+        Gradient steps; from the count of rows when omitted.
+    batch_size : int, default=128
+        Inliers a step; there are as many outliers.
+    learning_rate : float, default=1e-3
+    weight_decay : float, default=1e-4
+    contamination : float, default=0.05
+        Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
+    calibration_fraction : float, default=0.1
+        Share of rows held out to set the threshold.
+    training : Training, optional
+        Device, precision, checkpoints, log.
+    random_state : int, Generator or None, default=None
+    verbose : bool, default=False
+        A progress bar on stderr, when that is a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,) or None
+    source_ : OutlierSource
+        Fitted.
+    network_ : Module
+    offset_ : float
+        Threshold of the score.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, _ = make_blobs(300, centers=3, random_state=0)
+    >>> flow = fo.FlowDensity(max_steps=100, random_state=0)
+    >>> det = fo.OutlierDiscriminator(fo.NormalShell(3.0, flow=flow), max_steps=200, random_state=0).fit(X)
+    >>> det.predict([[40.0, 40.0]]).tolist()
+    [-1]
+    """
+
+    def __init__(
+        self,
+        source: OutlierSource | None = None,
+        network: nn.Module | Callable[..., nn.Module] | None = None,
+        score: Literal["max", "random"] = "max",
+        event_shape: tuple[int, ...] | None = None,
+        max_steps: int | None = None,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        contamination: float = 0.05,
+        calibration_fraction: float = 0.1,
+        training: Training | None = None,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.source = source
+        self.network = network
+        self.score = score
+        self.event_shape = event_shape
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.contamination = contamination
+        self.calibration_fraction = calibration_fraction
+        self.training = training
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Fit the source, train the network, set the threshold.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+        y : array of shape (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError
+            If the data can't be used.
+        InvalidSettingError
+            If a parameter makes no sense.
+        DivergedError
+            If training diverges.
+        """
+        if self.score not in ("max", "random"):
+            raise InvalidSettingError(
+                f"OutlierDiscriminator: score={self.score!r} is unknown; choose 'max' or 'random'."
+            )
+        return self._fit(check_events(self, X, self.event_shape, reset=True, min_rows=2), y)
+
+    def _n_outputs(self) -> int:
+        return 1 if self.classes_ is None else len(self.classes_)
+
+    def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
+        if logits_out is None or y_out is None:  # a source always gives outliers; for the type checker
+            raise InvalidSettingError("OutlierDiscriminator: its source gave no outliers.")
+        return discriminator_loss(_of_class(logits_in, y_in), _of_class(logits_out, y_out))
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log-odds that a row is normal, of shape (n,): ``max_y log D(x, y) / (1 - D(x, y))``, in nats.
+
+        Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1.
+        """
+        log_odds = self._logits(X)
+        if self.score == "max":
+            best: NDArray[np.float64] = log_odds.max(axis=1)
+            return best
+        rng = np.random.default_rng(seed_of(self.random_state))
+        picked: NDArray[np.float64] = log_odds[
+            np.arange(len(log_odds)), rng.integers(log_odds.shape[1], size=len(log_odds))
+        ]
+        return picked
+
+
+def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:
+    """The column of each row's class; the only one without classes (index -1)."""
+    return log_odds.gather(1, y.clamp(min=0)[:, None])[:, 0]

@@ -1,0 +1,193 @@
+"""What the discriminator and the classifier share: training on inliers and generated outliers side by side."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from farout.data.holdout import holdout_split
+from farout.data.units import Units
+from farout.data.validation import (
+    check_events,
+    check_labels,
+    check_positive,
+    require_varying_columns,
+    resolve_event_shape,
+    seed_of,
+)
+from farout.detectors.networks import make_network
+from farout.detectors.thresholds import Calibrated
+from farout.errors import InvalidSettingError
+from farout.outliers.extremal import NormalShell
+from farout.outliers.source import OutlierSource
+from farout.persistence import Persistent
+from farout.training import Budget, Training, inference_device, train
+
+__all__ = ["OutlierExposed"]
+
+CHUNK = 1024  # rows that go through the network at a time, for inference
+
+
+class OutlierExposed(Persistent, Calibrated, BaseEstimator):
+    """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
+
+    _networks = ("network_",)
+
+    source: OutlierSource | None
+    network: nn.Module | Callable[..., nn.Module] | None
+    event_shape: tuple[int, ...] | None
+    max_steps: int | None
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    calibration_fraction: float
+    training: Training | None
+    random_state: Any
+    verbose: bool
+
+    @abstractmethod
+    def _n_outputs(self) -> int:
+        """Logits that the network gives."""
+
+    @abstractmethod
+    def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor: ...
+
+    def _uses_outliers(self) -> bool:
+        return True
+
+    def _fit(self, X: NDArray[Any], y: ArrayLike | None) -> Self:
+        """Fit the source and the network on checked ``X``, but for the rows held out for the threshold."""
+        self._check_settings()
+        where = type(self).__name__
+        self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
+        if len(self.event_shape_) == 1:
+            require_varying_columns(X, self)
+        labels = None if y is None else check_labels(y, len(X), where)
+        classes, indices = (None, np.full(len(X), -1)) if labels is None else _classes(labels)
+        self.classes_ = classes
+        units = Units.of(X, self.event_shape_)
+        self.shift_, self.scale_ = units.shift, units.scale
+        seed = seed_of(self.random_state)
+        self.seed_ = seed
+        inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, seed)
+        self.source_ = self._fit_source(X[inner], None if labels is None else labels[inner], seed)
+        self.network_ = self._build("network_")
+        self._train(X[inner], indices[inner], seed)
+        self._calibrate(X[held] if len(held) else X)
+        return self
+
+    def _check_settings(self) -> None:
+        where = type(self).__name__
+        self._check_contamination()
+        for name in ("batch_size", "learning_rate"):
+            check_positive(getattr(self, name), name, where)
+        if self.max_steps is not None:
+            check_positive(self.max_steps, "max_steps", where)
+        if not 0 <= self.calibration_fraction < 1:
+            raise InvalidSettingError(
+                f"{where}: calibration_fraction must be at least 0 and below 1; got {self.calibration_fraction}."
+            )
+        if self.source is not None and not isinstance(self.source, OutlierSource):
+            raise InvalidSettingError(
+                f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
+            )
+
+    def _fit_source(self, X: NDArray[Any], y: NDArray[Any] | None, seed: int) -> OutlierSource | None:
+        """A fitted copy of the source; the default one when none was given and outliers are wanted."""
+        if self.source is None and not self._uses_outliers():
+            return None
+        source: Any = NormalShell() if self.source is None else clone(self.source)
+        for name, value in (("event_shape", self.event_shape), ("random_state", seed)):
+            if getattr(source, name, value) is None:
+                setattr(source, name, value)
+        return cast(OutlierSource, source.fit(X, y))
+
+    def _build(self, name: str) -> nn.Module:
+        return make_network(self.network, self.event_shape_, self._n_outputs(), self.seed_)
+
+    def _train(self, X: NDArray[Any], indices: NDArray[np.int64], seed: int) -> None:
+        budget = Budget(
+            max_steps=self._steps(len(X)),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+        history = train(
+            self.network_,
+            self._objective(seed),
+            (torch.from_numpy(X), torch.from_numpy(indices)),
+            budget,
+            where=self.training,
+            seed=seed,
+            verbose=self.verbose,
+            name=type(self).__name__,
+        )
+        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
+        # In float64 for vectors, so that a row's score doesn't depend on the rows beside it.
+        self.network_.eval().to(inference_device(self.training), self._dtype)
+
+    def _objective(self, seed: int) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:
+        """Each step: inliers on the path that the outliers take, fresh outliers, one forward batch of both."""
+        rng = np.random.default_rng(seed)
+        outliers = None
+        if self.source_ is not None and self._uses_outliers():
+            outliers = self.source_.batches(self.batch_size, random_state=rng)
+        stream = None if outliers is None else iter(outliers)
+
+        def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
+            x, y = batch
+            n = len(x)
+            events, y_out = [self._model_units(self._clean(x, y, rng))], None
+            if outliers is not None and stream is not None:
+                outliers.progress = progress
+                x_out, y_out = next(stream)
+                events.append(self._model_units(x_out[:n].flatten(1).numpy()))
+                y_out = y_out[:n].to(y.device)
+            logits = self.network_(torch.cat(events).to(x.device))
+            return self._loss(logits[:n], y, logits[n:] if y_out is not None else None, y_out), {}
+
+        return objective
+
+    def _clean(self, x: Tensor, y: Tensor, rng: np.random.Generator) -> NDArray[Any]:
+        rows = x.cpu().numpy()
+        if self.source_ is None:
+            return rows
+        labels = None if self.classes_ is None else self.classes_[y.cpu().numpy()]
+        return self.source_.clean(rows, labels, random_state=rng)
+
+    def _model_units(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
+        U = Units(self.shift_, self.scale_).to_model(X)
+        return torch.tensor(U, dtype=dtype).reshape(len(U), *self.event_shape_)
+
+    def _steps(self, n: int) -> int:
+        if self.max_steps is not None:
+            return int(self.max_steps)
+        epochs, least, most = (20, 300, 3000) if len(self.event_shape_) == 3 else (50, 200, 3000)
+        return min(max(epochs * -(-n // self.batch_size), least), most)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if len(self.event_shape_) == 1 else torch.float32
+
+    @torch.no_grad()
+    def _logits(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Logits of shape (n, n_outputs) for rows, which are taken as they come: no noise, no flow."""
+        check_is_fitted(self)
+        X = check_events(self, X, self.event_shape, reset=False)
+        device = next(self.network_.parameters(), torch.empty(0)).device
+        parts = [
+            self.network_(self._model_units(X[i : i + CHUNK], self._dtype).to(device)).cpu()
+            for i in range(0, len(X), CHUNK)
+        ]
+        return cast(NDArray[np.float64], torch.cat(parts).double().numpy())
+
+
+def _classes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    classes, indices = np.unique(labels, return_inverse=True)
+    return classes, indices.astype(np.int64)

@@ -1,0 +1,1 @@
+"""Normalizing flows: data to latent and back, exactly."""

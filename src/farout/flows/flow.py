@@ -1,0 +1,161 @@
+"""The flow: a transform, a standard normal at its end, and the class as a learned embedding."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from farout.errors import DivergedError, InvalidDataError, InvalidSettingError
+from farout.flows.transform import Chain, Transform
+
+__all__ = ["NO_CLASS", "Flow"]
+
+NO_CLASS = -1  # the class index that means "no class": a legal condition of its own
+
+
+class Flow(nn.Module):
+    """A density on events: ``log p(x|y) = log N(f(x; y); 0, I) + log|det df/dx|``.
+
+    Parameters
+    ----------
+    transform : Transform
+        From data to a latent vector.
+    n_classes : int, default=0
+        0 for a flow without classes. Otherwise the transform takes the class embedding as its condition, and
+        "no class" (index -1) is one more condition, so that one model is conditional and unconditional.
+
+    Raises
+    ------
+    InvalidSettingError
+        If the transform doesn't end in a vector, or takes a condition and there are no classes, or the
+        other way round.
+
+    Examples
+    --------
+    >>> from farout.flows.vector import vector_flow
+    >>> flow = vector_flow((2,), n_classes=3, seed=0)
+    >>> z, log_det = flow.encode(torch.zeros(5, 2), torch.tensor([0, 1, 2, -1, -1]))
+    >>> z.shape, log_det.shape
+    (torch.Size([5, 2]), torch.Size([5]))
+    """
+
+    def __init__(self, transform: Transform, n_classes: int = 0) -> None:
+        super().__init__()
+        if len(transform.out_shape) != 1:
+            raise InvalidSettingError(
+                f"Flow: the transform must end in a vector; it ends in {transform.out_shape}. Add a Flatten."
+            )
+        if bool(transform.condition_features) != bool(n_classes):
+            raise InvalidSettingError(
+                f"Flow: n_classes={n_classes}, but the transform takes a condition of length "
+                f"{transform.condition_features}; a flow has both or neither."
+            )
+        self.transform = transform
+        self.n_classes = n_classes
+        self.event_shape = transform.in_shape
+        self.latent_size = transform.out_shape[0]
+        self.embedding = nn.Embedding(n_classes + 1, transform.condition_features) if n_classes else None
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Data to latent.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, *event_shape)
+        y : int64 Tensor of shape (n,), optional
+            Class indices, -1 for "no class"; None is "no class" for all.
+
+        Returns
+        -------
+        z : Tensor of shape (n, latent_size)
+        log_det : Tensor of shape (n,)
+            In nats.
+
+        Raises
+        ------
+        InvalidDataError
+            If a shape or a class index is wrong.
+        DivergedError
+            If a number stops being finite; the message names the step.
+        """
+        condition = self.condition(y, len(x))
+        z, log_det = self.transform(x, condition)
+        self._require_finite(z, x, condition, inverse=False)
+        return z, log_det
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Latent to data, the exact inverse of ``encode``; the log-determinant is that of the inverse map."""
+        condition = self.condition(y, len(z))
+        x, log_det = self.transform.inverse(z, condition)
+        self._require_finite(x, z, condition, inverse=True)
+        return x, log_det
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact ``log p(x|y)``, or ``log p(x)`` without a class, in nats, of shape (n,)."""
+        z, log_det = self.encode(x, y)
+        return log_det - 0.5 * z.square().sum(1) - 0.5 * self.latent_size * math.log(2 * math.pi)
+
+    def sample(
+        self,
+        n: int,
+        y: Tensor | None = None,
+        *,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Decode ``n`` draws from ``N(0, strength^2 I)``: typical at 1, outliers above about 1.5."""
+        like = next(iter(self.transform.parameters()), torch.empty(0))
+        z = torch.randn(n, self.latent_size, generator=generator, dtype=like.dtype)
+        return self.decode(strength * z.to(like.device), y)[0]
+
+    def condition(self, y: Tensor | None, n: int) -> Tensor | None:
+        """The embedding of classes ``y``, of shape (n, features); None for a flow without classes."""
+        if self.embedding is None:
+            if y is not None:
+                raise InvalidDataError("Flow: got classes, but this flow was built without (n_classes=0).")
+            return None
+        weight = self.embedding.weight
+        if y is None:
+            return weight[self.n_classes].expand(n, -1)
+        if y.shape != (n,) or y.is_floating_point():
+            raise InvalidDataError(f"Flow: expected {n} integer class indices, got {tuple(y.shape)} of {y.dtype}.")
+        if n and not -1 <= int(y.min()) <= int(y.max()) < self.n_classes:
+            raise InvalidDataError(
+                f"Flow: class indices must lie in -1 (no class) to {self.n_classes - 1}; "
+                f"found {int(y.min())} to {int(y.max())}."
+            )
+        return cast(Tensor, self.embedding(torch.where(y == NO_CLASS, self.n_classes, y)))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Set data-dependent parameters (ActNorm) from training data, once, before training."""
+        self.transform.initialize(x, self.condition(y, len(x)))
+
+    def _require_finite(self, out: Tensor, start: Tensor, condition: Tensor | None, *, inverse: bool) -> None:
+        # A sum is finite exactly when all is, but for overflow of the sum itself, which counts as such too.
+        if bool(torch.isfinite(out.sum())):
+            return
+        step = _first_bad_step(self.transform, start, condition, inverse=inverse)
+        verb, side = ("decoding", "latents") if inverse else ("encoding", "data")
+        raise DivergedError(
+            f"Flow: {verb} gave a number that isn't finite, first in {step}; the largest absolute value "
+            f"of the {side} was {float(start.abs().max()):.3g}. Check the {side} for NaN and for values far "
+            "outside the training range, or build the flow with a smaller clamp."
+        )
+
+
+@torch.no_grad()
+def _first_bad_step(transform: Transform, value: Tensor, condition: Tensor | None, *, inverse: bool) -> str:
+    """Walk a chain again to name the first step with a non-finite result."""
+    if not bool(torch.isfinite(value).all()):
+        return "its input"
+    if not isinstance(transform, Chain):
+        return type(transform).__name__
+    steps = list(enumerate(transform.transforms))
+    for i, step in reversed(steps) if inverse else steps:
+        given = condition if step.condition_features else None
+        value = (step.inverse if inverse else step)(value, given)[0]
+        if not bool(torch.isfinite(value).all()):
+            return f"step {i} ({type(step).__name__})"
+    return "the last step"

@@ -1,0 +1,149 @@
+"""Ready-made flows for images: convolutional couplings on growing patches, then dense ones."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from farout.errors import InvalidSettingError
+from farout.flows.actnorm import ActNorm
+from farout.flows.couplings import GlowCoupling
+from farout.flows.flow import Flow
+from farout.flows.networks import conv_subnets, dense_subnets
+from farout.flows.permutations import Permutation
+from farout.flows.reshapes import DOWNSAMPLINGS, Flatten, MultiScale
+from farout.flows.transform import Chain, Shape, Transform
+from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks
+
+__all__ = ["image_flow", "seed_flow"]
+
+KERNELS = ((3, 3, 3), (1, 3, 1))  # of the subnets in turn, block by block
+
+
+def image_flow(
+    event_shape: Shape,
+    *,
+    n_classes: int = 0,
+    coupling: str = "glow",
+    n_blocks: Sequence[int] = (2, 2),
+    hidden: Sequence[int] = (16, 32),
+    n_dense: int = 6,
+    dense_hidden: int | None = None,
+    clamp: float = 1.5,
+    downsampling: str = "squeeze",
+    multiscale: bool = False,
+    seed: int = 0,
+) -> Flow:
+    """Levels of downsampling and convolutional couplings, then dense couplings on all that is left.
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+        (channels, height, width), height and width even. Levels stop before one that would halve an odd side.
+    n_classes : int, default=0
+        0 for a flow without classes.
+    coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
+    n_blocks, hidden : sequence of int
+        Coupling blocks of each level, and the width of their subnets.
+    n_dense : int, default=6
+        Dense coupling blocks at the end, which see the whole image at once.
+    dense_hidden : int, optional
+        Width of their subnets; from the count of numbers that they see (64 to 384) when omitted.
+    clamp : float, default=1.5
+        Bound of each log-scale.
+    downsampling : {"squeeze", "haar"}, default="squeeze"
+    multiscale : bool, default=False
+        Send half of the channels to the latent after each level but the last (Dinh et al., 2017): less work
+        for large images.
+    seed : int, default=0
+        Of the fixed permutations and the first weights.
+
+    Returns
+    -------
+    Flow
+
+    Raises
+    ------
+    InvalidSettingError
+        If the event shape is no image of even sides, or a name is unknown.
+    """
+    if downsampling not in DOWNSAMPLINGS:
+        raise InvalidSettingError(
+            f"downsampling={downsampling!r} is unknown; choose one of {', '.join(DOWNSAMPLINGS)}."
+        )
+
+    def level(shape: Shape, i: int) -> list[Transform]:
+        steps: list[Transform] = [DOWNSAMPLINGS[downsampling](shape)]
+        inner = steps[0].out_shape
+        for j in range(n_blocks[i]):
+            features = EMBEDDING_FEATURES if n_classes else 0
+            subnets = conv_subnets(hidden[i], KERNELS[j % len(KERNELS)], features)
+            block = coupling_class(coupling)(inner, subnets, clamp, features)
+            steps += [ActNorm(inner), block, Permutation(inner)]
+        return steps
+
+    def tail(shape: Shape) -> list[Transform]:
+        flatten = Flatten(shape)
+        n = flatten.out_shape[0]
+        width = min(max(64, n), 384) if dense_hidden is None else dense_hidden
+        return [flatten, *dense_blocks(n, n_dense, width, coupling, clamp, n_classes)]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        steps = _stack(tuple(event_shape), 0, len(n_blocks), level, tail, multiscale)
+        return Flow(Chain(steps), n_classes)
+
+
+def _stack(
+    shape: Shape,
+    i: int,
+    n_levels: int,
+    level: Callable[[Shape, int], list[Transform]],
+    tail: Callable[[Shape], list[Transform]],
+    multiscale: bool,
+) -> list[Transform]:
+    """Level ``i`` and all after it; with ``multiscale``, what comes after sees half of the channels."""
+    odd = len(shape) == 3 and (shape[1] % 2 or shape[2] % 2)
+    if i == n_levels or (i > 0 and odd):
+        return tail(shape)
+    steps = level(shape, i)
+    shape = steps[-1].out_shape
+    if not multiscale or i + 1 == n_levels:
+        return steps + _stack(shape, i + 1, n_levels, level, tail, multiscale)
+    rest = (shape[0] - shape[0] // 2, *shape[1:])
+    inner = Chain(_stack(rest, i + 1, n_levels, level, tail, multiscale))
+    return [*steps, MultiScale(shape, inner)]
+
+
+def seed_flow(event_shape: Shape, *, n_classes: int = 0, seed: int = 0) -> Flow:
+    """The author's image flow, to the constant (Bungert, 2021); the seed architecture of our benchmarks.
+
+    Two levels of 2x2 downsampling with 4 GLOW blocks each (width 16, 3x3 convolutions; width 32, 1x1 and 3x3 in
+    turn), then 2 dense blocks of width 392; a fixed permutation after each block; log-scales within +-1.5.
+    The author padded 28x28 images to 32x32 first.
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+        (channels, height, width), height and width multiples of 4.
+    n_classes : int, default=0
+    seed : int, default=0
+    """
+    features = EMBEDDING_FEATURES if n_classes else 0
+    threes, ones = (3, 3, 3), (1, 1, 1)
+    plan = [(16, [threes] * 4), (32, [ones, threes] * 2)]
+    shape = tuple(event_shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        steps: list[Transform] = []
+        for width, kernels in plan:
+            steps.append(DOWNSAMPLINGS["squeeze"](shape))
+            shape = steps[-1].out_shape
+            for kernel in kernels:
+                subnets = conv_subnets(width, kernel, features)
+                steps += [GlowCoupling(shape, subnets, 1.5, features), Permutation(shape)]
+        steps.append(Flatten(shape))
+        shape = steps[-1].out_shape
+        for _ in range(2):
+            subnets = dense_subnets(392, condition_features=features)
+            steps += [GlowCoupling(shape, subnets, 1.5, features), Permutation(shape)]
+        return Flow(Chain(steps), n_classes)

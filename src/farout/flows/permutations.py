@@ -1,0 +1,79 @@
+"""Mixing of channels between couplings: fixed permutations and orthogonal 1x1 maps, both of log-determinant 0."""
+
+import torch
+from torch import Tensor, nn
+
+from farout.flows.transform import Shape, Transform
+
+__all__ = ["Orthogonal", "Permutation"]
+
+
+class Permutation(Transform):
+    """A fixed random order of the channels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Event shape, channels first.
+    generator : torch.Generator, optional
+        Draws the order; torch's own state when omitted.
+    """
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, shape: Shape, generator: torch.Generator | None = None) -> None:
+        super().__init__(shape)
+        order = torch.randperm(shape[0], generator=generator)
+        self.register_buffer("order", order)
+        self.register_buffer("back", order.argsort())
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return x.index_select(1, self.order), x.new_zeros(len(x))
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return z.index_select(1, self.back), z.new_zeros(len(z))
+
+
+class Orthogonal(Transform):
+    """A random rotation of the channels, the same at every position; learned on request.
+
+    The learned rotation is the fixed one times ``exp(A - A^T)``, which is orthogonal whatever ``A`` is, so
+    that the inverse is the transpose and the log-determinant 0 without any decomposition
+    (Kingma & Dhariwal, 2018, have an unconstrained 1x1 convolution instead).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Event shape, channels first.
+    learned : bool, default=False
+        Costs a matrix exponential of channels x channels a call: for up to a few hundred channels.
+    generator : torch.Generator, optional
+        Draws the rotation; torch's own state when omitted.
+    """
+
+    rotation: Tensor
+
+    def __init__(self, shape: Shape, learned: bool = False, generator: torch.Generator | None = None) -> None:
+        super().__init__(shape)
+        n = shape[0]
+        gauss = torch.randn(n, n, dtype=torch.float64, generator=generator)
+        q, r = torch.linalg.qr(gauss)
+        # The signs of R's diagonal make the rotation uniform (Haar) rather than an artefact of QR.
+        self.register_buffer("rotation", (q * r.diagonal().sign()).to(torch.get_default_dtype()))
+        self.skew = nn.Parameter(torch.zeros(n, n)) if learned else None
+
+    def _matrix(self) -> Tensor:
+        if self.skew is None:
+            return self.rotation
+        return torch.linalg.matrix_exp(self.skew - self.skew.T) @ self.rotation
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return _mix(self._matrix(), x), x.new_zeros(len(x))
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return _mix(self._matrix().T, z), z.new_zeros(len(z))
+
+
+def _mix(matrix: Tensor, x: Tensor) -> Tensor:
+    return torch.matmul(matrix, x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x.mm(matrix.T)

@@ -1,0 +1,121 @@
+"""Changes of shape that keep every number: squeeze and Haar downsampling, flattening, the multi-scale split."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from farout.errors import InvalidSettingError
+from farout.flows.transform import Shape, Transform
+
+__all__ = ["DOWNSAMPLINGS", "Flatten", "Haar", "MultiScale", "Squeeze"]
+
+
+class Squeeze(Transform):
+    """Space to channels: each 2x2 patch becomes 4 channels (Dinh et al., 2017).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (channels, height, width), height and width even.
+
+    Raises
+    ------
+    InvalidSettingError
+        If the shape is no image, or a side is odd.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        if len(shape) != 3 or shape[1] % 2 or shape[2] % 2:
+            raise InvalidSettingError(
+                f"{type(self).__name__}: needs an event shape (channels, height, width) with even height "
+                f"and width; got {tuple(shape)}. Pad or crop the images by one row or column."
+            )
+        super().__init__(shape, (4 * shape[0], shape[1] // 2, shape[2] // 2))
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return F.pixel_shuffle(z, 2), z.new_zeros(len(z))
+
+
+class Haar(Squeeze):
+    """Orthonormal Haar wavelets: each 2x2 patch becomes its mean and three differences (Ardizzone et al., 2019).
+
+    Channels come out by kind: all means first, then horizontal, vertical and diagonal differences.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        signs = [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
+        self.register_buffer("kernel", torch.tensor(signs).to(torch.get_default_dtype()) / 2)
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        n, c, h, w = x.shape
+        patches = F.pixel_unshuffle(x, 2).reshape(n, c, 4, -1)
+        z = (self.kernel @ patches).transpose(1, 2).reshape(n, 4 * c, h // 2, w // 2)
+        return z, x.new_zeros(n)
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        n, c4, h, w = z.shape
+        bands = z.reshape(n, 4, c4 // 4, -1).transpose(1, 2)
+        patches = (self.kernel.T @ bands).reshape(n, c4, h, w)
+        return F.pixel_shuffle(patches, 2), z.new_zeros(n)
+
+
+class Flatten(Transform):
+    """An event of any shape to a vector."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, (int(torch.Size(shape).numel()),))
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        return z.reshape(len(z), *self.in_shape), z.new_zeros(len(z))
+
+
+class MultiScale(Transform):
+    """Sends half of the channels straight to the latent and the rest on through ``inner`` (Dinh et al., 2017).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Event shape, channels first, at least 2 channels.
+    inner : Transform
+        For the second half of the channels; ends in a vector.
+    """
+
+    def __init__(self, shape: Shape, inner: Transform) -> None:
+        kept = shape[0] // 2
+        expected = (shape[0] - kept, *shape[1:])
+        if inner.in_shape != expected or len(inner.out_shape) != 1:
+            raise InvalidSettingError(
+                f"MultiScale: the inner transform must go from {expected} to a vector; "
+                f"got {inner.in_shape} to {inner.out_shape}."
+            )
+        size = int(torch.Size(shape).numel())
+        super().__init__(shape, (size,), inner.condition_features)
+        self.kept = kept
+        self.kept_size = size - inner.out_shape[0]
+        self.inner = inner
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        z, log_det = self.inner(x[:, self.kept :], condition)
+        return torch.cat([x[:, : self.kept].flatten(1), z], dim=1), log_det
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept = z[:, : self.kept_size].reshape(len(z), self.kept, *self.in_shape[1:])
+        rest, log_det = self.inner.inverse(z[:, self.kept_size :], condition)
+        return torch.cat([kept, rest], dim=1), log_det
+
+    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Initialise the inner transform on the channels that it sees."""
+        z = self.inner.initialize(x[:, self.kept :], condition)
+        return torch.cat([x[:, : self.kept].flatten(1), z], dim=1)
+
+
+DOWNSAMPLINGS: dict[str, type[Squeeze]] = {"squeeze": Squeeze, "haar": Haar}

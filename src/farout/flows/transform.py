@@ -1,0 +1,155 @@
+"""The contract of every invertible transform, with its shape checks in this one place."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import cast
+
+from torch import Tensor, nn
+
+from farout.errors import InvalidDataError, InvalidSettingError
+
+__all__ = ["Chain", "Transform"]
+
+Shape = tuple[int, ...]
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map between events, exact in both directions.
+
+    A subclass writes ``_forward`` and ``_inverse``; the public ``forward`` and ``inverse`` check shapes
+    around them, so that every transform has the same clear errors.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        Shape of one event on the data side, without the batch dimension.
+    out_shape : tuple of int, optional
+        Shape of one event on the latent side; ``in_shape`` when omitted. Both hold the same count of numbers.
+    condition_features : int, default=0
+        Length of the condition vector that comes with each event; 0 for a transform that takes none.
+    """
+
+    def __init__(self, in_shape: Shape, out_shape: Shape | None = None, condition_features: int = 0) -> None:
+        super().__init__()
+        self.in_shape = tuple(in_shape)
+        self.out_shape = self.in_shape if out_shape is None else tuple(out_shape)
+        self.condition_features = condition_features
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to latent.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, *in_shape)
+        condition : Tensor of shape (n, condition_features), optional
+            Must be given exactly when ``condition_features`` is not 0.
+
+        Returns
+        -------
+        z : Tensor of shape (n, *out_shape)
+        log_det : Tensor of shape (n,)
+            ``log|det dz/dx|`` in nats, one a sample.
+
+        Raises
+        ------
+        InvalidDataError
+            If a shape is wrong, or a condition is missing or not taken.
+        """
+        self._check("forward", x, self.in_shape, condition)
+        return self._forward(x, condition)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latent to data: the exact inverse of ``forward``, with ``log|det dx/dz|`` in nats."""
+        self._check("inverse", z, self.out_shape, condition)
+        return self._inverse(z, condition)
+
+    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Set data-dependent parameters from training data, once, before training; return the output."""
+        return cast(Tensor, self(x, condition)[0])
+
+    @abstractmethod
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...
+
+    def _check(self, what: str, value: Tensor, shape: Shape, condition: Tensor | None) -> None:
+        where = f"{type(self).__name__}.{what}"
+        if value.ndim != len(shape) + 1 or tuple(value.shape[1:]) != shape:
+            raise InvalidDataError(
+                f"{where}: expected events of shape {shape}, got {tuple(value.shape[1:])} (a batch of "
+                f"shape {tuple(value.shape)}). The first dimension is the batch; reshape the others."
+            )
+        if condition is None:
+            if self.condition_features:
+                raise InvalidDataError(
+                    f"{where}: the condition is missing; this transform was built for one of length "
+                    f"{self.condition_features}. Give it, or build with condition_features=0."
+                )
+        elif not self.condition_features:
+            raise InvalidDataError(
+                f"{where}: got a condition, but this transform takes none. "
+                "Build it with condition_features to make it conditional."
+            )
+        elif tuple(condition.shape) != (len(value), self.condition_features):
+            raise InvalidDataError(
+                f"{where}: expected a condition of shape {(len(value), self.condition_features)}, "
+                f"got {tuple(condition.shape)}."
+            )
+
+
+class Chain(Transform):
+    """Transforms one after the other; the condition goes to those that take one.
+
+    Parameters
+    ----------
+    transforms : iterable of Transform
+        In the order from data to latent; each ``out_shape`` is the next one's ``in_shape``.
+
+    Raises
+    ------
+    InvalidSettingError
+        If there are none, or shapes don't follow on each other, or conditions differ in length.
+    """
+
+    def __init__(self, transforms: Iterable[Transform]) -> None:
+        steps = list(transforms)
+        if not steps:
+            raise InvalidSettingError("Chain: no transforms were given; give at least one.")
+        for i, (before, after) in enumerate(pairwise(steps)):
+            if before.out_shape != after.in_shape:
+                raise InvalidSettingError(
+                    f"Chain: step {i} ({type(before).__name__}) ends with shape {before.out_shape}, but step "
+                    f"{i + 1} ({type(after).__name__}) starts with {after.in_shape}; make them equal."
+                )
+        features = {step.condition_features for step in steps} - {0}
+        if len(features) > 1:
+            raise InvalidSettingError(f"Chain: steps want conditions of different lengths {features}.")
+        super().__init__(steps[0].in_shape, steps[-1].out_shape, max(features, default=0))
+        self.steps = nn.ModuleList(steps)
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(len(x))
+        for step in self.transforms:
+            x, log_det = step(x, condition if step.condition_features else None)
+            total = total + log_det
+        return x, total
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = z.new_zeros(len(z))
+        for step in reversed(self.transforms):
+            z, log_det = step.inverse(z, condition if step.condition_features else None)
+            total = total + log_det
+        return z, total
+
+    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Initialise each step on what the steps before it make of ``x``."""
+        for step in self.transforms:
+            x = step.initialize(x, condition if step.condition_features else None)
+        return x
+
+    @property
+    def transforms(self) -> list[Transform]:
+        """The steps in the order from data to latent."""
+        return [cast(Transform, step) for step in self.steps]

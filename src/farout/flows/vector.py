@@ -1,0 +1,92 @@
+"""Ready-made flows for vectors: rows of tables, embeddings, points in the plane."""
+
+import torch
+
+from farout.errors import InvalidSettingError
+from farout.flows.actnorm import ActNorm
+from farout.flows.couplings import COUPLINGS, Coupling
+from farout.flows.flow import Flow
+from farout.flows.networks import dense_subnets
+from farout.flows.permutations import Orthogonal, Permutation
+from farout.flows.transform import Chain, Shape, Transform
+
+__all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "toy_flow", "vector_flow"]
+
+EMBEDDING_FEATURES = 16  # length of the class embedding in all ready-made flows
+
+
+def vector_flow(
+    event_shape: Shape,
+    *,
+    n_classes: int = 0,
+    coupling: str = "glow",
+    n_blocks: int = 6,
+    hidden: int | None = None,
+    clamp: float = 1.5,
+    seed: int = 0,
+) -> Flow:
+    """Couplings with ActNorm and a random rotation between them.
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+        (n_features,), at least 2 of them.
+    n_classes : int, default=0
+        0 for a flow without classes.
+    coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
+    n_blocks : int, default=6
+        Coupling blocks, each of which changes all features.
+    hidden : int, optional
+        Width of the subnets; from the count of features (64 to 512) when omitted.
+    clamp : float, default=1.5
+        Bound of each log-scale.
+    seed : int, default=0
+        Of the fixed rotations and the first weights.
+
+    Returns
+    -------
+    Flow
+        Of event shape (n_features,).
+    """
+    (n_features,) = event_shape
+    hidden = min(max(64, 2 * n_features), 512) if hidden is None else hidden
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
+        return Flow(Chain(steps), n_classes)
+
+
+def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) -> Flow:
+    """The author's flow for 2-d data: 2 GLOW blocks, hidden width 500, clamp 2 (Bungert, 2021)."""
+    features = EMBEDDING_FEATURES if n_classes else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        steps: list[Transform] = []
+        for _ in range(2):
+            subnets = dense_subnets(500, condition_features=features)
+            steps += [
+                COUPLINGS["glow"](event_shape, subnets, 2.0, features),
+                Permutation(event_shape),
+            ]
+        return Flow(Chain(steps), n_classes)
+
+
+def dense_blocks(
+    n_features: int, n_blocks: int, hidden: int, coupling: str, clamp: float, n_classes: int
+) -> list[Transform]:
+    """Blocks of ActNorm, rotation (permutation above 1 024 features, where rotating costs more) and coupling."""
+    features = EMBEDDING_FEATURES if n_classes else 0
+    shape = (n_features,)
+    steps: list[Transform] = []
+    for _ in range(n_blocks):
+        mix = Orthogonal(shape) if n_features <= 1024 else Permutation(shape)
+        subnets = dense_subnets(hidden, condition_features=features)
+        steps += [ActNorm(shape), mix, coupling_class(coupling)(shape, subnets, clamp, features)]
+    return steps
+
+
+def coupling_class(name: str) -> type[Coupling]:
+    """The coupling of that name, or an error that lists the names."""
+    if name not in COUPLINGS:
+        raise InvalidSettingError(f"coupling={name!r} is unknown; choose one of {', '.join(COUPLINGS)}.")
+    return COUPLINGS[name]

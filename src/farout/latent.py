@@ -1,0 +1,225 @@
+"""Analyses of latent space: radii against the chi law, and distances between clusters."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
+from scipy.stats import chi
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from farout.errors import InvalidDataError, InvalidSettingError
+
+__all__ = ["chi_mean_std", "chi_pdf", "cluster_distances", "lda_projection", "radii"]
+
+_SERIES_FROM = 100  # below it the gamma functions are accurate, from here on the series is
+
+Floats = NDArray[np.float64]
+
+
+def radii(Z: ArrayLike) -> Floats:
+    """Norm of each latent; of a standard normal it follows the chi law with ``d`` degrees.
+
+    Parameters
+    ----------
+    Z : array-like, shape (n, d)
+        Latents.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Norms, 0 or more, in standard deviations of the latent normal.
+
+    Raises
+    ------
+    InvalidDataError
+        If ``Z`` is not 2-d, is empty or is not finite.
+
+    Examples
+    --------
+    >>> radii([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [5.0, 0.0]
+    """
+    norms: Floats = np.linalg.norm(_as_latents(Z, "Z"), axis=1)
+    return norms
+
+
+def chi_pdf(r: ArrayLike, d: int) -> Floats:
+    """Density of the norm of a standard normal in ``d`` dimensions.
+
+    Parameters
+    ----------
+    r : array-like
+        Radii.
+    d : int
+        Number of dimensions, 1 or more.
+
+    Returns
+    -------
+    ndarray, the shape of ``r``
+        Density per unit of radius; 0 at negative radii.
+
+    Raises
+    ------
+    InvalidSettingError
+        If ``d`` is less than 1.
+
+    Examples
+    --------
+    >>> chi_pdf([0.0, 1.0], d=2).round(4).tolist()
+    [0.0, 0.6065]
+    """
+    return np.asarray(chi.pdf(np.asarray(r, dtype=np.float64), _dimensions(d)))
+
+
+def chi_mean_std(d: int) -> tuple[float, float]:
+    r"""Mean and standard deviation of the norm of a standard normal in ``d`` dimensions.
+
+    The mean is :math:`\sqrt2\,\Gamma((d+1)/2)/\Gamma(d/2)`, the variance ``d`` less its square.
+    That difference loses all its digits as ``d`` grows (the variance stays near 1/2), so from 100
+    dimensions on the variance comes from its asymptotic series, exact to 11 digits or more.
+
+    Parameters
+    ----------
+    d : int
+        Number of dimensions, 1 or more.
+
+    Returns
+    -------
+    mean, std : float
+
+    Raises
+    ------
+    InvalidSettingError
+        If ``d`` is less than 1.
+
+    Examples
+    --------
+    >>> mean, std = chi_mean_std(784)
+    >>> round(mean, 4), round(std, 4)
+    (27.9911, 0.707)
+    """
+    d = _dimensions(d)
+    if d < _SERIES_FROM:
+        mean = float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+        return mean, float(np.sqrt(d - mean**2))
+    variance = 1 / 2 - 1 / (8 * d) - 1 / (16 * d**2) + 5 / (128 * d**3) + 23 / (256 * d**4)
+    return float(np.sqrt(d - variance)), float(np.sqrt(variance))
+
+
+def lda_projection(Z: ArrayLike, y: ArrayLike) -> Floats:
+    """The plane in which the classes of ``y`` lie furthest apart (Fisher, 1936).
+
+    One unit is one standard deviation within a class. The covariance is shrunk (Ledoit and Wolf,
+    2004), so that classes may have fewer samples than there are dimensions.
+
+    Parameters
+    ----------
+    Z : array-like, shape (n, d)
+        Latents.
+    y : array-like, shape (n,)
+        Classes, two or more.
+
+    Returns
+    -------
+    ndarray, shape (n, min(2, d, classes - 1))
+        Coordinates; two classes can only differ along a line.
+
+    Raises
+    ------
+    InvalidDataError
+        If latents are not 2-d or not finite, if the lengths differ, or if there is one class only.
+
+    Examples
+    --------
+    >>> Z = [[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0], [0.0, 9.0], [1.0, 9.0]]
+    >>> lda_projection(Z, [0, 0, 1, 1, 2, 2]).shape
+    (6, 2)
+    """
+    latents, labels = _as_latents(Z, "Z"), np.asarray(y)
+    classes = np.unique(labels)
+    if labels.shape != latents.shape[:1] or classes.size < 2:
+        raise InvalidDataError(
+            f"y must give one class for each of the {len(latents)} rows of Z, and two classes or "
+            f"more; found shape {labels.shape} with {classes.size} classes"
+        )
+    size = min(2, latents.shape[1], classes.size - 1)
+    lda: Any = LinearDiscriminantAnalysis
+    plane = lda(solver="eigen", shrinkage="auto", n_components=size).fit_transform(latents, labels)
+    return np.asarray(plane, dtype=np.float64)
+
+
+def cluster_distances(
+    latents_by_class: Mapping[Hashable, ArrayLike],
+    compared: Mapping[Hashable, Mapping[Any, ArrayLike]],
+) -> Floats:
+    """How far the classes of another data set lie from each class's own cluster (Bungert, 2021).
+
+    For each class, its own latents and those of the other data set encoded *under that class* go
+    to the plane that separates them best (LDA); the distance is the mean, over the samples of an
+    other class, of their distance from the centre of the class's own samples.
+
+    Parameters
+    ----------
+    latents_by_class : mapping of class to array-like, shape (n, d)
+        Latents of each class's own samples.
+    compared : mapping of class to mapping of name to array-like, shape (m, d)
+        For the same classes, latents of each class of the other data set under that condition;
+        the names and their order are the same for all.
+
+    Returns
+    -------
+    ndarray, shape (classes, names)
+        Distances, 0 or more, in standard deviations within a cluster.
+
+    Raises
+    ------
+    InvalidDataError
+        If classes or names do not match, or if latents are not 2-d or not finite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> near, far = rng.normal(size=(200, 2)), rng.normal(20.0, size=(200, 2))
+    >>> distances = cluster_distances({7: near}, {7: {"near": near + 0.1, "far": far}})
+    >>> bool(distances[0, 0] < 3 < 15 < distances[0, 1])
+    True
+    """
+    names = [list(group) for group in compared.values()]
+    same = all(row == names[0] for row in names)
+    if not names or not names[0] or list(latents_by_class) != list(compared) or not same:
+        raise InvalidDataError(
+            "latents_by_class and compared must have the same classes, and each class the same "
+            f"names, in the same order; found classes {list(latents_by_class)} and "
+            f"{list(compared)} with names {names}"
+        )
+    pairs = zip(latents_by_class.values(), compared.values(), strict=True)
+    return np.stack([_distances_from(own, list(others.values())) for own, others in pairs])
+
+
+def _distances_from(own: ArrayLike, others: list[ArrayLike]) -> Floats:
+    groups = [_as_latents(group, "a class's latents") for group in [own, *others]]
+    labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    plane = lda_projection(np.concatenate(groups), labels)
+    away = np.linalg.norm(plane - plane[labels == 0].mean(axis=0), axis=1)
+    return np.array([away[labels == k].mean() for k in range(1, len(groups))])
+
+
+def _as_latents(Z: ArrayLike, where: str) -> Floats:
+    latents = np.asarray(Z, dtype=np.float64)
+    if latents.ndim != 2 or not latents.size:
+        raise InvalidDataError(f"{where} must be one latent a row, shape (n, d), n >= 1; found shape {latents.shape}")
+    bad = np.flatnonzero(~np.isfinite(latents).all(axis=1))
+    if bad.size:
+        raise InvalidDataError(
+            f"{where} must be finite; found {bad.size} of {len(latents)} rows that are not, the "
+            f"first at index {bad[0]}; find out why the flow gives no number there"
+        )
+    return latents
+
+
+def _dimensions(d: int) -> int:
+    if not isinstance(d, (int, np.integer)) or d < 1:
+        raise InvalidSettingError(f"d must be a whole number of dimensions, 1 or more; found {d!r}")
+    return int(d)

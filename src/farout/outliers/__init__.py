@@ -1,0 +1,1 @@
+"""Where outliers come from: one source a file, one protocol."""

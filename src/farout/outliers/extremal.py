@@ -1,0 +1,197 @@
+"""Extremal sources: outliers at a chosen radius of latent space, by the normal law or an extreme-value law."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.covariance import ledoit_wolf
+
+from farout.errors import InvalidSettingError
+from farout.flows.estimator import FlowDensity
+from farout.outliers.radii import author_gumbel, largest_norms
+from farout.outliers.source import FlowSource, Outliers, Strength, draw_strengths
+
+__all__ = ["GumbelShell", "NormalShell"]
+
+
+class _Shell(FlowSource):
+    """Latents at a distance from the centre, decoded; a subclass says how they lie about it."""
+
+    strength: Strength
+    covariance: str
+
+    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        if self.covariance not in ("identity", "class"):
+            raise InvalidSettingError(
+                f"{type(self).__name__}: covariance={self.covariance!r} is unknown; choose 'identity' or 'class'."
+            )
+        # A wrong strength shows in fit, before any hour is spent on what builds on the source.
+        self._directions(1, 0.0, np.random.default_rng(0))
+        self.centres_: NDArray[Any] | None = None
+        self.factors_: NDArray[Any] | None = None
+        if self.covariance == "class":
+            self.centres_, self.factors_ = self._moments(X, y)
+
+    def _moments(self, X: ArrayLike, y: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Mean and Cholesky factor of the shrunk covariance of the latents, by class."""
+        classes = self.classes_
+        Z = self.flow_.encode(X, None if classes is None else y)
+        groups = [Z] if classes is None else [Z[np.asarray(y) == c] for c in classes]
+        centres = np.stack([g.mean(axis=0) for g in groups])
+        # Shrinkage to a multiple of the identity (Ledoit & Wolf, 2004): n is seldom far above d.
+        factors = [np.linalg.cholesky(ledoit_wolf(g.astype(np.float64))[0]) for g in groups]
+        return centres, np.stack(factors).astype(Z.dtype)
+
+    def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
+        labels = self.flow_.draw_labels(n, y, rng)
+        steps, strengths = self._directions(n, progress, rng)
+        return self._decode(self._place(steps, labels), labels, strengths)
+
+    def _place(self, steps: NDArray[np.float64], labels: NDArray[Any] | None) -> NDArray[Any]:
+        """Steps from the origin to latents: moved to the class's centre and shape where these were learned."""
+        if self.centres_ is None or self.factors_ is None:
+            return steps
+        Z = np.empty_like(steps)
+        classes = self.classes_
+        for k, (centre, factor) in enumerate(zip(self.centres_, self.factors_, strict=True)):
+            rows = slice(None) if classes is None else np.asarray(labels) == classes[k]
+            Z[rows] = centre + steps[rows] @ factor.T
+        return Z
+
+    def _strengths(self, n: int, progress: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        return draw_strengths(self.strength, n, progress, rng, type(self).__name__)
+
+    @abstractmethod
+    def _directions(
+        self, n: int, progress: float, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Steps of shape (n, d) from the origin, and their strengths."""
+
+
+class NormalShell(_Shell):
+    """Outliers from a widened normal: ``z ~ N(0, p^2 I)``, that is radii of about ``p sqrt(d)`` (Bungert, 2021).
+
+    Parameters
+    ----------
+    strength : float, (low, high) or Schedule, default=2.5
+        ``p``, in sigma: 1 is typical of the data, 2.5 the author's choice, 10 the far end of his figures.
+    flow : FlowDensity, optional
+        Used as it is when fitted; a default flow is fitted when omitted.
+    covariance : {"identity", "class"}, default="identity"
+        "class": mean and shrunk covariance of each class's encoded training data in place of 0 and I.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images, for the default flow.
+    random_state : int, Generator or None, default=None
+        Of the default flow.
+
+    Attributes
+    ----------
+    flow_ : FlowDensity
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, y = make_blobs(200, centers=3, random_state=0)
+    >>> flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X, y)
+    >>> out = fo.NormalShell(strength=3.0, flow=flow).fit(X, y).sample(500, random_state=0)
+    >>> out.x.shape, out.y.shape, float(out.strength[0])
+    ((500, 2), (500,), 3.0)
+    >>> bool(flow.score(out.x, out.y) < flow.score(X, y) - 2)
+    True
+    """
+
+    def __init__(
+        self,
+        strength: Strength = 2.5,
+        flow: FlowDensity | None = None,
+        covariance: Literal["identity", "class"] = "identity",
+        event_shape: tuple[int, ...] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.strength = strength
+        self.flow = flow
+        self.covariance = covariance
+        self.event_shape = event_shape
+        self.random_state = random_state
+
+    def _directions(
+        self, n: int, progress: float, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        strengths = self._strengths(n, progress, rng)
+        return strengths[:, None] * rng.standard_normal((n, self.n_features_in_)), strengths
+
+
+class GumbelShell(_Shell):
+    """Outliers of uniform direction, at the radius of the largest of ``n`` normal points (Bungert, 2021).
+
+    Parameters
+    ----------
+    strength : float, (low, high) or Schedule, default=2.5
+        ``p``: ``n`` is chosen so that the law of the radius is located at ``p`` times the mean radius of data.
+    law : {"exact", "author"}, default="exact"
+        "exact": the largest of ``n`` chi_d norms. "author": his Gumbel approximation, for strengths above 1.
+    flow : FlowDensity, optional
+        Used as it is when fitted; a default flow is fitted when omitted.
+    covariance : {"identity", "class"}, default="identity"
+        "class": mean and shrunk covariance of each class's encoded training data in place of 0 and I; the radius is
+        then a Mahalanobis radius.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images, for the default flow.
+    random_state : int, Generator or None, default=None
+        Of the default flow.
+
+    Attributes
+    ----------
+    flow_ : FlowDensity
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, _ = make_blobs(200, centers=3, random_state=0)
+    >>> flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X)
+    >>> out = fo.GumbelShell(strength=(2.0, 4.0), flow=flow).fit(X).sample(500, random_state=0)
+    >>> bool((out.strength >= 2).all() and (out.strength <= 4).all())
+    True
+    """
+
+    def __init__(
+        self,
+        strength: Strength = 2.5,
+        law: Literal["exact", "author"] = "exact",
+        flow: FlowDensity | None = None,
+        covariance: Literal["identity", "class"] = "identity",
+        event_shape: tuple[int, ...] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.strength = strength
+        self.law = law
+        self.flow = flow
+        self.covariance = covariance
+        self.event_shape = event_shape
+        self.random_state = random_state
+
+    def _directions(
+        self, n: int, progress: float, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.law not in _LAWS:
+            raise InvalidSettingError(f"GumbelShell: law={self.law!r} is unknown; choose one of {', '.join(_LAWS)}.")
+        strengths = self._strengths(n, progress, rng)
+        radii = _LAWS[self.law](self.n_features_in_, strengths, rng)
+        gauss = rng.standard_normal((n, self.n_features_in_))
+        directions = gauss / np.linalg.norm(gauss, axis=1, keepdims=True)
+        return radii[:, None] * directions, strengths
+
+
+def _author_radii(d: int, strengths: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    loc, scale = author_gumbel(d, strengths)
+    return rng.gumbel(loc, scale)
+
+
+_LAWS: dict[str, Callable[..., NDArray[np.float64]]] = {
+    "exact": largest_norms,
+    "author": _author_radii,
+}

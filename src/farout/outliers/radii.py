@@ -1,0 +1,160 @@
+"""Laws of radii for extremal sampling: chi_d, the author's Gumbel, and the exact law of the largest of n norms."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaincc, gammainccinv, gammaln
+
+from farout.errors import InvalidSettingError
+
+__all__ = [
+    "author_gumbel",
+    "chi_log_isf",
+    "chi_log_sf",
+    "chi_mean",
+    "exact_log_count",
+    "largest_norms",
+]
+
+Floats = NDArray[np.float64]
+
+UNDERFLOW = -600.0  # below this log-probability, the survival function itself is near the smallest double
+
+
+def chi_mean(d: int) -> float:
+    """Mean norm of a standard normal in ``d`` dimensions: ``sqrt2 Gamma((d+1)/2) / Gamma(d/2)``.
+
+    Examples
+    --------
+    >>> round(chi_mean(1024), 3)
+    31.992
+    """
+    return float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+
+
+def author_gumbel(d: int, strength: ArrayLike) -> tuple[Floats, Floats]:
+    """Location and scale of the author's Gumbel law of radii (Bungert, 2021).
+
+    The largest of ``n`` normal numbers nearly follows a Gumbel law. The author takes norms for normal, with the
+    mean and the standard deviation of chi_d, and ``ln n = (p E r - E r)^2``, which puts the location near ``p E r``.
+
+    Parameters
+    ----------
+    d : int
+        Dimensions.
+    strength : array of float
+        ``p``, above 1: at 1 the law has no scale.
+
+    Returns
+    -------
+    loc, scale : ndarray
+
+    Raises
+    ------
+    InvalidSettingError
+        If a strength isn't above 1.
+    """
+    p = np.asarray(strength, dtype=np.float64)
+    if not (p > 1).all():
+        raise InvalidSettingError(f"law='author' is defined for strengths above 1; got {p.min():g}. Use law='exact'.")
+    mean = chi_mean(d)
+    sd = np.sqrt(d - mean**2)
+    log_n = (p * mean - mean) ** 2
+    a = np.sqrt(2 * log_n)
+    b = a - (np.log(log_n) + np.log(4 * np.pi)) / (2 * a)
+    return mean + sd * b, sd / a
+
+
+def exact_log_count(d: int, strength: ArrayLike) -> Floats:
+    """``ln n`` such that the largest of ``n`` chi_d norms is located at ``p E r``: ``P(norm > p E r) = 1/n``.
+
+    The location is that of an extreme-value law, its 1/e quantile. ``n`` itself overflows: its logarithm is about
+    3 000 for d = 1024 and p = 3.
+
+    Examples
+    --------
+    >>> round(float(exact_log_count(1024, 3.0)))
+    2975
+    """
+    return -chi_log_sf(np.asarray(strength, dtype=np.float64) * chi_mean(d), d)
+
+
+def largest_norms(d: int, strength: ArrayLike, rng: np.random.Generator) -> Floats:
+    """Draws of the largest of ``n`` chi_d norms, by inverting its distribution in log space.
+
+    Parameters
+    ----------
+    d : int
+        Dimensions.
+    strength : array of shape (m,)
+        ``p`` of each draw: the law's location is ``p E r``.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of shape (m,)
+    """
+    log_n = exact_log_count(d, strength)
+    # P(largest <= r) = (1 - S(r))^n = U gives S(r) = 1 - exp(ln U / n), with -ln U a standard exponential.
+    t = np.log(rng.standard_exponential(log_n.shape)) - log_n
+    log_sf = np.where(t < -30, t, np.log(-np.expm1(-np.exp(np.maximum(t, -30)))))
+    return chi_log_isf(log_sf, d)
+
+
+def chi_log_sf(r: ArrayLike, d: int) -> Floats:
+    """``log P(norm > r)`` for a standard normal in ``d`` dimensions, in nats, without underflow in the far tail.
+
+    Examples
+    --------
+    >>> float(chi_log_sf(2.0, 2)), float(chi_log_sf(1000.0, 2))
+    (-2.0, -500000.0)
+    """
+    return _log_q(d / 2, np.square(np.asarray(r, dtype=np.float64)) / 2)
+
+
+def chi_log_isf(log_sf: ArrayLike, d: int) -> Floats:
+    """The norm ``r`` with ``log P(norm > r) = log_sf``: the inverse of `chi_log_sf`.
+
+    Examples
+    --------
+    >>> float(chi_log_isf(-500000.0, 2))
+    1000.0
+    """
+    target = np.asarray(log_sf, dtype=np.float64)
+    a = d / 2
+    x = np.asarray(gammainccinv(a, np.exp(np.maximum(target, UNDERFLOW))))
+    far = target < UNDERFLOW
+    if far.any():
+        x = np.array(x)
+        x[far] = _newton(a, x[far], target[far])
+    return np.asarray(np.sqrt(2 * x))
+
+
+def _newton(a: float, x: Floats, target: Floats) -> Floats:
+    """Solve ``log Q(a, x) = target`` from below; ``log Q`` is concave there, so the steps can't run away."""
+    for _ in range(100):
+        log_q = _log_q(a, x)
+        hazard = np.exp((a - 1) * np.log(x) - x - gammaln(a) - log_q)
+        step = (log_q - target) / hazard
+        x = np.maximum(x + step, x / 2)
+        if (np.abs(step) <= 1e-13 * x).all():
+            break
+    return x
+
+
+def _log_q(a: float, x: Floats) -> Floats:
+    """Logarithm of the regularised upper incomplete gamma function ``Q(a, x)``."""
+    q = gammaincc(a, x)
+    far = (q < np.exp(UNDERFLOW / 2)) & (x > a)
+    result = np.array(np.log(np.where(far, 1.0, q)))
+    if far.any():
+        xf = x[far]
+        result[far] = a * np.log(xf) - xf - gammaln(a) - np.log(_continued_fraction(a, xf))
+    return result
+
+
+def _continued_fraction(a: float, x: Floats, terms: int = 300) -> Floats:
+    """Legendre's fraction ``x^a e^-x / Gamma(a, x)``, evaluated from its far end."""
+    value = x + 2 * terms + 1 - a
+    for k in range(terms, 0, -1):
+        value = x + 2 * k - 1 - a + k * (a - k) / value
+    return value

@@ -1,0 +1,78 @@
+"""RealOutliers: outliers that someone has, as a source like the others."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from farout.data.validation import check_events, check_labels, encode_labels
+from farout.errors import InvalidDataError
+from farout.outliers.source import Outliers, OutlierSource
+
+__all__ = ["RealOutliers"]
+
+
+class RealOutliers(OutlierSource):
+    """Outliers drawn, with replacement, from rows that were given (Hendrycks et al., 2019, Outlier Exposure).
+
+    Parameters
+    ----------
+    X : array of shape (m, d) or (m, *event_shape)
+        The outliers, in the units of the data.
+
+    Attributes
+    ----------
+    classes_ : ndarray or None
+        Classes of the normal data: an outlier has none of its own, so it comes with a normal class drawn at random.
+
+    Examples
+    --------
+    >>> import farout as fo
+    >>> rng = np.random.default_rng(0)
+    >>> source = fo.RealOutliers(rng.uniform(-9, 9, size=(50, 2))).fit(rng.normal(size=(100, 2)))
+    >>> source.sample(3, random_state=0).x.shape
+    (3, 2)
+    """
+
+    def __init__(self, X: ArrayLike) -> None:
+        self.X = X
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Check that the outliers are of the same form as the normal data; nothing else is learned of them.
+
+        Raises
+        ------
+        InvalidDataError
+            If they have another count of numbers a row, or aren't finite.
+        """
+        normal = check_events(self, np.asarray(X).reshape(len(np.asarray(X)), -1), reset=True)
+        outliers = np.asarray(self.X)
+        if outliers.ndim < 2 or outliers[0].size != normal.shape[1] or not np.isfinite(outliers).all():
+            raise InvalidDataError(
+                f"RealOutliers: the outliers must be finite rows of {normal.shape[1]} numbers, like the normal data; "
+                f"got shape {outliers.shape}."
+            )
+        self.outliers_ = outliers.reshape(len(outliers), -1)
+        self.classes_: NDArray[Any] | None = None
+        self.class_prior_: NDArray[np.float64] | None = None
+        if y is not None:
+            self.classes_, counts = np.unique(check_labels(y, len(normal), "RealOutliers"), return_counts=True)
+            self.class_prior_ = counts / counts.sum()
+        return self
+
+    def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
+        x = self.outliers_[rng.integers(len(self.outliers_), size=n)]
+        return Outliers(x, self._labels(n, y, rng), np.full(n, np.nan), np.full(n, type(self).__name__))
+
+    def _labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
+        if self.classes_ is None:
+            return None
+        if y is None:
+            drawn: NDArray[Any] = rng.choice(self.classes_, size=n, p=self.class_prior_)
+            return drawn
+        labels = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
+        return self.classes_[encode_labels(labels, self.classes_, n, "RealOutliers")]
+
+    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """The inliers as they are: these outliers never went through a flow either."""
+        return check_events(self, np.asarray(X).reshape(len(np.asarray(X)), -1), reset=False)

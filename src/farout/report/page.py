@@ -1,0 +1,89 @@
+"""One self-contained HTML page: no network, no scripts, written whole or not at all."""
+
+import os
+import uuid
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from farout.errors import RunError
+from farout.evaluation import METRICS
+from farout.report.content import ReportContent
+from farout.report.sections import flat_settings, sections, table_rows
+
+__all__ = ["render_report", "write_report"]
+
+
+def write_report(content: ReportContent, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write the report as one HTML file that opens anywhere; missing folders are made.
+
+    Parameters
+    ----------
+    content : ReportContent
+        What to show.
+    path : path-like
+        The file to write.
+    force : bool
+        Whether a file that is there already may be replaced.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RunError
+        If the file exists and ``force`` is off, or if it can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> content = ReportContent(title="Digits", summary="A test.", event_shape=(1, 8, 8))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(content, Path(folder) / "report.html").name
+    'report.html'
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise RunError(f"can't write the report: {target} is a folder; give the name of a file")
+    if target.exists() and not force:
+        raise RunError(f"the report {target} exists; give another name, or force to replace it")
+    page = render_report(content)  # before the disk is touched
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(page, encoding="utf-8", errors="replace")
+        os.replace(draft, target)
+    except OSError as error:
+        raise RunError(
+            f"can't write the report {target}: {error.strerror or error}; check the folder and the space left"
+        ) from error
+    finally:
+        with suppress(OSError):  # an error here would hide the one that matters
+            draft.unlink(missing_ok=True)
+    return target
+
+
+def render_report(content: ReportContent) -> str:
+    """The HTML of the report; the same content gives the same text."""
+    environment = Environment(
+        loader=PackageLoader("farout.report", package_path="."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = Markup  # our own drawing, whose texts are escaped already
+    return environment.get_template("page.html.j2").render(
+        content=content,
+        sections=sections(content),
+        metrics=list(METRICS.values()),
+        rows=table_rows(content.evaluations),
+        confidence=next((e.confidence for e in content.evaluations.values() if e.confidence), None),
+        settings=flat_settings(content.settings),
+        version=version("farout"),
+    )

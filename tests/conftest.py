@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tests run side by side; more threads than cores only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real image sets, or a skip that says what is missing."""
+    root = os.environ.get("FAROUT_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("real image sets are absent: set FAROUT_DATA to the folder that holds mnist/ and others")
+    return Path(root)
