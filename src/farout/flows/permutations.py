@@ -76,4 +76,6 @@ class Orthogonal(Transform):
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
-    return torch.matmul(matrix, x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x.mm(matrix.T)
+    """Apply the matrix to the channels at every position."""
+    mixed: Tensor = torch.matmul(matrix, x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x @ matrix.T
+    return mixed
