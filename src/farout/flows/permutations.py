@@ -66,7 +66,8 @@ class Orthogonal(Transform):
     def _matrix(self) -> Tensor:
         if self.skew is None:
             return self.rotation
-        return torch.linalg.matrix_exp(self.skew - self.skew.T) @ self.rotation
+        turned: Tensor = torch.linalg.matrix_exp(self.skew - self.skew.T) @ self.rotation
+        return turned
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         return _mix(self._matrix(), x), x.new_zeros(len(x))
