@@ -12,13 +12,14 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from farout.errors import DivergedError, InvalidSettingError
+from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
 from farout.training import Batch, Budget, History, Objective, Training
 
 __all__ = ["run"]
@@ -41,7 +42,7 @@ def run(
 ) -> History:
     """Set a trainer up, fit, and leave ``module`` with the weights to keep."""
     task = _Task(module, objective, budget, name)
-    keep, interrupted = _KeepBest(), _Interrupted()
+    keep, interrupted = _KeepBest(), _Interrupted(where)
     callbacks: list[Callback] = [keep, interrupted, *_checkpoints(where, validation_rows)]
     if validation_rows is not None and budget.patience is not None:
         callbacks.append(EarlyStopping("validation loss", patience=budget.patience, check_on_train_epoch_end=False))
@@ -64,6 +65,15 @@ def run(
             if interrupted.happened:
                 raise KeyboardInterrupt from error
             raise
+        except FaroutError:
+            raise
+        except Exception as error:
+            if task.started or _last_checkpoint(where) is None:
+                raise
+            raise RunError(
+                f"{name}: can't go on from {_last_checkpoint(where)}: {error}. It was truncated, or isn't from this "
+                "training; leave resume out, or give another checkpoint_dir."
+            ) from error
     if keep.weights is not None:
         module.load_state_dict(keep.weights)
     task.history.stopped_early = trainer.global_step < budget.max_steps
@@ -113,8 +123,24 @@ class _Task(pl.LightningModule):
         self.budget = budget
         self.title = name
         self.history = History()
+        self.started = False
         self.first_loss: float | None = None
         self.steps_above = 0
+
+    def on_train_start(self) -> None:
+        self.started = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["farout"] = {
+            "steps": self.history.steps,
+            "figures": self.history.figures,
+            "first_loss": self.first_loss,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["farout"]
+        self.history = History(saved["steps"], saved["figures"])
+        self.first_loss = saved["first_loss"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         try:
@@ -133,7 +159,12 @@ class _Task(pl.LightningModule):
         # The same noise at every validation, so that only the weights make the difference.
         with torch.random.fork_rng():
             torch.manual_seed(batch_idx)
-            loss, _ = self.objective(batch, 1.0)
+            try:
+                loss, _ = self.objective(batch, 1.0)
+            except DivergedError as error:
+                raise self._diverged(str(error)) from error
+        if not math.isfinite(float(loss)):
+            raise self._diverged(f"the validation loss became {float(loss)}")
         self.log("validation loss", loss, batch_size=len(batch[0]), sync_dist=True)
 
     def on_validation_end(self) -> None:
@@ -164,7 +195,7 @@ class _Task(pl.LightningModule):
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
-            f"{self.title}: training diverged at step {self.global_step}: {what}. Nothing was saved. Lower "
+            f"{self.title}: training diverged at step {self.global_step}: {what}. No model was made. Lower "
             f"learning_rate (it is {self.budget.learning_rate:g}), or look for extreme values in the data."
         )
 
@@ -191,13 +222,17 @@ class _KeepBest(Callback):
 
 
 class _Interrupted(Callback):
-    """Remembers that Ctrl-C ended training, which Lightning turns into a plain exit."""
+    """Remembers that Ctrl-C ended training, which Lightning turns into a plain exit, and keeps where it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: Training) -> None:
         self.happened = False
+        self.where = where
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.happened = isinstance(exception, KeyboardInterrupt)
+        # Not for other exceptions: nobody should go on from a training that diverged.
+        if self.happened and self.where.checkpoint_dir is not None and cast(_Task, pl_module).started:
+            trainer.save_checkpoint(Path(self.where.checkpoint_dir) / "last.ckpt")
 
 
 class _Bar(Callback):
@@ -236,7 +271,6 @@ def _checkpoints(where: Training, validation_rows: Batch | None) -> list[Callbac
     common: dict[str, Any] = {
         "dirpath": where.checkpoint_dir,
         "enable_version_counter": False,
-        "save_on_exception": True,
     }
     if validation_rows is None:
         return [ModelCheckpoint(save_last=True, save_top_k=0, every_n_train_steps=100, **common)]
@@ -259,6 +293,19 @@ def _last_checkpoint(where: Training) -> str | None:
 
 
 def _trainer(where: Training, budget: Budget, callbacks: list[Callback], validates: bool) -> pl.Trainer:
+    logger = _tensorboard(where)
+    try:
+        return _lightning_trainer(where, budget, callbacks, validates, logger)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        raise InvalidSettingError(
+            f"Training(accelerator={where.accelerator!r}, devices={where.devices!r}, strategy={where.strategy!r}, "
+            f"precision={where.precision!r}) can't be had on this machine: {error}"
+        ) from error
+
+
+def _lightning_trainer(
+    where: Training, budget: Budget, callbacks: list[Callback], validates: bool, logger: Any
+) -> pl.Trainer:
     return pl.Trainer(
         accelerator=where.accelerator,
         devices=where.devices,
@@ -268,17 +315,22 @@ def _trainer(where: Training, budget: Budget, callbacks: list[Callback], validat
         max_steps=budget.max_steps,
         max_epochs=-1,
         gradient_clip_val=budget.gradient_clip,
-        val_check_interval=min(budget.validate_every, budget.max_steps) if validates else None,
+        val_check_interval=_validation_interval(budget) if validates else None,
         check_val_every_n_epoch=None if validates else 1,
         num_sanity_val_steps=0,
         callbacks=callbacks,
-        logger=_tensorboard(where),
+        logger=logger,
         log_every_n_steps=10,
         enable_checkpointing=where.checkpoint_dir is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=None if where.log_dir is None else str(where.log_dir),
     )
+
+
+def _validation_interval(budget: Budget) -> int:
+    """Steps between validations, near what was asked, so that the last validation sees the last weights."""
+    return budget.max_steps // max(1, round(budget.max_steps / budget.validate_every))
 
 
 def _tensorboard(where: Training) -> Any:
@@ -314,9 +366,9 @@ def _quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _sigint_kept() -> Iterator[None]:
     """Lightning switches Ctrl-C off while it ends; switch it back on after."""
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        handler = signal.getsignal(signal.SIGINT)
         yield
     finally:
-        with contextlib.suppress(ValueError):  # not in the main thread
+        with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or not set from Python
             signal.signal(signal.SIGINT, handler)

@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 from scipy.stats import chi
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from farout.errors import InvalidDataError, InvalidSettingError
+from farout.errors import InvalidDataError
+from farout.outliers.radii import check_dimensions, chi_mean_std
 
 __all__ = ["chi_mean_std", "chi_pdf", "cluster_distances", "lda_projection", "radii"]
-
-_SERIES_FROM = 100  # below it the gamma functions are accurate, from here on the series is
 
 Floats = NDArray[np.float64]
 
@@ -70,42 +68,7 @@ def chi_pdf(r: ArrayLike, d: int) -> Floats:
     >>> chi_pdf([0.0, 1.0], d=2).round(4).tolist()
     [0.0, 0.6065]
     """
-    return np.asarray(chi.pdf(np.asarray(r, dtype=np.float64), _dimensions(d)))
-
-
-def chi_mean_std(d: int) -> tuple[float, float]:
-    r"""Mean and standard deviation of the norm of a standard normal in ``d`` dimensions.
-
-    The mean is :math:`\sqrt2\,\Gamma((d+1)/2)/\Gamma(d/2)`, the variance ``d`` less its square.
-    That difference loses all its digits as ``d`` grows (the variance stays near 1/2), so from 100
-    dimensions on the variance comes from its asymptotic series, exact to 11 digits or more.
-
-    Parameters
-    ----------
-    d : int
-        Number of dimensions, 1 or more.
-
-    Returns
-    -------
-    mean, std : float
-
-    Raises
-    ------
-    InvalidSettingError
-        If ``d`` is less than 1.
-
-    Examples
-    --------
-    >>> mean, std = chi_mean_std(784)
-    >>> round(mean, 4), round(std, 4)
-    (27.9911, 0.707)
-    """
-    d = _dimensions(d)
-    if d < _SERIES_FROM:
-        mean = float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
-        return mean, float(np.sqrt(d - mean**2))
-    variance = 1 / 2 - 1 / (8 * d) - 1 / (16 * d**2) + 5 / (128 * d**3) + 23 / (256 * d**4)
-    return float(np.sqrt(d - variance)), float(np.sqrt(variance))
+    return np.asarray(chi.pdf(np.asarray(r, dtype=np.float64), check_dimensions(d)))
 
 
 def lda_projection(Z: ArrayLike, y: ArrayLike) -> Floats:
@@ -217,9 +180,3 @@ def _as_latents(Z: ArrayLike, where: str) -> Floats:
             f"first at index {bad[0]}; find out why the flow gives no number there"
         )
     return latents
-
-
-def _dimensions(d: int) -> int:
-    if not isinstance(d, (int, np.integer)) or d < 1:
-        raise InvalidSettingError(f"d must be a whole number of dimensions, 1 or more; found {d!r}")
-    return int(d)

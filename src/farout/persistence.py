@@ -5,22 +5,20 @@ network weights as named tensors. Models inside models (a source in a classifier
 written in place, and one that is shared is written once.
 """
 
-import dataclasses
+import contextlib
 import hashlib
-import importlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
-import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
+from farout._encoding import Reader, Writer, fitted_state
 from farout.errors import NotFittedError, RunError
 
 __all__ = ["FORMAT_VERSION", "Persistent", "load", "read_config", "write_atomically"]
@@ -40,6 +38,16 @@ class Persistent:
 
     def _build(self, name: str) -> nn.Module:
         raise RunError(f"{type(self).__name__} has no network called {name}.")
+
+    @contextlib.contextmanager
+    def _unfitted_on_failure(self) -> Iterator[None]:
+        """Let nothing stay of a fit that fails or is interrupted, so that it is neither used nor saved."""
+        try:
+            yield
+        except BaseException:
+            for name in fitted_state(self):
+                delattr(self, name)
+            raise
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write a run folder from which ``farout.load`` gives back the same model, bit for bit.
@@ -63,24 +71,42 @@ class Persistent:
             If a run is there already and ``force`` is False.
         """
         folder = Path(path)
-        if not any(k.endswith("_") and not k.startswith("_") for k in vars(self)):
+        if not fitted_state(self):
             raise NotFittedError(f"This {type(self).__name__} isn't fitted yet: call fit before save.")
-        if (folder / CONFIG).exists() and not force:
-            raise RunError(f"{folder} holds a run already; choose another folder, or force=True to replace it.")
-        writer = _Writer()
+        _require_free(folder, force)
+        writer = Writer()
         model = writer.encode(self, "")
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / WEIGHTS, lambda p: save_file(writer.tensors, p))
-        config = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "weights_sha256": _sha256(folder / WEIGHTS),
-            "model": model,
-        }
-        config["checksum"] = _checksum(config)
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        write_atomically(folder / CONFIG, lambda p: p.write_text(text, encoding="utf-8"))
+        try:
+            _write(folder, writer, model)
+        except BaseException:
+            if new:
+                with contextlib.suppress(OSError):  # someone else's file came into it meanwhile
+                    folder.rmdir()
+            raise
         return folder
+
+
+def _require_free(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run is a folder: choose another name.")
+    if not force and any((folder / name).exists() for name in (CONFIG, WEIGHTS)):
+        raise RunError(f"{folder} holds a run already; choose another folder, or force=True to replace it.")
+
+
+def _write(folder: Path, writer: Writer, model: Any) -> None:
+    """Both files beside their places first, then both into place: a failure leaves what was there before."""
+    config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model}
+
+    def write_both(weights: Path) -> None:
+        save_file(writer.tensors, weights)
+        config["weights_sha256"] = _sha256(weights)
+        config["checksum"] = _checksum(config)
+        text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(folder / CONFIG, lambda p: p.write_text(text, encoding="utf-8"))
+
+    write_atomically(folder / WEIGHTS, write_both)
 
 
 def load(path: str | Path, **given: Any) -> Any:
@@ -101,14 +127,15 @@ def load(path: str | Path, **given: Any) -> Any:
     Raises
     ------
     RunError
-        If the folder is no run, was written by a newer farout, or was truncated or changed.
+        If the folder is no run, was written by a newer farout, was truncated or changed, or asks for nothing under a
+        name that was given.
     """
     folder = Path(path)
     config = read_config(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise RunError(f"{folder}: {WEIGHTS} is missing; copy the whole run folder, or train again.")
-    if _sha256(weights) != config["weights_sha256"]:
+    if _sha256(weights) != config.get("weights_sha256"):
         raise RunError(
             f"{weights} isn't the file that was saved (its check sum differs): it was truncated or changed. "
             "Copy the run again, or train again."
@@ -117,7 +144,23 @@ def load(path: str | Path, **given: Any) -> Any:
         tensors = load_file(weights)
     except safetensors.SafetensorError as error:
         raise RunError(f"{weights} is no safetensors file: {error}.") from error
-    return _Reader(tensors, given).decode(config["model"], "")
+    return _decode(config, Reader(tensors, given), folder)
+
+
+def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
+    try:
+        model = reader.decode(config["model"], "")
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise RunError(
+            f"{folder / CONFIG} doesn't describe a model ({type(error).__name__}: {error}). Copy the run again, or "
+            "train again."
+        ) from error
+    if not isinstance(model, Persistent):
+        raise RunError(f"{folder / CONFIG} holds a {type(model).__name__}, which is no model. Copy the run again.")
+    unused = reader.given.keys() - reader.used
+    if unused:
+        raise RunError(f"{folder} has no parameter of your own called {', '.join(sorted(unused))}; leave it out.")
+    return model
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -150,138 +193,6 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-class _Writer:
-    """Turns a model into JSON values, and collects its tensors by path."""
-
-    def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self._seen: dict[int, str] = {}
-        self._alive: list[Any] = []  # ids stay unique only while their objects live
-
-    def encode(self, value: Any, path: str) -> Any:
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if isinstance(value, Path):
-            return str(value)
-        if isinstance(value, np.generic):
-            return self.encode(value.item(), path)
-        if isinstance(value, np.ndarray):
-            return self._array(value, path)
-        if isinstance(value, list | tuple):
-            items = [self.encode(v, f"{path}.{i}") for i, v in enumerate(value)]
-            return items if isinstance(value, list) else {"tuple": items}
-        if isinstance(value, Mapping):
-            return {"dict": {str(k): self.encode(v, f"{path}.{k}") for k, v in value.items()}}
-        if isinstance(value, Persistent):
-            return self._model(value, path)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            return {"class": type(value).__name__, "fields": self.encode(fields, path)["dict"]}
-        return {"own": repr(type(value).__name__)}
-
-    def _array(self, value: np.ndarray[Any, Any], path: str) -> Any:
-        if value.dtype.kind in "OUS":
-            return {"texts": [v if isinstance(v, str | int | float) else str(v) for v in value.tolist()]}
-        self.tensors[path] = torch.from_numpy(np.ascontiguousarray(value))
-        return {"array": path}
-
-    def _model(self, model: Persistent, path: str) -> Any:
-        if id(model) in self._seen:
-            return {"same": self._seen[id(model)]}
-        self._seen[id(model)] = path
-        self._alive.append(model)
-        get_params: Callable[..., dict[str, Any]] = model.get_params  # type: ignore[attr-defined]
-        params, state = get_params(deep=False), _fitted_state(model)
-        networks = [name for name in model._networks if name in state]
-        for name in networks:
-            module: nn.Module = state.pop(name)
-            for key, tensor in module.state_dict().items():
-                self.tensors[f"{path}/{name}/{key}"] = tensor.detach().cpu().contiguous().clone()
-        return {
-            "class": type(model).__name__,
-            "params": {k: self.encode(v, f"{path}/{k}") for k, v in params.items()},
-            "fitted": {k: self.encode(v, f"{path}/{k}") for k, v in state.items()},
-            "networks": networks,
-        }
-
-
-class _Reader:
-    """The way back from JSON values and tensors to models."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
-        self.tensors = tensors
-        self.given = given
-        self._made: dict[str, Any] = {}
-
-    def decode(self, value: Any, path: str) -> Any:
-        if isinstance(value, list):
-            return [self.decode(v, f"{path}.{i}") for i, v in enumerate(value)]
-        if not isinstance(value, dict):
-            return value
-        if "tuple" in value:
-            return tuple(self.decode(value["tuple"], path))
-        if "dict" in value:
-            return {k: self.decode(v, f"{path}.{k}") for k, v in value["dict"].items()}
-        if "texts" in value:
-            return np.array(value["texts"])
-        if "array" in value:
-            return self.tensors[value["array"]].numpy()
-        if "same" in value:
-            return self._made[value["same"]]
-        if "own" in value:
-            return self._given(path, value["own"])
-        if "fields" in value:
-            fields = {k: self.decode(v, path) for k, v in value["fields"].items()}
-            return _public_class(value["class"])(**fields)
-        return self._model(value, path)
-
-    def _model(self, value: dict[str, Any], path: str) -> Any:
-        cls = _public_class(value["class"])
-        params = {k: self.decode(v, f"{path}/{k}") for k, v in value["params"].items()}
-        model = cls(**params)
-        self._made[path] = model
-        for k, v in value["fitted"].items():
-            setattr(model, k, self.decode(v, f"{path}/{k}"))
-        for name in value["networks"]:
-            setattr(model, name, self._network(model, name, f"{path}/{name}/"))
-        return model
-
-    def _network(self, model: Persistent, name: str, prefix: str) -> nn.Module:
-        module = model._build(name)
-        state = {k.removeprefix(prefix): t for k, t in self.tensors.items() if k.startswith(prefix)}
-        dtype = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
-        module = module.to(dtype)
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise RunError(f"The saved weights don't fit the network {name}: {error}") from error
-        return module.eval()
-
-    def _given(self, path: str, kind: str) -> Any:
-        name = path.rsplit("/", 1)[-1]
-        if name in self.given:
-            return self.given[name]
-        if name == "random_state":  # a generator: it has done its work in fit
-            return None
-        raise RunError(
-            f"This run was made with a {name} of your own (a {kind}), which a run folder can't hold; "
-            f"give it again: farout.load(path, {name}=...)."
-        )
-
-
-def _fitted_state(model: Any) -> dict[str, Any]:
-    """Fitted attributes by name: those that end in an underscore, as scikit-learn has it."""
-    return {k: v for k, v in vars(model).items() if k.endswith("_") and not k.startswith("_")}
-
-
-def _public_class(name: str) -> Any:
-    """A class by its public name; nothing outside farout's own names is ever looked up."""
-    farout = importlib.import_module("farout")
-    if name not in farout.__all__:
-        raise RunError(f"This run holds a {name}, which this farout doesn't know; update farout.")
-    return getattr(farout, name)
 
 
 def _sha256(path: Path) -> str:

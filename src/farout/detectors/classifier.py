@@ -136,14 +136,19 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
                 "CautiousClassifier requires y to be passed, but the target y is None; give one label a row, or "
                 "use OutlierDiscriminator or FlowDetector, which need none."
             )
-        X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
+        with self._unfitted_on_failure():
+            X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
+            self._require_classes(X, y)
+            self._fit(X, y)
+        return self
+
+    def _require_classes(self, X: NDArray[Any], y: ArrayLike) -> None:
         classes = np.unique(check_labels(y, len(X), type(self).__name__))
         if len(classes) < 2:
             raise InvalidDataError(
                 f"CautiousClassifier: y has 1 class only ({classes[0]}), and a classifier needs at least 2 classes; "
                 "for one class use OutlierDiscriminator or FlowDetector."
             )
-        return self._fit(X, y)
 
     def _n_outputs(self) -> int:
         return len(cast(NDArray[Any], self.classes_))

@@ -24,13 +24,13 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
 
     Parameters
     ----------
-    score : {"auto", "likelihood", "ratio", "typicality"}, default="auto"
+    score_by : {"auto", "likelihood", "ratio", "typicality"}, default="auto"
         - "likelihood": ``max_y log p(x|y)``, or ``log p(x)`` without labels.
         - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
           What all images share cancels (after Ren et al., 2019). Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
-        - "auto": "ratio" with labels, "likelihood" without.
+        - "auto": "ratio" where the flow knows two classes or more and no class, "likelihood" elsewhere.
     flow : FlowDensity, optional
         Used as it is when fitted; then give ``fit`` rows that the flow hasn't seen. A default one when omitted.
     event_shape : tuple of int, optional
@@ -65,7 +65,7 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
 
     def __init__(
         self,
-        score: Literal["auto", "likelihood", "ratio", "typicality"] = "auto",
+        score_by: Literal["auto", "likelihood", "ratio", "typicality"] = "auto",
         flow: FlowDensity | None = None,
         event_shape: tuple[int, ...] | None = None,
         contamination: float = 0.05,
@@ -73,7 +73,7 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        self.score = score
+        self.score_by = score_by
         self.flow = flow
         self.event_shape = event_shape
         self.contamination = contamination
@@ -99,39 +99,51 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         InvalidDataError
             If the data can't be used.
         InvalidSettingError
-            If a parameter makes no sense, such as score="ratio" without labels.
+            If a parameter makes no sense, such as score_by="ratio" without labels.
         DivergedError
             If training diverges.
         """
-        self._check_contamination()
-        if self.score not in SCORES:
+        self._check_calibration()
+        if self.score_by not in SCORES:
             raise InvalidSettingError(
-                f"FlowDetector: score={self.score!r} is unknown; choose one of {', '.join(SCORES)}."
+                f"FlowDetector: score_by={self.score_by!r} is unknown; choose one of {', '.join(SCORES)}."
             )
+        if self.flow is not None and not isinstance(self.flow, FlowDensity):
+            raise InvalidSettingError(f"FlowDetector: flow must be a FlowDensity; got {self.flow!r}.")
+        with self._unfitted_on_failure():
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
         labels = None if y is None else check_labels(y, len(X), "FlowDetector")
         seed = seed_of(self.random_state)
-        flow = self.flow or FlowDensity(event_shape=self.event_shape, random_state=seed, verbose=self.verbose)
+        flow = self.flow
+        if flow is None:
+            flow = FlowDensity(event_shape=self.event_shape, verbose=self.verbose)
         _, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
         inner, held = holdout_split(len(X), self.calibration_fraction, indices, seed)
-        self.flow_ = fitted_flow(flow, X[inner], None if labels is None else labels[inner])
+        self.flow_ = fitted_flow(flow, X[inner], None if labels is None else labels[inner], seed)
         self.classes_ = self.flow_.classes_
         self.score_ = self._choose_score()
         self.typical_ = 0.0
         if self.score_ == "typicality":
             self.typical_ = float(self._likelihood(X[inner]).mean())
         self._calibrate(X[held] if len(held) else X)
-        return self
 
     def _choose_score(self) -> str:
-        if self.score == "auto":
-            return "likelihood" if self.classes_ is None else "ratio"
-        if self.score == "ratio" and self.classes_ is None:
+        flow = self.flow_
+        n_classes = 0 if flow.classes_ is None else len(flow.classes_)
+        compares = n_classes > 1 and flow.class_dropout > 0
+        if self.score_by == "auto":
+            return "ratio" if compares else "likelihood"
+        if self.score_by == "ratio" and not compares:
+            lack = "never saw rows without a class (class_dropout=0)" if n_classes > 1 else f"knows {n_classes} classes"
             raise InvalidSettingError(
-                "FlowDetector: score='ratio' compares classes with no class, and there are no labels; give y, or "
-                "choose 'likelihood' or 'typicality'."
+                f"FlowDetector: score_by='ratio' compares classes with no class, and the flow {lack}; give y of 2 "
+                "classes or more and keep class_dropout above 0, or choose 'likelihood' or 'typicality'."
             )
-        return self.score
+        return self.score_by
 
     def _likelihood(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.classes_ is None:

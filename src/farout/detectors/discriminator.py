@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from farout.data.validation import check_events, seed_of
+from farout.data.validation import check_events
 from farout.detectors.exposed import OutlierExposed
 from farout.detectors.losses import discriminator_loss
 from farout.detectors.thresholds import NoveltyMixin
@@ -31,7 +31,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Where outliers come from, fitted on this model's training rows; ``NormalShell(2.5)`` when omitted.
     network : Module or callable, optional
         As in `CautiousClassifier`; it gives one log-odds a class, or one in all without labels.
-    score : {"max", "random"}, default="max"
+    score_by : {"max", "random"}, default="max"
         How a row without a label is scored: by the best class, or, as the author did, by one drawn at random.
     event_shape : tuple of int, optional
         (channels, height, width) of images.
@@ -75,7 +75,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         self,
         source: OutlierSource | None = None,
         network: nn.Module | Callable[..., nn.Module] | None = None,
-        score: Literal["max", "random"] = "max",
+        score_by: Literal["max", "random"] = "max",
         event_shape: tuple[int, ...] | None = None,
         max_steps: int | None = None,
         batch_size: int = 128,
@@ -89,7 +89,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
     ) -> None:
         self.source = source
         self.network = network
-        self.score = score
+        self.score_by = score_by
         self.event_shape = event_shape
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -122,11 +122,13 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         DivergedError
             If training diverges.
         """
-        if self.score not in ("max", "random"):
+        if self.score_by not in ("max", "random"):
             raise InvalidSettingError(
-                f"OutlierDiscriminator: score={self.score!r} is unknown; choose 'max' or 'random'."
+                f"OutlierDiscriminator: score_by={self.score_by!r} is unknown; choose 'max' or 'random'."
             )
-        return self._fit(check_events(self, X, self.event_shape, reset=True, min_rows=2), y)
+        with self._unfitted_on_failure():
+            self._fit(check_events(self, X, self.event_shape, reset=True, min_rows=2), y)
+        return self
 
     def _n_outputs(self) -> int:
         return 1 if self.classes_ is None else len(self.classes_)
@@ -142,10 +144,10 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1.
         """
         log_odds = self._logits(X)
-        if self.score == "max":
+        if self.score_by == "max":
             best: NDArray[np.float64] = log_odds.max(axis=1)
             return best
-        rng = np.random.default_rng(seed_of(self.random_state))
+        rng = np.random.default_rng(self.seed_)
         picked: NDArray[np.float64] = log_odds[
             np.arange(len(log_odds)), rng.integers(log_odds.shape[1], size=len(log_odds))
         ]

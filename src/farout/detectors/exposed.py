@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,7 +46,6 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     batch_size: int
     learning_rate: float
     weight_decay: float
-    calibration_fraction: float
     training: Training | None
     random_state: Any
     verbose: bool
@@ -61,7 +60,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     def _uses_outliers(self) -> bool:
         return True
 
-    def _fit(self, X: NDArray[Any], y: ArrayLike | None) -> Self:
+    def _fit(self, X: NDArray[Any], y: ArrayLike | None) -> None:
         """Fit the source and the network on checked ``X``, but for the rows held out for the threshold."""
         self._check_settings()
         where = type(self).__name__
@@ -80,19 +79,14 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         self.network_ = self._build("network_")
         self._train(X[inner], indices[inner], seed)
         self._calibrate(X[held] if len(held) else X)
-        return self
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        self._check_contamination()
+        self._check_calibration()
         for name in ("batch_size", "learning_rate"):
             check_positive(getattr(self, name), name, where)
         if self.max_steps is not None:
             check_positive(self.max_steps, "max_steps", where)
-        if not 0 <= self.calibration_fraction < 1:
-            raise InvalidSettingError(
-                f"{where}: calibration_fraction must be at least 0 and below 1; got {self.calibration_fraction}."
-            )
         if self.source is not None and not isinstance(self.source, OutlierSource):
             raise InvalidSettingError(
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
@@ -104,7 +98,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
             return None
         source: Any = NormalShell() if self.source is None else clone(self.source)
         for name, value in (("event_shape", self.event_shape), ("random_state", seed)):
-            if getattr(source, name, value) is None:
+            if getattr(source, name, 0) is None:
                 setattr(source, name, value)
         return cast(OutlierSource, source.fit(X, y))
 
@@ -139,6 +133,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         if self.source_ is not None and self._uses_outliers():
             outliers = self.source_.batches(self.batch_size, random_state=rng)
         stream = None if outliers is None else iter(outliers)
+        lookup = self._class_lookup()
 
         def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
             x, y = batch
@@ -148,11 +143,24 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
                 outliers.progress = progress
                 x_out, y_out = next(stream)
                 events.append(self._model_units(x_out[:n].flatten(1).numpy()))
-                y_out = y_out[:n].to(y.device)
+                y_out = self._own_classes(y_out[:n], lookup, rng).to(y.device)
             logits = self.network_(torch.cat(events).to(x.device))
             return self._loss(logits[:n], y, logits[n:] if y_out is not None else None, y_out), {}
 
         return objective
+
+    def _class_lookup(self) -> NDArray[np.int64]:
+        """Index, for this model, of each of the source's classes: -1 for an unknown one and, last, for no class."""
+        theirs = getattr(self.source_, "classes_", None)
+        own = {} if self.classes_ is None else {c: i for i, c in enumerate(self.classes_.tolist())}
+        return np.array([own.get(c, -1) for c in ([] if theirs is None else theirs.tolist())] + [-1])
+
+    def _own_classes(self, y: Tensor, lookup: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """Class indices of the source as this model's; an outlier of no class that it knows gets one at random."""
+        indices = lookup[y.numpy()]
+        if self.classes_ is not None:
+            indices = np.where(indices < 0, rng.integers(len(self.classes_), size=len(indices)), indices)
+        return torch.from_numpy(indices)
 
     def _clean(self, x: Tensor, y: Tensor, rng: np.random.Generator) -> NDArray[Any]:
         rows = x.cpu().numpy()

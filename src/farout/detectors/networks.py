@@ -48,11 +48,13 @@ def make_network(
             made = (mlp if len(event_shape) == 1 else small_cnn)(event_shape, n_outputs)
         else:
             made = network
-    if not isinstance(made, nn.Module):
-        raise InvalidSettingError(
-            f"network must be a torch module or a function that makes one; got {type(made).__name__}."
-        )
-    _require_logits(made, event_shape, n_outputs)
+        if not isinstance(made, nn.Module):
+            raise InvalidSettingError(
+                f"network must be a torch module or a function that makes one; got {type(made).__name__}."
+            )
+        _require_logits(made, event_shape, n_outputs)
+    if not any(p.requires_grad for p in made.parameters()):
+        raise InvalidSettingError("network has no parameter that could learn; give one with requires_grad=True.")
     return made
 
 
@@ -61,10 +63,11 @@ def _require_logits(network: nn.Module, event_shape: Shape, n_outputs: int) -> N
     was_training = network.training
     like = next(network.parameters(), torch.empty(0))
     try:
-        shape = tuple(network.eval()(torch.zeros(2, *event_shape, dtype=like.dtype)).shape)
-    except RuntimeError as error:
+        given = network.eval()(torch.zeros(2, *event_shape, dtype=like.dtype))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise InvalidSettingError(f"network can't take events of shape {event_shape}: {error}") from error
     network.train(was_training)
+    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
     if shape != (2, n_outputs):
         raise InvalidSettingError(
             f"network must give {n_outputs} logits an event, shape (n, {n_outputs}); for 2 events it gave {shape}."

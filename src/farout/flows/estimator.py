@@ -152,6 +152,11 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             If training diverges.
         """
         self._check_settings()
+        with self._unfitted_on_failure():
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
         self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], type(self).__name__)
         if len(self.event_shape_) == 1:
@@ -164,7 +169,6 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         self.seed_ = seed
         self.flow_ = self._build("flow_")
         self._train(units.to_model(X), labels, seed)
-        return self
 
     def _check_settings(self) -> None:
         where = type(self).__name__
@@ -226,7 +230,7 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
             return int(self.max_steps)
-        epochs, least, most = (60, 300, 4000) if len(self.event_shape_) == 3 else (100, 200, 4000)
+        epochs, least, most = (60, 300, 3000) if len(self.event_shape_) == 3 else (100, 200, 4000)
         return min(max(epochs * math.ceil(n / self.batch_size), least), most)
 
     @property
@@ -296,10 +300,10 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         Z = np.asarray(Z)
-        if Z.ndim != 2 or Z.shape[1] != self.n_features_in_ or not np.isfinite(Z).all():
+        if Z.ndim != 2 or Z.shape[1] != self.n_features_in_ or not len(Z) or not np.isfinite(Z).all():
             raise InvalidDataError(
-                f"{type(self).__name__}.decode: Z must be finite, of shape (n, {self.n_features_in_}); got "
-                f"shape {Z.shape}."
+                f"{type(self).__name__}.decode: Z must be finite, of shape (n, {self.n_features_in_}) with n >= 1; "
+                f"got shape {Z.shape}, {int((~np.isfinite(Z)).sum())} of its numbers not finite."
             )
         labels = self._label_indices(y, len(Z))
         U = self._map(lambda z, c: self.flow_.decode(z, c)[0], Z, labels, flat=True)
@@ -362,8 +366,15 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             Images are clipped to the range of the training images.
         y : ndarray of shape (n_samples,) or None
             None for a flow without classes.
+
+        Raises
+        ------
+        InvalidSettingError
+            If ``n_samples`` is below 1.
         """
         check_is_fitted(self)
+        if n_samples < 1:
+            raise InvalidSettingError(f"{type(self).__name__}.sample: n_samples must be at least 1; got {n_samples}.")
         rng = np.random.default_rng(seed_of(random_state))
         labels = self.draw_labels(n_samples, y, rng)
         Z = rng.standard_normal((n_samples, self.n_features_in_))
@@ -372,7 +383,9 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
     def draw_labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
         """``n`` labels: ``y`` itself (one for all is repeated), or by the shares of training; None without classes."""
         if y is not None:
-            return np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
+            labels: NDArray[Any] = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
+            self._label_indices(labels, n)
+            return labels
         if self.classes_ is None:
             return None
         return rng.choice(self.classes_, size=n, p=self.class_prior_)
@@ -435,7 +448,9 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         for start in range(0, len(rows), CHUNK):
             part = torch.tensor(rows[start : start + CHUNK], dtype=self._dtype, device=device)
             c = None if labels is None else torch.from_numpy(labels[start : start + CHUNK]).to(device)
-            out.append(function(part.reshape(len(part), *shape), c).flatten(1).cpu())
+            # Not in the half precision of whoever trains on this flow's outliers: the inverse would not be one.
+            with torch.autocast(device.type, enabled=False):
+                out.append(function(part.reshape(len(part), *shape), c).flatten(1).cpu())
         return torch.cat(out).numpy()
 
 
@@ -460,9 +475,17 @@ class KeepsFittedFlow:
         return type(self)(**copies)
 
 
-def fitted_flow(flow: FlowDensity, X: ArrayLike, y: ArrayLike | None) -> FlowDensity:
-    """The flow itself when it is fitted already, else a copy fitted on these data."""
-    return flow if is_fitted(flow) else cast(FlowDensity, clone(flow)).fit(X, y)
+def fitted_flow(flow: FlowDensity, X: ArrayLike, y: ArrayLike | None, random_state: Any = None) -> FlowDensity:
+    """The flow itself when it is fitted already, else a copy fitted on these data.
+
+    ``random_state`` is for a copy that has none of its own, so that the seed of a model reaches all of it.
+    """
+    if is_fitted(flow):
+        return flow
+    own = cast(FlowDensity, clone(flow))
+    if own.random_state is None:
+        own.random_state = random_state
+    return own.fit(X, y)
 
 
 def is_fitted(estimator: Any) -> bool:

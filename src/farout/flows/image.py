@@ -64,11 +64,15 @@ def image_flow(
     Raises
     ------
     InvalidSettingError
-        If the event shape is no image of even sides, or a name is unknown.
+        If the event shape is no image of even sides, a name is unknown, or n_blocks and hidden differ in length.
     """
     if downsampling not in DOWNSAMPLINGS:
         raise InvalidSettingError(
             f"downsampling={downsampling!r} is unknown; choose one of {', '.join(DOWNSAMPLINGS)}."
+        )
+    if len(n_blocks) != len(hidden) or not n_blocks:
+        raise InvalidSettingError(
+            f"n_blocks={tuple(n_blocks)} and hidden={tuple(hidden)} must have one number each for each level."
         )
 
     def level(shape: Shape, i: int) -> list[Transform]:

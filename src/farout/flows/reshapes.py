@@ -1,7 +1,6 @@
 """Changes of shape that keep every number: squeeze and Haar downsampling, flattening, the multi-scale split."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from farout.errors import InvalidSettingError
@@ -33,10 +32,10 @@ class Squeeze(Transform):
         super().__init__(shape, (4 * shape[0], shape[1] // 2, shape[2] // 2))
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+        return _unshuffle(x), x.new_zeros(len(x))
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return F.pixel_shuffle(z, 2), z.new_zeros(len(z))
+        return _shuffle(z), z.new_zeros(len(z))
 
 
 class Haar(Squeeze):
@@ -54,15 +53,28 @@ class Haar(Squeeze):
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         n, c, h, w = x.shape
-        patches = F.pixel_unshuffle(x, 2).reshape(n, c, 4, -1)
+        patches = _unshuffle(x).reshape(n, c, 4, h * w // 4)
         z = (self.kernel @ patches).transpose(1, 2).reshape(n, 4 * c, h // 2, w // 2)
         return z, x.new_zeros(n)
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         n, c4, h, w = z.shape
-        bands = z.reshape(n, 4, c4 // 4, -1).transpose(1, 2)
+        bands = z.reshape(n, 4, c4 // 4, h * w).transpose(1, 2)
         patches = (self.kernel.T @ bands).reshape(n, c4, h, w)
-        return F.pixel_shuffle(patches, 2), z.new_zeros(n)
+        return _shuffle(patches), z.new_zeros(n)
+
+
+def _unshuffle(x: Tensor) -> Tensor:
+    """Each 2x2 patch to 4 channels, as ``torch.pixel_unshuffle``, which leaves an empty batch as it is."""
+    n, c, h, w = x.shape
+    patches = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
+    return patches.reshape(n, 4 * c, h // 2, w // 2)
+
+
+def _shuffle(z: Tensor) -> Tensor:
+    """The way back from ``_unshuffle``."""
+    n, c4, h, w = z.shape
+    return z.reshape(n, c4 // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c4 // 4, 2 * h, 2 * w)
 
 
 class Flatten(Transform):

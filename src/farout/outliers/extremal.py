@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import ledoit_wolf
 
-from farout.errors import InvalidSettingError
+from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.outliers.radii import author_gumbel, largest_norms
-from farout.outliers.source import FlowSource, Outliers, Strength, draw_strengths
+from farout.outliers.source import FlowSource, Outliers, Strength, draw_strengths, strength_ends
 
 __all__ = ["GumbelShell", "NormalShell"]
 
@@ -22,13 +22,14 @@ class _Shell(FlowSource):
     strength: Strength
     covariance: str
 
-    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
+    def _check_settings(self) -> None:
+        strength_ends(self.strength, type(self).__name__)
         if self.covariance not in ("identity", "class"):
             raise InvalidSettingError(
                 f"{type(self).__name__}: covariance={self.covariance!r} is unknown; choose 'identity' or 'class'."
             )
-        # A wrong strength shows in fit, before any hour is spent on what builds on the source.
-        self._directions(1, 0.0, np.random.default_rng(0))
+
+    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
         self.centres_: NDArray[Any] | None = None
         self.factors_: NDArray[Any] | None = None
         if self.covariance == "class":
@@ -38,7 +39,12 @@ class _Shell(FlowSource):
         """Mean and Cholesky factor of the shrunk covariance of the latents, by class."""
         classes = self.classes_
         Z = self.flow_.encode(X, None if classes is None else y)
-        groups = [Z] if classes is None else [Z[np.asarray(y) == c] for c in classes]
+        groups = [Z] if classes is None else [Z[np.asarray(y) == c] for c in classes] if y is not None else []
+        if not groups or min(len(g) for g in groups) < 2:
+            raise InvalidDataError(
+                f"{type(self).__name__}: covariance='class' needs labels y with at least 2 rows of each of the flow's "
+                f"classes; got {'no labels' if y is None else [len(g) for g in groups]}. Use covariance='identity'."
+            )
         centres = np.stack([g.mean(axis=0) for g in groups])
         # Shrinkage to a multiple of the identity (Ledoit & Wolf, 2004): n is seldom far above d.
         factors = [np.linalg.cholesky(ledoit_wolf(g.astype(np.float64))[0]) for g in groups]
@@ -174,11 +180,16 @@ class GumbelShell(_Shell):
         self.event_shape = event_shape
         self.random_state = random_state
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.law not in _LAWS:
+            raise InvalidSettingError(f"GumbelShell: law={self.law!r} is unknown; choose one of {', '.join(_LAWS)}.")
+        if self.law == "author":
+            author_gumbel(1, strength_ends(self.strength, "GumbelShell"))
+
     def _directions(
         self, n: int, progress: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if self.law not in _LAWS:
-            raise InvalidSettingError(f"GumbelShell: law={self.law!r} is unknown; choose one of {', '.join(_LAWS)}.")
         strengths = self._strengths(n, progress, rng)
         radii = _LAWS[self.law](self.n_features_in_, strengths, rng)
         gauss = rng.standard_normal((n, self.n_features_in_))

@@ -1,14 +1,15 @@
 """Mixture: several sources as one."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from farout.errors import InvalidSettingError
+from farout.data.validation import encode_labels, seed_of
+from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.outliers.source import FlowSource, Outliers, OutlierSource
 
@@ -27,7 +28,7 @@ class Mixture(OutlierSource):
     weights : sequence of float, optional
         Above 0, one a source; equal when omitted. They need not add up to 1.
     event_shape : tuple of int, optional
-        (channels, height, width) of images, for the shared flow.
+        (channels, height, width) of images, for the shared flow; a source's own when omitted.
     random_state : int, Generator or None, default=None
         Of the shared flow.
 
@@ -35,6 +36,8 @@ class Mixture(OutlierSource):
     ----------
     sources_ : list of OutlierSource
         Fitted.
+    classes_ : ndarray or None
+        Labels that the outliers come with; None where one of the sources has none.
 
     Examples
     --------
@@ -77,18 +80,35 @@ class Mixture(OutlierSource):
             )
         self.weights_ = weights / weights.sum()
         copies = [clone(s) for s in self.sources]
+        for source in copies:
+            if getattr(source, "random_state", 0) is None:
+                source.random_state = self.random_state
         waiting = [s for s in copies if isinstance(s, FlowSource) and s.flow is None]
         if waiting:
-            flow = FlowDensity(event_shape=self.event_shape, random_state=self.random_state).fit(X, y)
+            shape = next((s for s in [self.event_shape, *(w.event_shape for w in waiting)] if s is not None), None)
+            flow = FlowDensity(event_shape=shape, random_state=self.random_state).fit(X, y)
             for source in waiting:
                 source.flow = flow
         self.sources_ = [s.fit(X, y) for s in copies]
+        self.classes_ = self._common_classes()
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
         return self
 
+    def _common_classes(self) -> NDArray[Any] | None:
+        """The classes that all sources know; None when one of them (on a flow without classes) has none."""
+        known: list[Any] = [getattr(s, "classes_", None) for s in self.sources_]
+        if any(c is None for c in known):
+            return None
+        if any(not np.array_equal(c, known[0]) for c in known):
+            raise InvalidDataError(
+                f"Mixture: the sources' flows were fitted on different classes, {[c.tolist() for c in known]}; "
+                "fit them on the same labels."
+            )
+        return cast(NDArray[Any], known[0])
+
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
+        classes = None if y is None else self._labels(y, n)
         which = rng.choice(len(self.sources_), size=n, p=self.weights_)
-        classes = None if y is None else np.broadcast_to(np.asarray(y), (n,))
         parts, rows = [], []
         for i, source in enumerate(self.sources_):
             (mine,) = np.nonzero(which == i)
@@ -96,15 +116,21 @@ class Mixture(OutlierSource):
                 labels = None if classes is None else classes[mine]
                 parts.append(source.sample(len(mine), labels, random_state=rng, progress=progress))
                 rows.append(mine)
-        return _interleave(parts, np.argsort(np.concatenate(rows)))
+        return _interleave(parts, np.argsort(np.concatenate(rows)), labelled=self.classes_ is not None)
+
+    def _labels(self, y: ArrayLike, n: int) -> NDArray[Any]:
+        if self.classes_ is None:
+            raise InvalidDataError("Mixture: got y, but not all of its sources know classes; leave y out.")
+        labels = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
+        return self.classes_[encode_labels(labels, self.classes_, n, "Mixture")]
 
     def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """Inliers on the sources' paths, each row on one, in the shares that the outliers come in."""
         check_is_fitted(self)
-        rng = np.random.default_rng(random_state)
+        rng = np.random.default_rng(seed_of(random_state))
         X = np.asarray(X)
         which = rng.choice(len(self.sources_), size=len(X), p=self.weights_)
-        out = np.empty((len(X), self.n_features_in_), dtype=X.dtype)
+        out = np.empty((len(X), self.n_features_in_), dtype=np.float32 if X.dtype == np.float32 else np.float64)
         for i, source in enumerate(self.sources_):
             mine = which == i
             if mine.any():
@@ -114,18 +140,13 @@ class Mixture(OutlierSource):
 
     @property
     def event_shape_(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        shapes = [s.event_shape_ for s in self.sources_ if hasattr(s, "event_shape_")]
-        return shapes[0] if shapes else (self.n_features_in_,)
-
-    @property
-    def classes_(self) -> NDArray[Any] | None:
-        """Labels of the normal data, None without."""
-        return getattr(self.sources_[0], "classes_", None)
+        """Shape of one event, as the source that knows most of it has it."""
+        shapes = [getattr(s, "event_shape_", (self.n_features_in_,)) for s in self.sources_]
+        return max(shapes, key=len)
 
 
-def _interleave(parts: list[Outliers], order: NDArray[np.int64]) -> Outliers:
-    labels = [p.y for p in parts if p.y is not None]
+def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bool) -> Outliers:
+    labels = [p.y for p in parts if p.y is not None and labelled]
     return Outliers(
         np.concatenate([p.x for p in parts])[order],
         np.concatenate(labels)[order] if labels else None,

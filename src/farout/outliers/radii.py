@@ -10,7 +10,8 @@ __all__ = [
     "author_gumbel",
     "chi_log_isf",
     "chi_log_sf",
-    "chi_mean",
+    "chi_mean_std",
+    "check_dimensions",
     "exact_log_count",
     "largest_norms",
 ]
@@ -18,17 +19,50 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 UNDERFLOW = -600.0  # below this log-probability, the survival function itself is near the smallest double
+TINY = -30.0  # below this log-probability, log(1 - p) is -p to the last digit
+SERIES_FROM = 100  # dimensions: below it the gamma functions are accurate, from here on the series is
 
 
-def chi_mean(d: int) -> float:
-    """Mean norm of a standard normal in ``d`` dimensions: ``sqrt2 Gamma((d+1)/2) / Gamma(d/2)``.
+def chi_mean_std(d: int) -> tuple[float, float]:
+    r"""Mean and standard deviation of the norm of a standard normal in ``d`` dimensions.
+
+    The mean is :math:`\sqrt2\,\Gamma((d+1)/2)/\Gamma(d/2)`, the variance ``d`` less its square.
+    That difference loses all its digits as ``d`` grows (the variance stays near 1/2), so from 100
+    dimensions on the variance comes from its asymptotic series, exact to 11 digits or more.
+
+    Parameters
+    ----------
+    d : int
+        Number of dimensions, 1 or more.
+
+    Returns
+    -------
+    mean, std : float
+
+    Raises
+    ------
+    InvalidSettingError
+        If ``d`` is less than 1.
 
     Examples
     --------
-    >>> round(chi_mean(1024), 3)
-    31.992
+    >>> mean, std = chi_mean_std(784)
+    >>> round(mean, 4), round(std, 4)
+    (27.9911, 0.707)
     """
-    return float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+    d = check_dimensions(d)
+    if d < SERIES_FROM:
+        mean = float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+        return mean, float(np.sqrt(d - mean**2))
+    variance = 1 / 2 - 1 / (8 * d) - 1 / (16 * d**2) + 5 / (128 * d**3) + 23 / (256 * d**4)
+    return float(np.sqrt(d - variance)), float(np.sqrt(variance))
+
+
+def check_dimensions(d: int) -> int:
+    """``d`` as an int, or an InvalidSettingError unless it is a whole number of 1 or more."""
+    if not isinstance(d, (int, np.integer)) or d < 1:
+        raise InvalidSettingError(f"d must be a whole number of dimensions, 1 or more; found {d!r}")
+    return int(d)
 
 
 def author_gumbel(d: int, strength: ArrayLike) -> tuple[Floats, Floats]:
@@ -56,8 +90,7 @@ def author_gumbel(d: int, strength: ArrayLike) -> tuple[Floats, Floats]:
     p = np.asarray(strength, dtype=np.float64)
     if not (p > 1).all():
         raise InvalidSettingError(f"law='author' is defined for strengths above 1; got {p.min():g}. Use law='exact'.")
-    mean = chi_mean(d)
-    sd = np.sqrt(d - mean**2)
+    mean, sd = chi_mean_std(d)
     log_n = (p * mean - mean) ** 2
     a = np.sqrt(2 * log_n)
     b = a - (np.log(log_n) + np.log(4 * np.pi)) / (2 * a)
@@ -65,17 +98,20 @@ def author_gumbel(d: int, strength: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def exact_log_count(d: int, strength: ArrayLike) -> Floats:
-    """``ln n`` such that the largest of ``n`` chi_d norms is located at ``p E r``: ``P(norm > p E r) = 1/n``.
+    """``ln n`` such that the largest of ``n`` chi_d norms is located at ``p E r``: ``P(largest <= p E r) = 1/e``.
 
-    The location is that of an extreme-value law, its 1/e quantile. ``n`` itself overflows: its logarithm is about
-    3 000 for d = 1024 and p = 3.
+    The location of an extreme-value law is its 1/e quantile. ``n`` itself overflows: its logarithm is about 3 000 for
+    d = 1024 and p = 3. It is at least 1: a strength below about 1 gives the norms of the data's own law.
 
     Examples
     --------
     >>> round(float(exact_log_count(1024, 3.0)))
     2975
     """
-    return -chi_log_sf(np.asarray(strength, dtype=np.float64) * chi_mean(d), d)
+    log_sf = chi_log_sf(np.asarray(strength, dtype=np.float64) * chi_mean_std(d)[0], d)
+    # (1 - S)^n = 1/e gives n = -1 / log(1 - S), which is 1/S where S is small.
+    near = np.clip(log_sf, TINY, -1e-15)
+    return np.maximum(0.0, -np.where(log_sf < TINY, log_sf, np.log(-np.log1p(-np.exp(near)))))
 
 
 def largest_norms(d: int, strength: ArrayLike, rng: np.random.Generator) -> Floats:
@@ -96,7 +132,7 @@ def largest_norms(d: int, strength: ArrayLike, rng: np.random.Generator) -> Floa
     log_n = exact_log_count(d, strength)
     # P(largest <= r) = (1 - S(r))^n = U gives S(r) = 1 - exp(ln U / n), with -ln U a standard exponential.
     t = np.log(rng.standard_exponential(log_n.shape)) - log_n
-    log_sf = np.where(t < -30, t, np.log(-np.expm1(-np.exp(np.maximum(t, -30)))))
+    log_sf = np.where(t < TINY, t, np.log(-np.expm1(-np.exp(np.maximum(t, TINY)))))
     return chi_log_isf(log_sf, d)
 
 

@@ -47,12 +47,14 @@ class RealOutliers(OutlierSource):
         """
         normal = check_events(self, np.asarray(X).reshape(len(np.asarray(X)), -1), reset=True)
         outliers = np.asarray(self.X)
-        if outliers.ndim < 2 or outliers[0].size != normal.shape[1] or not np.isfinite(outliers).all():
+        numbers = outliers.dtype.kind in "bifu" and outliers.ndim >= 2 and len(outliers) > 0
+        if not numbers or outliers[0].size != normal.shape[1] or not np.isfinite(outliers).all():
             raise InvalidDataError(
                 f"RealOutliers: the outliers must be finite rows of {normal.shape[1]} numbers, like the normal data; "
-                f"got shape {outliers.shape}."
+                f"got shape {outliers.shape} of {outliers.dtype}."
             )
-        self.outliers_ = outliers.reshape(len(outliers), -1)
+        self.event_shape_ = outliers.shape[1:]
+        self.outliers_ = outliers.reshape(len(outliers), -1).astype(normal.dtype)
         self.classes_: NDArray[Any] | None = None
         self.class_prior_: NDArray[np.float64] | None = None
         if y is not None:

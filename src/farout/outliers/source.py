@@ -27,6 +27,7 @@ __all__ = [
     "Schedule",
     "Strength",
     "draw_strengths",
+    "strength_ends",
 ]
 
 
@@ -81,10 +82,8 @@ class Schedule:
 Strength = float | tuple[float, float] | Schedule
 
 
-def draw_strengths(
-    strength: Strength, n: int, progress: float, rng: np.random.Generator, where: str
-) -> NDArray[np.float64]:
-    """``n`` strengths: a number repeated, a range drawn from uniformly, or a schedule's value at ``progress``.
+def strength_ends(strength: Strength, where: str) -> tuple[float, ...]:
+    """The one number, or the two ends of a range or a schedule.
 
     Raises
     ------
@@ -100,13 +99,19 @@ def draw_strengths(
         raise InvalidSettingError(
             f"{where}: strength must be a number above 0, a range (low, high), or a Schedule; got {strength!r}."
         )
+    if not isinstance(strength, Schedule) and ends[0] > ends[-1]:
+        raise InvalidSettingError(f"{where}: the range of strengths {strength!r} runs backwards; give (low, high).")
+    return tuple(float(e) for e in ends)
+
+
+def draw_strengths(
+    strength: Strength, n: int, progress: float, rng: np.random.Generator, where: str
+) -> NDArray[np.float64]:
+    """``n`` strengths: a number repeated, a range drawn from uniformly, or a schedule's value at ``progress``."""
+    ends = strength_ends(strength, where)
     if isinstance(strength, Schedule):
         return np.full(n, strength.at(progress))
-    if len(ends) == 1:
-        return np.full(n, float(ends[0]))
-    if ends[0] > ends[1]:
-        raise InvalidSettingError(f"{where}: the range of strengths {strength!r} runs backwards.")
-    return rng.uniform(ends[0], ends[1], size=n)
+    return np.full(n, ends[0]) if len(ends) == 1 else rng.uniform(ends[0], ends[1], size=n)
 
 
 class OutlierSource(Persistent, BaseEstimator, ABC):
@@ -175,13 +180,26 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
         -------
         OutlierBatches
             A torch ``IterableDataset`` of pairs ``(x, y)``.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        InvalidSettingError
+            If ``batch_size`` is below 1.
         """
         check_is_fitted(self)
+        if batch_size < 1:
+            raise InvalidSettingError(
+                f"{type(self).__name__}.batches: batch_size must be at least 1; got {batch_size}."
+            )
         return OutlierBatches(self, batch_size, seed_of(random_state))
 
 
 class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
     """Endless batches of outliers, as a torch ``IterableDataset``; each worker and each pass has its own draws.
+
+    The draws follow from ``seed`` alone; with workers, from the DataLoader's own ``generator`` as well.
 
     Yields
     ------
@@ -205,10 +223,13 @@ class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
         self.batch_size = batch_size
         self.seed = seed
         self.progress = 1.0
+        self.passes = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # A worker has a fresh copy of this object for each pass, so it's the loader's seed that tells passes apart.
         worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([self.seed, 0 if worker is None else worker.id])
+        rng = np.random.default_rng([self.seed, self.passes, 0 if worker is None else worker.seed])
+        self.passes += 1
         size = self.batch_size
         for _ in itertools.count():
             n = size * max(1, self.chunk // size)
@@ -248,6 +269,7 @@ class FlowSource(KeepsFittedFlow, OutlierSource):
         -------
         self
         """
+        self._check_settings()
         self.flow_ = self._fitted_flow(X, y)
         self.n_features_in_ = self.flow_.n_features_in_
         self._fit_latents(X, y)
@@ -257,7 +279,10 @@ class FlowSource(KeepsFittedFlow, OutlierSource):
         if self.flow is None:
             flow = FlowDensity(event_shape=self.event_shape, random_state=self.random_state)
             return flow.fit(X, y)
-        return fitted_flow(self.flow, X, y)
+        return fitted_flow(self.flow, X, y, self.random_state)
+
+    def _check_settings(self) -> None:
+        """Raise for parameters that make no sense, before an hour is spent on the flow; nothing by default."""
 
     def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """What a source learns of latents; nothing by default."""

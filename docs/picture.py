@@ -1,0 +1,28 @@
+"""Makes docs/picture.png: outliers of growing strength, from a flow that was fitted to MNIST.
+
+    python docs/picture.py runs/mnist
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import farout as fo
+from farout.report.pictures import strengths_figure
+
+STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.5, 7.0, 10.0)
+DIGITS = (0, 2, 4, 6, 8)
+
+
+def main(run: str) -> None:
+    """Draw one row for each of five digits, each along one direction of latent space."""
+    flow = fo.load(run)
+    Z = np.random.default_rng(4).standard_normal((len(DIGITS), flow.n_features_in_))
+    columns = [(p, flow.decode(p * Z, list(DIGITS), clip=True)) for p in STRENGTHS]
+    figure = strengths_figure(columns, flow.event_shape_, row_labels=[str(d) for d in DIGITS])
+    figure.savefig(Path(__file__).with_name("picture.png"), dpi=160, bbox_inches="tight", facecolor="white")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,5 @@
+"""The command line, thin: commands turn words into settings, call `farout.experiments` and show what comes back."""
+
+from farout.cli.entry import main
+
+__all__ = ["main"]

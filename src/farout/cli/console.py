@@ -1,0 +1,109 @@
+"""Where words go: results to stdout; progress and messages to stderr, silent when that is no terminal."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["Console", "aligned", "console"]
+
+_FLAGS = {"--debug": "debug", "--verbose": "verbose", "-v": "verbose", "--quiet": "quiet", "-q": "quiet"}
+
+
+class Console:
+    """Decides what is shown where; one a process, set up anew by each call of `farout.cli.main`."""
+
+    def __init__(self) -> None:
+        self.verbose = False
+        self.quiet = False
+
+    def take_common_flags(self, words: list[str]) -> tuple[list[str], bool]:
+        """Take --debug, --verbose and --quiet out of the words, wherever they stand before a ``--``.
+
+        Returns
+        -------
+        words : list of str
+            What is left.
+        debug : bool
+        """
+        end = words.index("--") if "--" in words else len(words)
+        found = {_FLAGS[w] for w in words[:end] if w in _FLAGS}
+        self.verbose, self.quiet = "verbose" in found, "quiet" in found
+        return [w for w in words[:end] if w not in _FLAGS] + words[end:], "debug" in found
+
+    @property
+    def talks(self) -> bool:
+        """Whether progress and messages are shown: on a terminal or when asked for, never when asked not to."""
+        return not self.quiet and (self.verbose or sys.stderr.isatty())
+
+    def result(self, text: str) -> None:
+        """A result, for people: stdout."""
+        print(text)
+
+    def json(self, value: Any) -> None:
+        """A result, for machines: stdout."""
+        print(json.dumps(value, indent=1, ensure_ascii=False))
+
+    def facts(self, values: Mapping[str, Any]) -> None:
+        """Names and values, aligned: stdout."""
+        shown = {k.replace("_", " "): _plain(v) for k, v in values.items() if v is not None}
+        width = max(map(len, shown), default=0)
+        for key, text in shown.items():
+            print(f"{key.ljust(width)}  {text}".rstrip())
+
+    def message(self, text: str) -> None:
+        """What is going on: stderr, for a terminal."""
+        if self.talks:
+            self._err(text, "dim")
+
+    def next(self, command: str) -> None:
+        """The last line: what to try next."""
+        if self.talks:
+            self._err(f"next: {command}", "bold")
+
+    def warn(self, text: str) -> None:
+        """What whoever reads the results should know: stderr, always."""
+        self._err(f"warning: {text}", "yellow")
+
+    def error(self, text: str) -> None:
+        """Why it failed: one message on stderr, always."""
+        self._err(f"error: {text}", "bold red")
+
+    def _err(self, text: str, style: str) -> None:
+        """Rich colours a terminal unless NO_COLOR is set; nothing is wrapped, so that messages stay one line."""
+        from rich.console import Console as RichConsole
+
+        first, sep, rest = text.partition(": ") if style != "dim" else ("", "", text)
+        err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        if sep:
+            err.print(first + sep, style=style, end="", markup=False)
+            err.print(rest, markup=False)
+        else:
+            err.print(text, style=style, markup=False)
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in plain text, columns padded to their widest cell.
+
+    Examples
+    --------
+    >>> print(aligned(["name", "rows"], [["toy", "3000"]]))
+    name  rows
+    ----  ----
+    toy   3000
+    """
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+console = Console()

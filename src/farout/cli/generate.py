@@ -1,0 +1,70 @@
+"""``farout generate``: outliers to a file."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farout.cli import options as o
+from farout.cli.console import console
+
+__all__ = ["generate"]
+
+Number = Annotated[int, typer.Option("-n", "--number", show_envvar=False, min=1, help="How many.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", show_envvar=False, help="File to write: .npz; .csv or .parquet for tables.", show_default=False
+    ),
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--classes",
+        show_envvar=False,
+        metavar="CLASS...",
+        help="Classes to draw for, such as 3 5 or 0-6.",
+        show_default="as in training",
+    ),
+]
+
+
+def generate(
+    run: o.RunArgument,
+    out: Out,
+    source: o.FlowSource = None,
+    strength: o.Strength = None,
+    law: o.Law = None,
+    covariance: o.Covariance = None,
+    n: Number = 1000,
+    classes: Classes = None,
+    seed: o.Seed = None,
+    data_root: o.DataRoot = None,
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Example: farout generate runs/flow --source gumbel --strength 2.5 -n 1000 --out outliers.npz
+
+    Draw outliers from the flow of a run. The .npz holds x (n, d), y, strength, source and event_shape.
+    """
+    from farout.config import SourceSettings
+    from farout.experiments.generating import check_target, generate_outliers, write_outliers
+    from farout.experiments.runs import open_run
+
+    check_target(out, force, (".npz", ".csv", ".parquet"))
+    settings = SourceSettings(name=source or "normal", strength=strength, law=law, covariance=covariance)
+    loaded = open_run(run)
+    drawn = generate_outliers(loaded, settings, n, classes=classes or (), seed=seed or 0, data_root=data_root)
+    write_outliers(drawn, out, loaded, force=force)
+    shown: dict[str, Any] = {
+        "out": str(out),
+        "rows": len(drawn),
+        "event_shape": list(loaded.event_shape),
+        "source": settings.name,
+        "strength_min": float(drawn.strength.min()),
+        "strength_max": float(drawn.strength.max()),
+        "classes": None if drawn.y is None else sorted(set(drawn.y.tolist())),
+    }
+    (console.json if as_json else console.facts)(shown)
+    data = loaded.record.spec if loaded.record is not None else "DATA"
+    console.next(f"farout train classifier {data} --flow {run} --source {settings.name} --out RUN")

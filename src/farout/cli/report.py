@@ -1,0 +1,99 @@
+"""``farout report`` and ``farout demo``: the commands that end in a page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from farout.cli import options as o
+from farout.cli.console import aligned, console
+
+if TYPE_CHECKING:
+    from farout.evaluation import Evaluation
+
+__all__ = ["demo", "report"]
+
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", show_envvar=False, metavar="FILE.html", help="The page to write.", show_default="RUN/report.html"
+    ),
+]
+DemoOut = Annotated[
+    Path, typer.Option("--out", "-o", show_envvar=False, metavar="DIR", help="Folder for runs, outliers and page.")
+]
+
+
+def report(
+    run: o.RunArgument,
+    out: Page = None,
+    data_root: o.DataRoot = None,
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Example: farout report runs/clf
+
+    Write one HTML page that opens anywhere: samples, outliers at growing strength, scores, ROC curves, latent radii,
+    the table, training curves, settings. What the run doesn't hold is left out.
+    """
+    from farout.experiments.generating import check_target
+    from farout.experiments.runs import REPORT, open_run
+    from farout.experiments.story import run_story
+
+    loaded = open_run(run)
+    page = out or run / REPORT
+    check_target(page, force, (".html", ".htm"))
+    story = run_story(loaded, data_root)
+    from farout.report import ReportContent, write_report
+
+    write_report(ReportContent(**story), page, force=force)
+    if as_json:
+        console.json({"report": str(page)})
+    else:
+        console.result(str(page))
+    console.next(story["next_commands"][0])
+
+
+def demo(
+    out: DemoOut = Path("runs/demo"),
+    force: o.Force = False,
+    as_json: o.Json = False,
+) -> None:
+    """Example: farout demo --out runs/demo
+
+    The whole journey in about a minute, on data that needs no download: digits 0 to 6 are normal, 7 to 9 are outliers
+    that no training sees. Fits a flow, generates outliers, trains a plain and a cautious classifier and two
+    detectors, evaluates them, and writes report.html.
+    """
+    from farout.experiments.demo import run_demo
+    from farout.experiments.runs import REPORT
+
+    try:
+        result = run_demo(out, force=force, verbose=console.talks, tell=console.message)
+    except KeyboardInterrupt:
+        console.error(f"interrupted; begin again by: farout demo --out {out} --force")
+        raise typer.Exit(130) from None
+    from farout.report import ReportContent, write_report
+
+    page = write_report(ReportContent(**result.story), out / REPORT, force=force)
+    if as_json:
+        console.json({"report": str(page), "models": {name: t.to_dict() for name, t in result.tables.items()}})
+        return
+    console.result(_comparison(result.tables))
+    console.result(f"\nreport: {page}\nnext:   {result.story['next_commands'][1]}")
+
+
+def _comparison(tables: "dict[str, Evaluation]") -> str:
+    """One line a model; intervals are in the report."""
+    header = ["model", "outliers", "AUROC", "AP in", "AP out", "FPR95", "accuracy"]
+    rows = [
+        [
+            model,
+            name,
+            *(f"{row[metric]:.3f}" for metric in ("auroc", "ap_in", "ap_out", "fpr95")),
+            "" if table.accuracy is None else f"{table.accuracy:.3f}",
+        ]
+        for model, table in tables.items()
+        for name, row in table.items()
+    ]
+    return aligned(header, rows)

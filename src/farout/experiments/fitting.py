@@ -1,0 +1,271 @@
+"""From settings to fitted runs: flows, and the models that are trained with outliers."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from farout.config import FitSettings, FlowSettings, SourceSettings, TrainSettings, parse_strength
+from farout.data import Dataset, load_data
+from farout.detectors.classifier import CautiousClassifier
+from farout.detectors.density import FlowDetector
+from farout.detectors.discriminator import OutlierDiscriminator
+from farout.errors import InvalidDataError, InvalidSettingError
+from farout.experiments.overlap import shared_rows
+from farout.experiments.runs import Run, begun_run, flow_of, open_run
+from farout.flows.estimator import FlowDensity
+from farout.outliers.extremal import GumbelShell, NormalShell
+from farout.outliers.real import RealOutliers
+from farout.outliers.source import OutlierSource
+from farout.training import Training
+
+__all__ = ["describe", "fit_flow", "fitting_threads", "make_source", "train_model"]
+
+DEFAULT_STRENGTH = 2.5
+SMALL = 256  # numbers in a row
+
+
+def fit_flow(
+    settings: FitSettings,
+    out: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    verbose: bool = False,
+) -> Run:
+    """Fit a flow and save it as a run.
+
+    Parameters
+    ----------
+    settings : FitSettings
+    out : path
+        The run folder.
+    data_root : path, optional
+        Where named sets are looked for first.
+    resume, force : bool
+        Go on from an interrupted run, or replace one that is there.
+    verbose : bool
+        Show a progress bar, when stderr is a terminal.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    FaroutError
+        If the data, a setting or the folder can't be used; nothing is left behind then.
+    """
+    data = _load(settings, data_root)
+    with fitting_threads(data.X.shape[1]), begun_run(out, settings, resume=resume, force=force) as run:
+        flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
+        flow.fit(data.X, data.y)
+        return run.finish(flow, data)
+
+
+def train_model(
+    settings: TrainSettings,
+    out: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    verbose: bool = False,
+) -> tuple[Run, list[str]]:
+    """Train a classifier, discriminator or detector and save it as a run.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        ``flow_run`` reuses the flow of another run; without it, one is fitted on the way.
+    out, data_root, resume, force, verbose
+        As in `fit_flow`.
+
+    Returns
+    -------
+    run : Run
+    warnings : list of str
+        What whoever reads the results should know.
+
+    Raises
+    ------
+    FaroutError
+        If the data, a setting or the folder can't be used; nothing is left behind then.
+    """
+    data = _load(settings, data_root)
+    flow: FlowDensity | None = None
+    warnings: list[str] = []
+    if settings.flow_run is not None:
+        flow, warnings = _reused_flow(settings, data)
+    real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
+    with fitting_threads(data.X.shape[1]), begun_run(out, settings, resume=resume, force=force) as run:
+        if flow is None and _needs_flow(settings):
+            flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
+        model = _model(settings, data, flow, real, run.training("model"), verbose)
+        return run.finish(model.fit(data.X, data.y), data), warnings
+
+
+@contextlib.contextmanager
+def fitting_threads(n_features: int) -> Iterator[None]:
+    """One torch thread for small rows, which are not worth sharing: threads would wait for each other's locks.
+
+    On a busy machine of two cores, two threads took 8x8 images 30 times as long as one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if n_features <= SMALL else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def make_source(settings: SourceSettings, flow: FlowDensity | None, real: list[Dataset] | None = None) -> OutlierSource:
+    """The outlier source that the settings ask for, unfitted.
+
+    Parameters
+    ----------
+    settings : SourceSettings
+    flow : FlowDensity or None
+        What the source stands on; "real" needs none.
+    real : list of Dataset, optional
+        The outliers of "real".
+
+    Returns
+    -------
+    OutlierSource
+
+    Raises
+    ------
+    InvalidSettingError
+        If an option has no meaning for the source.
+
+    Examples
+    --------
+    >>> make_source(SourceSettings(name="gumbel", strength="2-4"), None).strength
+    (2.0, 4.0)
+    """
+    name = settings.name
+    meant = {"normal": {"strength", "covariance"}, "gumbel": {"strength", "covariance", "law"}, "real": {"outliers"}}
+    for option in ("strength", "covariance", "law", "outliers"):
+        if getattr(settings, option) not in (None, []) and option not in meant[name]:
+            raise InvalidSettingError(f"--{option} has no meaning for the source {name!r}; leave it out.")
+    if name == "real":
+        return RealOutliers(_stacked(real or []))
+    strength = parse_strength(DEFAULT_STRENGTH if settings.strength is None else settings.strength)
+    covariance = settings.covariance or "identity"
+    if name == "normal":
+        return NormalShell(strength, flow, covariance)
+    return GumbelShell(strength, settings.law or "exact", flow, covariance)
+
+
+def _stacked(real: list[Dataset]) -> np.ndarray[Any, Any]:
+    if not real:
+        raise InvalidSettingError("the source 'real' needs outliers; give some by --outliers DATA.")
+    widths = {data.X.shape[1] for data in real}
+    if len(widths) > 1:
+        shapes = ", ".join(f"{data.name}: {data.event_shape}" for data in real)
+        raise InvalidDataError(f"the sets of real outliers differ in shape ({shapes}); give sets of one shape.")
+    return np.concatenate([data.X for data in real])
+
+
+def _load(settings: FitSettings | TrainSettings, data_root: str | Path | None) -> Dataset:
+    return load_data(
+        settings.data,
+        data_root=data_root,
+        default_split="train",
+        label=settings.label,
+        image_size=settings.image_size,
+    )
+
+
+def _event_shape(data: Dataset) -> tuple[int, ...] | None:
+    return data.event_shape if data.is_image else None
+
+
+def _flow(settings: FlowSettings, data: Dataset, seed: int, training: Training, verbose: bool) -> FlowDensity:
+    values = settings.model_dump()
+    return FlowDensity(
+        event_shape=_event_shape(data),
+        **values | {"options": settings.options or None},
+        training=training,
+        random_state=seed,
+        verbose=verbose,
+    )
+
+
+def _reused_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, list[str]]:
+    """The flow of another run, and a warning where a threshold would be set on rows that it has seen."""
+    run = open_run(str(settings.flow_run))
+    flow = flow_of(run.model)
+    if flow is None:
+        raise InvalidSettingError(f"--flow {run.path}: this {run.kind} holds no flow; give a run of `farout fit`.")
+    run.rows_of(data)
+    classes = flow.classes_
+    if classes is not None and settings.kind != "detector":
+        unknown = [] if data.y is None else sorted(set(data.classes) - set(classes.tolist()), key=str)
+        if data.y is None or unknown:
+            found = "none" if data.y is None else ", ".join(map(str, unknown))
+            raise InvalidDataError(
+                f"{data.name}: labels unseen in training of the flow {run.path}: {found}; its classes are "
+                f"{', '.join(map(str, classes))}. Pick these with DATA@CLASSES, or fit a flow on these data."
+            )
+    if settings.kind == "detector" and run.settings is not None and shared_rows(settings.data, run.settings.data):
+        return flow, [
+            f"the flow was fitted on {run.settings.data}, so thresholds and p-values from {settings.data} are too "
+            "optimistic; give rows that the flow hasn't seen."
+        ]
+    return flow, []
+
+
+def _needs_flow(settings: TrainSettings) -> bool:
+    return settings.kind == "detector" or settings.source.name != "real"
+
+
+def _model(
+    settings: TrainSettings,
+    data: Dataset,
+    flow: FlowDensity | None,
+    real: list[Dataset],
+    training: Training,
+    verbose: bool,
+) -> Any:
+    asked = settings.model.model_dump(exclude_none=True)
+    common: dict[str, Any] = {"event_shape": _event_shape(data), "random_state": settings.seed, "verbose": verbose}
+    if settings.kind == "detector":
+        _refuse(asked, {"score", "contamination"}, settings.kind)
+        # A flow that comes fitted learns nothing here: all rows set the threshold.
+        share: dict[str, Any] = {"calibration_fraction": 0.0} if settings.flow_run is not None else {}
+        return FlowDetector(flow=flow, **asked, **share, **common)
+    source = make_source(settings.source, flow, real)
+    if settings.kind == "discriminator":
+        _refuse(asked, {"score", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
+        return OutlierDiscriminator(source, training=training, **asked, **common)
+    _refuse(asked, {"beta", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
+    return CautiousClassifier(source, training=training, **asked, **common)
+
+
+def _refuse(asked: dict[str, Any], known: set[str], kind: str) -> None:
+    for key in asked.keys() - known:
+        raise InvalidSettingError(f"model.{key} has no meaning for a {kind}; it takes {', '.join(sorted(known))}.")
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """What a finished run is, in plain values: for people and for ``--json``."""
+    flow, model = flow_of(run.model), run.model
+    shown: dict[str, Any] = {"run": str(run.path), "model": run.kind}
+    if run.record is not None:
+        shown |= {"data": run.record.spec, "rows": run.record.rows}
+    shown["event_shape"] = list(run.event_shape)
+    classes = getattr(model, "classes_", None)
+    shown["classes"] = None if classes is None else classes.tolist()
+    if flow is not None and model is flow and flow.history_.get("bits/dim"):
+        finite = [b for b in flow.history_["bits/dim"] if math.isfinite(b)]
+        shown["bits_per_dim"] = round(finite[-1], 4)
+    if hasattr(model, "offset_"):
+        shown["threshold"] = model.offset_
+    return shown

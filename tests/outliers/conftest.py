@@ -1,0 +1,26 @@
+"""Small fitted flows that all sources share, and the data that they were fitted on."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+
+from farout.flows.estimator import FlowDensity
+
+SMALL = {"n_blocks": 2, "hidden": 16}
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """300 points of three classes in 4 dimensions, of unequal share."""
+    X, y = make_blobs([150, 100, 50], n_features=4, centers=None, random_state=0)
+    return X, np.array(["a", "b", "c"])[y]
+
+
+@pytest.fixture(scope="session")
+def flow(blobs):
+    return FlowDensity(options=SMALL, max_steps=30, class_dropout=0.2, random_state=0).fit(*blobs)
+
+
+@pytest.fixture(scope="session")
+def plain_flow(blobs):
+    return FlowDensity(options=SMALL, max_steps=30, random_state=0).fit(blobs[0])

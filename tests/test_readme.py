@@ -1,0 +1,55 @@
+"""The README's example prints what the README says, and its commands are ones that exist."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import farout as fo
+
+README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The namespace that the first example leaves, and what it printed."""
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "import farout" in text]
+    printed, names = io.StringIO(), {}
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)
+    return names, printed.getvalue()
+
+
+def test_the_example_prints_what_the_readme_shows(example):
+    (shown,) = [text for kind, text in BLOCKS if kind == "text"]
+    _, printed = example
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown)
+    # Other processors round differently, and training carries it on: a few hundredths, a few nats.
+    for ours, theirs in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
+        assert float(ours) == pytest.approx(float(theirs), rel=0.1, abs=0.04)
+
+
+def test_the_example_is_about_15_lines(example):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "import farout" in text]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
+def test_the_loop_of_your_own_reaches_the_network(example):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "source.batches" in text]
+    names, _ = example
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 7))
+    x = torch.tensor(names["train"].X[:64]).reshape(-1, 1, 8, 8)
+    loader = [(x, torch.tensor(names["train"].y[:64]))]
+    exec(code, names | {"torch": torch, "network": network, "loader": loader, "fo": fo})
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
+
+
+def test_the_commands_exist():
+    text = "".join(block for kind, block in BLOCKS if kind == "")
+    commands = {line.split()[1] for line in text.splitlines() if line.startswith("farout ")}
+    assert commands == {"data", "fit", "generate", "train", "score", "evaluate", "report"}
