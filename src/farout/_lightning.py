@@ -232,6 +232,8 @@ class _Interrupted(Callback):
         self.happened = isinstance(exception, KeyboardInterrupt)
         # Not for other exceptions: nobody should go on from a training that diverged.
         if self.happened and self.where.checkpoint_dir is not None and cast(_Task, pl_module).started:
+            # The batch that was cut off doesn't count, or every later validation would come a step early.
+            trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
             trainer.save_checkpoint(Path(self.where.checkpoint_dir) / "last.ckpt")
 
 
