@@ -1,7 +1,4 @@
-"""Makes docs/picture.png: outliers of growing strength, from a flow that was fitted to MNIST.
-
-    python docs/picture.py runs/mnist
-"""
+"""Makes docs/picture.png from a flow on MNIST: outliers of growing strength. Run: python docs/picture.py runs/mnist"""
 
 import sys
 from pathlib import Path

@@ -141,12 +141,6 @@ CASES = {
     "no run": ("score {out} {good}/good.npz", 1, ["no run folder"]),
     "absent run": ("report {out}/absent", 1, ["no such run folder"]),
     "folder of runs": ("report {good}", 1, ["holds some", "clf"]),
-    "a flow alone in score": (OPENS.replace("{name}", "flow"), 1, ["flow alone", "farout train"]),
-    "a flow alone in evaluate": (
-        "evaluate {good}/flow --inliers {good}/good.npz --outliers {good}/good.npz",
-        1,
-        ["flow alone", "farout train"],
-    ),
     "tampered run": (OPENS.replace("{name}", "tampered"), 1, ["changed after it was saved"]),
     "truncated weights": (OPENS.replace("{name}", "truncated"), 1, ["truncated or changed"]),
     "truncated config": (OPENS.replace("{name}", "halved"), 1, ["truncated or changed"]),

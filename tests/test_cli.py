@@ -271,7 +271,7 @@ def test_checkpoints_stay_when_asked_for(tmp_path):
     out = tmp_path / "r"
     assert main(["fit", "toy", "--out", str(out), *TINY, "--keep-checkpoints"]) == 0
     assert [p.name for p in (out / "checkpoints" / "flow").glob("last.ckpt")] == ["last.ckpt"]
-    assert main(["score", str(out), "toy"]) == 1  # a flow alone, and no longer "unfinished"
+    assert main(["score", str(out), "toy"]) == 0  # no longer "unfinished"
 
 
 def test_messages_come_when_asked_for_and_end_in_the_next_command(runs, tmp_path, capsys):
@@ -325,11 +325,11 @@ def test_streams_and_exit_codes_of_a_real_process(runs):
     ok = run_process("score", str(runs / "clf"), "toy", "--json")
     assert (ok.returncode, ok.stderr) == (0, "")
     assert json.loads(ok.stdout)["rows"] == 600
-    failed = run_process("score", str(runs / "flow"), "toy")
+    failed = run_process("score", str(runs / "absent"), "toy")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1
-    assert "farout train classifier toy --flow" in failed.stderr
+    assert "no such run folder" in failed.stderr
 
 
 def test_a_traceback_is_for_debug_alone(runs, capsys):
@@ -375,3 +375,14 @@ def test_light_imports_stay_light():
         done = subprocess.run([sys.executable, "-c", code.format(module)], capture_output=True, text=True, check=True)
         found[module] = done.stdout.strip()
     assert found == {"farout": "[]", "farout.cli": "['typer']"}
+
+
+def test_a_flow_alone_scores_as_a_detector_would_without_threshold(runs, tmp_path, capsys):
+    out = tmp_path / "s.csv"
+    assert main(["score", str(runs / "flow"), "toy", "--out", str(out)]) == 0
+    assert out.read_text().splitlines()[0] == "score,label"
+    capsys.readouterr()
+    sets = ["--inliers", "toy", "--outliers", str(runs.parent / "far.npz"), "--json"]
+    np.savez(runs.parent / "far.npz", X=np.full((20, 2), 40.0) + np.arange(40).reshape(20, 2) / 40)
+    assert main(["evaluate", str(runs / "flow"), *sets]) == 0
+    assert len(json.loads(capsys.readouterr().out)["outliers"]) == 1

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from farout._lightning import _validation_interval
+from farout._lightning import _sigint_kept, _validation_interval
 from farout.errors import DivergedError, InvalidSettingError, RunError
-from farout.training import Budget, History, Training, train
+from farout.training import Budget, History, Training, suitable_threads, train
 from small_training import X, Y, fit, linear, squares, weights
 
 
@@ -196,6 +196,13 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_the_handler_comes_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_a_handler_that_lightning_switched_off_comes_back():
+    handler = signal.getsignal(signal.SIGINT)
+    with _sigint_kept():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_best_and_last_checkpoints(tmp_path):
     fit(validation=True, where=Training(checkpoint_dir=tmp_path))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -223,3 +230,16 @@ def test_a_checkpoint_that_does_not_fit(kind, tmp_path):
 def test_resume_needs_a_place():
     with pytest.raises(InvalidSettingError, match="resume=True needs checkpoint_dir"):
         Training(resume=True)
+
+
+def test_small_rows_train_on_one_thread_and_threads_come_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with suitable_threads(64):
+            assert torch.get_num_threads() == 1
+        with suitable_threads(784):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

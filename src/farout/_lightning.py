@@ -14,11 +14,10 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from farout._callbacks import Bar, Interrupted, KeepBest
 from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
 from farout.training import Batch, Budget, History, Objective, Training
 
@@ -42,13 +41,13 @@ def run(
 ) -> History:
     """Set a trainer up, fit, and leave ``module`` with the weights to keep."""
     task = _Task(module, objective, budget, name)
-    keep, interrupted = _KeepBest(), _Interrupted(where)
+    keep, interrupted = KeepBest(), Interrupted(where)
     callbacks: list[Callback] = [keep, interrupted, *_checkpoints(where, validation_rows)]
     if validation_rows is not None and budget.patience is not None:
         callbacks.append(EarlyStopping("validation loss", patience=budget.patience, check_on_train_epoch_end=False))
     show = verbose and sys.stderr.isatty() if where.progress is None else where.progress
     if show:
-        callbacks.append(_Bar(name))
+        callbacks.append(Bar(name))
     generator = torch.Generator().manual_seed(seed)
     batch_size = min(budget.batch_size, len(rows[0]))
     with _quiet(), _sigint_kept():
@@ -198,73 +197,6 @@ class _Task(pl.LightningModule):
             f"{self.title}: training diverged at step {self.global_step}: {what}. No model was made. Lower "
             f"learning_rate (it is {self.budget.learning_rate:g}), or look for extreme values in the data."
         )
-
-
-class _KeepBest(Callback):
-    """Holds the weights of the best validation; part of every checkpoint, so that a resumed run has them too."""
-
-    def __init__(self) -> None:
-        self.best = math.inf
-        self.weights: dict[str, Tensor] | None = None
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        value = float(trainer.callback_metrics["validation loss"])
-        if value < self.best:
-            self.best = value
-            state = cast(_Task, pl_module).module.state_dict()
-            self.weights = {k: v.detach().cpu().clone() for k, v in state.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "weights": self.weights}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.weights = state_dict["best"], state_dict["weights"]
-
-
-class _Interrupted(Callback):
-    """Remembers that Ctrl-C ended training, which Lightning turns into a plain exit, and keeps where it was."""
-
-    def __init__(self, where: Training) -> None:
-        self.happened = False
-        self.where = where
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.happened = isinstance(exception, KeyboardInterrupt)
-        # Not for other exceptions: nobody should go on from a training that diverged.
-        if self.happened and self.where.checkpoint_dir is not None and cast(_Task, pl_module).started:
-            # The batch that was cut off doesn't count, or every later validation would come a step early.
-            trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
-            trainer.save_checkpoint(Path(self.where.checkpoint_dir) / "last.ckpt")
-
-
-class _Bar(Callback):
-    """One bar from the first step to the last, with the figures of the moment, on stderr."""
-
-    def __init__(self, title: str) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
-        )
-        self.row = self.progress.add_task(title, figures="")
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.update(self.row, total=trainer.max_steps)
-        self.progress.start()
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        shown = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        figures = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
-        self.progress.update(self.row, completed=trainer.global_step, figures=figures)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.stop()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.progress.stop()
 
 
 def _checkpoints(where: Training, validation_rows: Batch | None) -> list[Callback]:

@@ -36,7 +36,7 @@ class FlowSettings(_Section):
 
     architecture: str = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
-    noise: float | None = None
+    noise: float = 0.02
     class_dropout: float = 0.1
     max_steps: int | None = None
     batch_size: int = 128

@@ -5,7 +5,7 @@ import pytest
 import farout as fo
 from farout.config import FitSettings, FlowSettings, TrainingSettings
 from farout.errors import InvalidDataError, RunError
-from farout.experiments.fitting import fit_flow, fitting_threads, make_source
+from farout.experiments.fitting import fit_flow, make_source
 from farout.experiments.runs import begun_run, flow_of, open_run
 
 SETTINGS = FitSettings(data="toy", flow=FlowSettings(max_steps=3))
@@ -93,21 +93,6 @@ def test_the_flow_is_found_wherever_it_is(run):
     assert flow_of(flow) is flow
     assert flow_of(source) is flow
     assert flow_of(fo.RealOutliers([[0.0, 1]]).fit([[0.0, 1]])) is None
-
-
-def test_small_rows_train_on_one_thread_and_threads_come_back():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with fitting_threads(64):
-            assert torch.get_num_threads() == 1
-        with fitting_threads(784):
-            assert torch.get_num_threads() == 2
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_sources_are_what_the_settings_say():

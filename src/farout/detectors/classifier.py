@@ -43,7 +43,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         Gradient steps; from the count of rows when omitted.
     batch_size : int, default=128
         Inliers a step; there are as many outliers.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     contamination : float, default=0.05
         Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
@@ -85,7 +85,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         event_shape: tuple[int, ...] | None = None,
         max_steps: int | None = None,
         batch_size: int = 128,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,

@@ -1,6 +1,6 @@
 """FlowDetector: the flow itself as a detector."""
 
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity, KeepsFittedFlow, fitted_flow
 from farout.persistence import Persistent
 
-__all__ = ["FlowDetector"]
+__all__ = ["FlowDetector", "default_score", "flow_scores"]
 
 SCORES = ("auto", "likelihood", "ratio", "typicality")
 
@@ -128,16 +128,15 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         self.score_ = self._choose_score()
         self.typical_ = 0.0
         if self.score_ == "typicality":
-            self.typical_ = float(self._likelihood(X[inner]).mean())
+            self.typical_ = float(flow_scores(self.flow_, X[inner], "likelihood").mean())
         self._calibrate(X[held] if len(held) else X)
 
     def _choose_score(self) -> str:
         flow = self.flow_
-        n_classes = 0 if flow.classes_ is None else len(flow.classes_)
-        compares = n_classes > 1 and flow.class_dropout > 0
         if self.score_by == "auto":
-            return "ratio" if compares else "likelihood"
-        if self.score_by == "ratio" and not compares:
+            return default_score(flow)
+        if self.score_by == "ratio" and default_score(flow) != "ratio":
+            n_classes = 0 if flow.classes_ is None else len(flow.classes_)
             lack = "never saw rows without a class (class_dropout=0)" if n_classes > 1 else f"knows {n_classes} classes"
             raise InvalidSettingError(
                 f"FlowDetector: score_by='ratio' compares classes with no class, and the flow {lack}; give y of 2 "
@@ -145,18 +144,24 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
             )
         return self.score_by
 
-    def _likelihood(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        if self.classes_ is None:
-            return self.flow_.score_samples(X)
-        return cast(NDArray[np.float64], self.flow_.class_log_probs(X).max(axis=1))
-
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The score in nats, of shape (n,); higher is more normal."""
         check_is_fitted(self)
         X = check_events(self, X, self.event_shape, reset=False)
-        likelihood = self._likelihood(X)
-        if self.score_ == "ratio":
-            return likelihood - self.flow_.score_samples(X)
         if self.score_ == "typicality":
-            return -np.abs(likelihood - self.typical_)
-        return likelihood
+            return -np.abs(flow_scores(self.flow_, X, "likelihood") - self.typical_)
+        return flow_scores(self.flow_, X, self.score_)
+
+
+def flow_scores(flow: FlowDensity, X: NDArray[Any], score: str) -> NDArray[np.float64]:
+    """The score "likelihood" or "ratio" of rows under a fitted flow, in nats, of shape (n,); see `FlowDetector`."""
+    if flow.classes_ is None:
+        return flow.score_samples(X)
+    likelihood: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
+    return likelihood - flow.score_samples(X) if score == "ratio" else likelihood
+
+
+def default_score(flow: FlowDensity) -> str:
+    """What "auto" means: "ratio" for a flow that can compare classes with no class, else "likelihood"."""
+    compares = flow.classes_ is not None and len(flow.classes_) > 1 and flow.class_dropout > 0
+    return "ratio" if compares else "likelihood"

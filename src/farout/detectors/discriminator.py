@@ -39,7 +39,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Gradient steps; from the count of rows when omitted.
     batch_size : int, default=128
         Inliers a step; there are as many outliers.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
@@ -79,7 +79,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         event_shape: tuple[int, ...] | None = None,
         max_steps: int | None = None,
         batch_size: int = 128,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,

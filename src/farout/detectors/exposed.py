@@ -27,7 +27,7 @@ from farout.errors import InvalidSettingError
 from farout.outliers.extremal import NormalShell
 from farout.outliers.source import OutlierSource
 from farout.persistence import Persistent
-from farout.training import Budget, Training, inference_device, train
+from farout.training import Budget, Training, inference_device, suitable_threads, train
 
 __all__ = ["OutlierExposed"]
 
@@ -189,10 +189,11 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         check_is_fitted(self)
         X = check_events(self, X, self.event_shape, reset=False)
         device = next(self.network_.parameters(), torch.empty(0)).device
-        parts = [
-            self.network_(self._model_units(X[i : i + CHUNK], self._dtype).to(device)).cpu()
-            for i in range(0, len(X), CHUNK)
-        ]
+        with suitable_threads(X.shape[1]):
+            parts = [
+                self.network_(self._model_units(X[i : i + CHUNK], self._dtype).to(device)).cpu()
+                for i in range(0, len(X), CHUNK)
+            ]
         return cast(NDArray[np.float64], torch.cat(parts).double().numpy())
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from farout.errors import InvalidSettingError
+from farout.training import seeded
 
 __all__ = ["make_network", "mlp", "small_cnn"]
 
@@ -38,8 +39,7 @@ def make_network(
     InvalidSettingError
         If it is none of these, or doesn't give (n, n_outputs) logits.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if isinstance(network, nn.Module):
             made: Any = copy.deepcopy(network)
         elif callable(network):

@@ -10,7 +10,7 @@ from farout.config import FitSettings, FlowSettings, ModelSettings, SourceSettin
 from farout.data import load_data
 from farout.errors import RunError
 from farout.evaluation import Evaluation
-from farout.experiments.fitting import fit_flow, fitting_threads, train_model
+from farout.experiments.fitting import fit_flow, train_model
 from farout.experiments.generating import generate_outliers, write_outliers
 from farout.experiments.runs import CONFIG, REPORT, Run
 from farout.experiments.scoring import EvaluatedSets, evaluate_run, write_evaluation
@@ -88,8 +88,7 @@ def run_demo(
         for name, key, settings in _models(folder / "flow", flow_steps, model_steps)
     }
     tell("4/4 evaluating on digits 7 to 9, which no training saw")
-    with fitting_threads(flow.model.n_features_in_):
-        return _evaluated(folder, flow, runs, out.x)
+    return _evaluated(folder, flow, runs, out.x)
 
 
 def _require_free(folder: Path, force: bool) -> None:

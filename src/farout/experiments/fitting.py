@@ -1,13 +1,10 @@
 """From settings to fitted runs: flows, and the models that are trained with outliers."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from farout.config import FitSettings, FlowSettings, SourceSettings, TrainSettings, parse_strength
 from farout.data import Dataset, load_data
@@ -23,10 +20,9 @@ from farout.outliers.real import RealOutliers
 from farout.outliers.source import OutlierSource
 from farout.training import Training
 
-__all__ = ["describe", "fit_flow", "fitting_threads", "make_source", "train_model"]
+__all__ = ["describe", "fit_flow", "make_source", "train_model"]
 
 DEFAULT_STRENGTH = 2.5
-SMALL = 256  # numbers in a row
 
 
 def fit_flow(
@@ -62,7 +58,7 @@ def fit_flow(
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
     data = _load(settings, data_root)
-    with fitting_threads(data.X.shape[1]), begun_run(out, settings, resume=resume, force=force) as run:
+    with begun_run(out, settings, resume=resume, force=force) as run:
         flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
         flow.fit(data.X, data.y)
         return run.finish(flow, data)
@@ -103,25 +99,11 @@ def train_model(
     if settings.flow_run is not None:
         flow, warnings = _reused_flow(settings, data)
     real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
-    with fitting_threads(data.X.shape[1]), begun_run(out, settings, resume=resume, force=force) as run:
+    with begun_run(out, settings, resume=resume, force=force) as run:
         if flow is None and _needs_flow(settings):
             flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
         model = _model(settings, data, flow, real, run.training("model"), verbose)
         return run.finish(model.fit(data.X, data.y), data), warnings
-
-
-@contextlib.contextmanager
-def fitting_threads(n_features: int) -> Iterator[None]:
-    """One torch thread for small rows, which are not worth sharing: threads would wait for each other's locks.
-
-    On a busy machine of two cores, two threads took 8x8 images 30 times as long as one.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if n_features <= SMALL else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def make_source(settings: SourceSettings, flow: FlowDensity | None, real: list[Dataset] | None = None) -> OutlierSource:
@@ -240,13 +222,18 @@ def _model(
         _refuse(asked, {"score", "contamination"}, settings.kind)
         # A flow that comes fitted learns nothing here: all rows set the threshold.
         share: dict[str, Any] = {"calibration_fraction": 0.0} if settings.flow_run is not None else {}
-        return FlowDetector(flow=flow, **asked, **share, **common)
+        return FlowDetector(flow=flow, **_scored_by(asked), **share, **common)
     source = make_source(settings.source, flow, real)
     if settings.kind == "discriminator":
         _refuse(asked, {"score", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
-        return OutlierDiscriminator(source, training=training, **asked, **common)
+        return OutlierDiscriminator(source, training=training, **_scored_by(asked), **common)
     _refuse(asked, {"beta", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
     return CautiousClassifier(source, training=training, **asked, **common)
+
+
+def _scored_by(asked: dict[str, Any]) -> dict[str, Any]:
+    """The estimators call it ``score_by``, since scikit-learn's own ``score`` is a method."""
+    return {"score_by" if key == "score" else key: value for key, value in asked.items()}
 
 
 def _refuse(asked: dict[str, Any], known: set[str], kind: str) -> None:

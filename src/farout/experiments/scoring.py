@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from farout.data import Dataset, load_data
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
+from farout.detectors.density import default_score, flow_scores
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, evaluate
 from farout.experiments.overlap import shared_rows
-from farout.experiments.runs import EVALUATION, SCORES, Run, flow_of
+from farout.experiments.runs import EVALUATION, SCORES, Run
+from farout.flows.estimator import FlowDensity
 from farout.persistence import write_atomically
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "load_test_data",
     "read_evaluation",
     "score_data",
+    "scores_of",
     "write_evaluation",
 ]
 
@@ -37,17 +40,17 @@ class ScoreTable:
     ----------
     score : ndarray of shape (n,)
         Higher is more normal.
-    p_value : ndarray of shape (n,)
-        How usual a score this low is among inliers.
-    decision : ndarray of shape (n,)
-        +1 or -1.
+    p_value : ndarray of shape (n,) or None
+        How usual a score this low is among inliers; None for a flow alone, which has no threshold.
+    decision : ndarray of shape (n,) or None
+        +1 or -1; None for a flow alone.
     predicted, label : ndarray of shape (n,) or None
         The class that a classifier predicts, and the label in the data.
     """
 
     score: NDArray[np.float64]
-    p_value: NDArray[np.float64]
-    decision: NDArray[np.int64]
+    p_value: NDArray[np.float64] | None = None
+    decision: NDArray[np.int64] | None = None
     predicted: NDArray[Any] | None = None
     label: NDArray[Any] | None = None
 
@@ -64,10 +67,13 @@ class ScoreTable:
 
     def summary(self) -> dict[str, Any]:
         """Rows, share of outliers, range of scores, and accuracy where it can be told."""
-        shown: dict[str, Any] = {
-            "rows": len(self.score),
-            "called_outliers": int((self.decision == -1).sum()),
-            "share_of_outliers": float((self.decision == -1).mean()),
+        shown: dict[str, Any] = {"rows": len(self.score)}
+        if self.decision is not None:
+            shown |= {
+                "called_outliers": int((self.decision == -1).sum()),
+                "share_of_outliers": float((self.decision == -1).mean()),
+            }
+        shown |= {
             "score_min": float(self.score.min()),
             "score_median": float(np.median(self.score)),
             "score_max": float(self.score.max()),
@@ -114,15 +120,14 @@ def score_data(run: Run, data: Dataset) -> ScoreTable:
 
     Raises
     ------
-    RunError
-        If the run holds a flow alone, which has no threshold.
     InvalidDataError
         If the rows are of another shape, or not finite.
     """
-    _require_scorer(run)
     X, model = run.rows_of(data), run.model
+    scores = scores_of(run, data)
+    if isinstance(model, FlowDensity):
+        return ScoreTable(scores, label=data.y)
     classifies = hasattr(model, "predict_proba")
-    scores = model.score_samples(X)
     decision = np.where(scores >= model.offset_, 1, -1)
     return ScoreTable(scores, model.p_values(X), decision, model.predict(X) if classifies else None, data.y)
 
@@ -155,21 +160,16 @@ def evaluate_run(
 
     Raises
     ------
-    RunError
-        If the run holds a flow alone.
     InvalidDataError
         If rows have another shape, or inliers have labels that the classifier never saw.
     InvalidSettingError
         If two outlier sets have one name.
     """
-    _require_scorer(run)
     names = [data.name for data in outliers]
     if len(set(names)) < len(names) or "inliers" in names:
         raise InvalidSettingError(f"--outliers: each set once, and none called inliers; got {', '.join(names)}.")
     accuracy = _accuracy(run, inliers)
-    model = run.model
-    scores = {"inliers": model.score_samples(run.rows_of(inliers))}
-    scores |= {data.name: model.score_samples(run.rows_of(data)) for data in outliers}
+    scores = {"inliers": scores_of(run, inliers)} | {data.name: scores_of(run, data) for data in outliers}
     sets = {name: values for name, values in scores.items() if name != "inliers"}
     table = evaluate(scores["inliers"], sets, accuracy=accuracy, random_state=seed)
     return table, scores, _warnings(run, inliers, outliers)
@@ -221,13 +221,13 @@ def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.f
     return kept, scores
 
 
-def _require_scorer(run: Run) -> None:
-    if run.model is flow_of(run.model):
-        data = run.record.spec if run.record else "DATA"
-        raise RunError(
-            f"{run.path} holds a flow alone, which has densities but no threshold; make a detector or a classifier "
-            f"with it first: `farout train classifier {data} --flow {run.path} --out RUN`."
-        )
+def scores_of(run: Run, data: Dataset) -> NDArray[np.float64]:
+    """The run's scores of data, of shape (n,); a flow alone scores as a `FlowDetector` does by default."""
+    X, model = run.rows_of(data), run.model
+    if isinstance(model, FlowDensity):
+        return flow_scores(model, X, default_score(model))
+    scores: NDArray[np.float64] = model.score_samples(X)
+    return scores
 
 
 def _accuracy(run: Run, inliers: Dataset) -> float | None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import GlowCoupling
@@ -13,6 +11,7 @@ from farout.flows.permutations import Permutation
 from farout.flows.reshapes import DOWNSAMPLINGS, Flatten, MultiScale
 from farout.flows.transform import Chain, Shape, Transform
 from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks
+from farout.training import seeded
 
 __all__ = ["image_flow", "seed_flow"]
 
@@ -91,8 +90,7 @@ def image_flow(
         width = min(max(64, n), 384) if dense_hidden is None else dense_hidden
         return [flatten, *dense_blocks(n, n_dense, width, coupling, clamp, n_classes)]
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         steps = _stack(tuple(event_shape), 0, len(n_blocks), level, tail, multiscale)
         return Flow(Chain(steps), n_classes)
 
@@ -136,8 +134,7 @@ def seed_flow(event_shape: Shape, *, n_classes: int = 0, seed: int = 0) -> Flow:
     threes, ones = (3, 3, 3), (1, 1, 1)
     plan = [(16, [threes] * 4), (32, [ones, threes] * 2)]
     shape = tuple(event_shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         steps: list[Transform] = []
         for width, kernels in plan:
             steps.append(DOWNSAMPLINGS["squeeze"](shape))

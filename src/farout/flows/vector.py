@@ -1,7 +1,5 @@
 """Ready-made flows for vectors: rows of tables, embeddings, points in the plane."""
 
-import torch
-
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import COUPLINGS, Coupling
@@ -9,6 +7,7 @@ from farout.flows.flow import Flow
 from farout.flows.networks import dense_subnets
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.transform import Chain, Shape, Transform
+from farout.training import seeded
 
 __all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "toy_flow", "vector_flow"]
 
@@ -50,8 +49,7 @@ def vector_flow(
     """
     (n_features,) = event_shape
     hidden = min(max(64, 2 * n_features), 512) if hidden is None else hidden
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
         return Flow(Chain(steps), n_classes)
 
@@ -59,8 +57,7 @@ def vector_flow(
 def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) -> Flow:
     """The author's flow for 2-d data: 2 GLOW blocks, hidden width 500, clamp 2 (Bungert, 2021)."""
     features = EMBEDDING_FEATURES if n_classes else 0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         steps: list[Transform] = []
         for _ in range(2):
             subnets = dense_subnets(500, condition_features=features)

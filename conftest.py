@@ -8,7 +8,7 @@ import torch
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
+def one_thread() -> None:
     """Tests run side by side; more threads than cores only wait for each other."""
     torch.set_num_threads(1)
 
