@@ -386,3 +386,9 @@ def test_a_flow_alone_scores_as_a_detector_would_without_threshold(runs, tmp_pat
     np.savez(runs.parent / "far.npz", X=np.full((20, 2), 40.0) + np.arange(40).reshape(20, 2) / 40)
     assert main(["evaluate", str(runs / "flow"), *sets]) == 0
     assert len(json.loads(capsys.readouterr().out)["outliers"]) == 1
+
+
+def test_a_detector_is_checked_on_outliers_of_a_source(tmp_path, capsys):
+    command = ["train", "detector", "toy", "--out", str(tmp_path / "det"), "--max-steps", "60", "--json"]
+    assert main([*command, "--source", "normal", "--strength", "6"]) == 0
+    assert json.loads(capsys.readouterr().out)["auroc_on_generated"] > 0.85

@@ -196,6 +196,21 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_the_handler_comes_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_being_told_to_stop_is_no_success():
+    handler = signal.getsignal(signal.SIGTERM)
+    module = linear()
+
+    def objective(batch, progress):
+        if round(progress * 60) == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return squares(module)(batch, progress)
+
+    with pytest.raises(SystemExit) as stopped:
+        fit(module, objective)
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
 def test_a_handler_that_lightning_switched_off_comes_back():
     handler = signal.getsignal(signal.SIGINT)
     with _sigint_kept():

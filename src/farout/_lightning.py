@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -60,6 +61,8 @@ def run(
                 ckpt_path=_last_checkpoint(where),
                 weights_only=True,
             )
+        except SIGTERMException as error:  # a SystemExit of status 0, as if training had come to its end
+            raise SystemExit(128 + signal.SIGTERM) from error
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             if interrupted.happened:
                 raise KeyboardInterrupt from error

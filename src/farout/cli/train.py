@@ -129,6 +129,11 @@ def detector(
     batch_size: o.BatchSize = None,
     learning_rate: o.LearningRate = None,
     contamination: o.Contamination = None,
+    source: o.Source = None,
+    strength: o.Strength = None,
+    law: o.Law = None,
+    covariance: o.Covariance = None,
+    outliers: o.Outliers = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -146,7 +151,8 @@ def detector(
     """Example: farout train detector mnist:train --out runs/det
 
     Make a detector of a flow alone: it scores by density and trains on no outliers. With --flow, DATA only set the
-    threshold, and should be rows that the flow hasn't seen.
+    threshold, and should be rows that the flow hasn't seen. With a source, it is told how well the detector tells that
+    source's outliers from held-out inliers.
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     learning = _learning(max_steps, batch_size, learning_rate, contamination)
@@ -154,7 +160,9 @@ def detector(
     flags["flow"] = learning
     if flow is not None and any(v is not None for v in learning.values()):
         raise typer.BadParameter("--max-steps, --batch-size and --learning-rate are for fitting a flow; --flow has one")
-    _train("detector", flags, flow, out, config, data_root, resume, force, as_json)
+    flags["source"] = _source(source, strength, law, covariance, outliers)
+    checked = any(value is not None for value in flags["source"].values())
+    _train("detector", flags, flow, out, config, data_root, resume, force, as_json, checked=checked)
 
 
 def _learning(
@@ -190,10 +198,12 @@ def _train(
     resume: bool,
     force: bool,
     as_json: bool,
+    *,
+    checked: bool = False,
 ) -> None:
-    """Settle the settings, train, and say what came out."""
+    """Settle the settings, train, and say what came out; with ``checked``, also on outliers of the source."""
     from farout.config import TrainSettings
-    from farout.experiments.fitting import describe, train_model
+    from farout.experiments.fitting import describe, generated_auroc, train_model
 
     flags |= {"kind": kind, "flow_run": None if flow is None else str(flow)}
     settings = TrainSettings.from_mapping(*layers(flags, config, out, resume))
@@ -204,5 +214,8 @@ def _train(
         )
     for text in warnings:
         console.warn(text)
-    (console.json if as_json else console.facts)(describe(run))
+    facts = describe(run)
+    if checked:
+        facts["auroc_on_generated"] = round(generated_auroc(run, settings, data_root), 4)
+    (console.json if as_json else console.facts)(facts)
     console.next(f"farout evaluate {out} --inliers DATA --outliers DATA")

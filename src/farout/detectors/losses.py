@@ -22,6 +22,7 @@ def kl_to_uniform(logits: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> kl_to_uniform(torch.zeros(1, 10)).abs() < 1e-6
     tensor([True])
     """
@@ -51,6 +52,7 @@ def cautious_loss(logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, be
 
     Examples
     --------
+    >>> import torch
     >>> logits = torch.tensor([[9.0, 0.0], [0.0, 0.0]])
     >>> float(cautious_loss(logits[:1], torch.tensor([0]), logits[1:])) < 0.001
     True
@@ -78,6 +80,7 @@ def discriminator_loss(d_in: Tensor, d_out: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> float(discriminator_loss(torch.tensor([0.0]), torch.tensor([0.0])))  # 2 ln 2
     1.386...
     """

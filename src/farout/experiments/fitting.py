@@ -12,6 +12,7 @@ from farout.detectors.classifier import CautiousClassifier
 from farout.detectors.density import FlowDetector
 from farout.detectors.discriminator import OutlierDiscriminator
 from farout.errors import InvalidDataError, InvalidSettingError
+from farout.evaluation import evaluate
 from farout.experiments.overlap import shared_rows
 from farout.experiments.runs import Run, begun_run, flow_of, open_run
 from farout.flows.estimator import FlowDensity
@@ -20,7 +21,7 @@ from farout.outliers.real import RealOutliers
 from farout.outliers.source import OutlierSource
 from farout.training import Training
 
-__all__ = ["describe", "fit_flow", "make_source", "train_model"]
+__all__ = ["describe", "fit_flow", "generated_auroc", "make_source", "train_model"]
 
 DEFAULT_STRENGTH = 2.5
 
@@ -104,6 +105,33 @@ def train_model(
             flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
         model = _model(settings, data, flow, real, run.training("model"), verbose)
         return run.finish(model.fit(data.X, data.y), data), warnings
+
+
+def generated_auroc(run: Run, settings: TrainSettings, data_root: str | Path | None = None, n: int = 1000) -> float:
+    """How well a detector tells its held-out inliers from outliers of a source on its own flow.
+
+    Parameters
+    ----------
+    run : Run
+        Of a `FlowDetector`.
+    settings : TrainSettings
+        Name the source, and the data that it is fitted on.
+    data_root : path, optional
+    n : int
+        Outliers to draw.
+
+    Returns
+    -------
+    float
+        AUROC, inliers positive; no real outlier is needed for it.
+    """
+    data, detector = _load(settings, data_root), run.model
+    real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
+    source = make_source(settings.source, detector.flow_, real)
+    source.fit(data.X, None if detector.classes_ is None else data.y)
+    outliers = source.sample(n, random_state=settings.seed)
+    scores = {"generated": detector.score_samples(outliers.x)}
+    return evaluate(detector.calibration_scores_, scores, n_bootstrap=0)["generated"].auroc
 
 
 def make_source(settings: SourceSettings, flow: FlowDensity | None, real: list[Dataset] | None = None) -> OutlierSource:
