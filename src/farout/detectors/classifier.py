@@ -70,11 +70,11 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     >>> import farout as fo
     >>> X, y = make_blobs(300, centers=3, random_state=0)
     >>> flow = fo.FlowDensity(max_steps=100, random_state=0)
-    >>> clf = fo.CautiousClassifier(fo.NormalShell(3.0, flow=flow), max_steps=200, random_state=0).fit(X, y)
+    >>> clf = fo.CautiousClassifier(fo.NormalShell(6.0, flow=flow), max_steps=200, random_state=0).fit(X, y)
     >>> bool(clf.score(X, y) > 0.9)
     True
-    >>> bool(clf.score_samples([[40.0, 40.0]]) < clf.score_samples(X).mean())
-    True
+    >>> bool(clf.score_samples(X).mean() > 0.75), bool(clf.score_samples([[8.0, 8.0], [0.0, -8.0]]).max() < 0.5)
+    (True, True)
     """
 
     def __init__(
