@@ -333,9 +333,9 @@ def test_streams_and_exit_codes_of_a_real_process(runs):
 
 
 def test_a_traceback_is_for_debug_alone(runs, capsys):
-    assert main(["score", str(runs / "flow"), "toy", "--debug"]) == 1
+    assert main(["score", str(runs / "absent"), "toy", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
-    assert main(["score", str(runs / "flow"), "toy"]) == 1
+    assert main(["score", str(runs / "absent"), "toy"]) == 1
     assert "Traceback" not in capsys.readouterr().err
 
 

@@ -176,7 +176,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
             return int(self.max_steps)
-        epochs, least, most = (20, 300, 3000) if len(self.event_shape_) == 3 else (50, 200, 3000)
+        epochs, least, most = (20, 300, 1500) if len(self.event_shape_) == 3 else (50, 200, 3000)
         return min(max(epochs * -(-n // self.batch_size), least), most)
 
     @property
