@@ -11,7 +11,8 @@ from farout.data.holdout import holdout_split
 from farout.data.validation import check_events, check_labels, seed_of
 from farout.detectors.thresholds import NoveltyMixin
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity, KeepsFittedFlow, fitted_flow
+from farout.flows.estimator import FlowDensity
+from farout.flows.sharing import KeepsFittedFlow, fitted_flow
 from farout.persistence import Persistent
 
 __all__ = ["FlowDetector", "default_score", "flow_scores"]

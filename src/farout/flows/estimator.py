@@ -7,8 +7,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, DensityMixin, clone
-from sklearn.exceptions import NotFittedError
+from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from farout.flows.flow import NO_CLASS, Flow
 from farout.persistence import Persistent
 from farout.training import Budget, Training, inference_device, suitable_threads, train
 
-__all__ = ["FlowDensity", "KeepsFittedFlow", "fitted_flow"]
+__all__ = ["FlowDensity"]
 
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 
@@ -454,39 +453,3 @@ def _require_table(X: NDArray[Any], estimator: Any) -> None:
             "needs at least 2; for one column use sklearn.neighbors.KernelDensity."
         )
     require_varying_columns(X, estimator)
-
-
-class KeepsFittedFlow:
-    """For estimators with a ``flow``: ``sklearn.clone`` keeps one that is fitted, so that many can share it."""
-
-    def __sklearn_clone__(self) -> Self:
-        params: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
-        copies = {
-            name: value if name == "flow" and is_fitted(value) else clone(value, safe=False)
-            for name, value in params.items()
-        }
-        return type(self)(**copies)
-
-
-def fitted_flow(flow: FlowDensity, X: ArrayLike, y: ArrayLike | None, random_state: Any = None) -> FlowDensity:
-    """The flow itself when it is fitted already, else a copy fitted on these data.
-
-    ``random_state`` is for a copy that has none of its own, so that the seed of a model reaches all of it.
-    """
-    if is_fitted(flow):
-        return flow
-    own = cast(FlowDensity, clone(flow))
-    if own.random_state is None:
-        own.random_state = random_state
-    return own.fit(X, y)
-
-
-def is_fitted(estimator: Any) -> bool:
-    """Whether an estimator has been fitted; False for None."""
-    if estimator is None:
-        return False
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True

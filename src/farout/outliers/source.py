@@ -16,7 +16,8 @@ from torch.utils.data import IterableDataset
 
 from farout.data.validation import seed_of
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity, KeepsFittedFlow, fitted_flow
+from farout.flows.estimator import FlowDensity
+from farout.flows.sharing import KeepsFittedFlow, fitted_flow
 from farout.persistence import Persistent
 
 __all__ = [
