@@ -107,7 +107,7 @@ def test_broken_file(name, write, message, tmp_path):
         ("minst", {}, DataNotFoundError, "did you mean mnist"),
         ("Digits", {}, DataNotFoundError, "did you mean digits"),
         ("x" * 5000, {}, DataNotFoundError, "neither a named data set"),
-        ("xyzzy", {}, DataNotFoundError, "The named sets are: toy, digits"),
+        ("xyzzy", {}, DataNotFoundError, "the named sets are: toy, digits"),
         ("missing.csv", {}, DataNotFoundError, "no file or folder missing.csv"),
         ("no/such/folder", {}, DataNotFoundError, "no file or folder"),
         ("~/no-such-file-anywhere", {}, DataNotFoundError, "no file or folder /"),

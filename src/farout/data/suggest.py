@@ -28,5 +28,5 @@ def unknown_set_message(name: str) -> str:
     hint = f"did you mean {near[0]}? " if near else ""
     return (
         f"{name!r} is neither a named data set nor a file or folder here; {hint}"
-        f"The named sets are: {', '.join(CATALOGUE)}"
+        f"the named sets are: {', '.join(CATALOGUE)}"
     )
