@@ -6,8 +6,12 @@ from typing import Any
 # Where each public name lives. Resolved on first use, so that `import farout` stays quick.
 _HOMES = {
     "FlowDensity": "farout.flows.estimator",
+    "ArchetypalAnalysis": "farout.archetypes.linear",
+    "DeepArchetypes": "farout.archetypes.deep",
     "NormalShell": "farout.outliers.extremal",
     "GumbelShell": "farout.outliers.extremal",
+    "Archetypal": "farout.outliers.archetypal",
+    "Nullspace": "farout.outliers.nullspace",
     "Mixture": "farout.outliers.mixture",
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",

@@ -167,7 +167,7 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         seed = seed_of(self.random_state)
         self.seed_ = seed
         self.flow_ = self._build("flow_")
-        self._train(units.to_model(X), labels, seed)
+        self._train(self._tensors(X, labels), seed)
 
     def _check_settings(self) -> None:
         where = type(self).__name__
@@ -194,10 +194,9 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         n_classes = 0 if self.classes_ is None else len(self.classes_)
         return build_flow(self.architecture, self.options, self.event_shape_, n_classes, self.seed_ % 2**32)
 
-    def _train(self, U: NDArray[np.float64], labels: NDArray[np.int64] | None, seed: int) -> None:
-        events = torch.tensor(U, dtype=torch.float32).reshape(len(U), *self.event_shape_)
-        rows = (events,) if labels is None else (events, torch.from_numpy(labels))
-        inner, held = holdout_split(len(U), self.validation_fraction, labels, seed, at_least=10)
+    def _train(self, rows: tuple[Tensor, ...], seed: int) -> None:
+        labels = rows[1].numpy() if len(rows) > 1 else None
+        inner, held = holdout_split(len(rows[0]), self.validation_fraction, labels, seed, at_least=10)
         budget = Budget(
             max_steps=self._steps(len(inner)),
             batch_size=self.batch_size,
@@ -209,7 +208,7 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             first = [t[inner[:CHUNK]] for t in rows]
-            self.flow_.initialize(self._with_noise(first[0]), *first[1:])
+            self.flow_.initialize(self.noisy(first[0]), *first[1:])
         history = train(
             self.flow_,
             self._objective,
@@ -222,9 +221,7 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             name="flow",
         )
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
-        self.flow_.eval().requires_grad_(False)
-        # Vectors are scored in float64, so that a row's score doesn't depend on the rows beside it.
-        self.flow_.to(inference_device(self.training), self._dtype)
+        self.settle()
 
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
@@ -240,7 +237,30 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
     def _units(self) -> Units:
         return Units(self.shift_, self.scale_, self.value_range_, self.bin_width_)
 
-    def _with_noise(self, u: Tensor) -> Tensor:
+    # --- for models that train the flow further --------------------------------------------------------------
+
+    def tensors(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, ...]:
+        """Events in model units, float32 of shape (n, *event_shape), and with ``y`` class indices of shape (n,)."""
+        check_is_fitted(self)
+        X = check_events(self, X, self.event_shape, reset=False)
+        return self._tensors(X, self._label_indices(y, len(X)))
+
+    def _tensors(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> tuple[Tensor, ...]:
+        events = torch.tensor(self._units.to_model(X), dtype=torch.float32).reshape(len(X), *self.event_shape_)
+        return (events,) if labels is None else (events, torch.from_numpy(labels))
+
+    def settle(self) -> None:
+        """End training: no gradients, on the device and in the precision of inference."""
+        self.flow_.eval().requires_grad_(False)
+        # Vectors are scored in float64, so that a row's score doesn't depend on the rows beside it.
+        self.flow_.to(inference_device(self.training), self._dtype)
+
+    def hidden(self, labels: Tensor) -> Tensor:
+        """Class indices with a share of ``class_dropout`` of them hidden, while training."""
+        mask = torch.rand(len(labels), device=labels.device) < self.class_dropout
+        return torch.where(mask & self.flow_.training, NO_CLASS, labels)
+
+    def noisy(self, u: Tensor) -> Tensor:
         """Model units with the noise of training: dequantisation, for grey levels, and the Gaussian."""
         if self.bin_width_ is not None:
             width = self.bin_width_ / float(self.scale_[0])
@@ -248,11 +268,8 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         return u + self.noise * torch.randn_like(u)
 
     def _objective(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
-        u = self._with_noise(batch[0])
-        labels = None
-        if len(batch) > 1:
-            hidden = torch.rand(len(u), device=u.device) < self.class_dropout
-            labels = torch.where(hidden & self.flow_.training, NO_CLASS, batch[1])
+        u = self.noisy(batch[0])
+        labels = self.hidden(batch[1]) if len(batch) > 1 else None
         nats = -self.flow_.log_prob(u, labels).mean() / self.flow_.latent_size
         units = self._units
         bits = (float(nats.detach()) + units.log_scale / len(units.scale)) / math.log(2)

@@ -13,12 +13,12 @@ __all__ = ["KeepsFittedFlow", "fitted_flow", "is_fitted"]
 
 
 class KeepsFittedFlow:
-    """For estimators with a ``flow``: ``sklearn.clone`` keeps one that is fitted, so that many can share it."""
+    """For estimators with a ``flow`` or ``base``: ``sklearn.clone`` keeps one that is fitted, so that many share it."""
 
     def __sklearn_clone__(self) -> Self:
         params: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
         copies = {
-            name: value if name == "flow" and is_fitted(value) else clone(value, safe=False)
+            name: value if name in ("flow", "base") and is_fitted(value) else clone(value, safe=False)
             for name, value in params.items()
         }
         return type(self)(**copies)

@@ -1,0 +1,1 @@
+"""Archetypal analysis: data as mixtures of a few extremes, linear on data or deep on a flow."""

@@ -1,0 +1,108 @@
+"""The losses of deep archetypal analysis: ours, which don't depend on the batch size, and the author's."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from farout.archetypes.heads import ArchetypeHeads
+
+__all__ = [
+    "AUTHOR_WEIGHTS",
+    "LOSS_WEIGHTS",
+    "LatentPool",
+    "archetype_loss",
+    "author_archetype_loss",
+    "prototype_loss",
+    "reconstruction_loss",
+    "weighted",
+]
+
+POOL = 1024  # latents that an archetype is a mixture of, however large the batch
+
+LOSS_WEIGHTS = {"nll": 1.0, "archetype": 1.0, "reconstruction": 10.0, "side": 0.1, "prototype": 0.0}
+AUTHOR_WEIGHTS = {"nll": 0.1, "archetype": 10.0, "reconstruction": 80.0, "side": 1.0, "prototype": 0.0}
+
+
+class LatentPool:
+    """The newest latents of training, a fixed number of them, so that no loss depends on the batch size.
+
+    Parameters
+    ----------
+    size : int
+        Latents to keep.
+
+    Examples
+    --------
+    >>> pool = LatentPool(3)
+    >>> pool.push(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))
+    >>> pool.joined(torch.tensor([[9.0]])).flatten().tolist()
+    [9.0, 4.0, 3.0]
+    """
+
+    def __init__(self, size: int = POOL) -> None:
+        self.size = size
+        self._kept: Tensor | None = None
+
+    @property
+    def filled(self) -> bool:
+        """Whether as many latents have come as it keeps."""
+        return self._kept is not None and len(self._kept) >= self.size
+
+    def joined(self, t: Tensor) -> Tensor:
+        """A batch of latents (n, d) and, behind it, the newest of the pool: ``size`` in all, or ``n`` if more."""
+        if self._kept is None:
+            return t
+        return torch.cat([t, self._kept[: max(0, self.size - len(t))].to(t)])
+
+    def push(self, t: Tensor) -> None:
+        """Put a batch into the pool, without its gradient; the oldest fall out."""
+        self._kept = self.joined(t.detach().flip(0))[: self.size]
+
+
+def archetype_loss(heads: ArchetypeHeads, t: Tensor) -> Tensor:
+    """How far the archetypes are from being mixtures of samples: ``mean_j ||(B A Z - Z)_j||^2``.
+
+    ``B`` is a softmax over the samples (Keller et al., 2019), so that the loss is small only where some samples lie at
+    each archetype: on the hull.
+
+    Parameters
+    ----------
+    heads : ArchetypeHeads
+    t : Tensor of shape (n, d)
+        Latents of a batch and of the pool.
+
+    Returns
+    -------
+    Tensor of shape ()
+    """
+    reached = heads.mixtures(t) @ heads.placed(heads.weights(t))
+    return (reached - heads.positions).square().sum(1).mean()
+
+
+def author_archetype_loss(heads: ArchetypeHeads, t: Tensor) -> Tensor:
+    """``mean_j ||(B A Z - Z)_j||`` with ``B`` a softmax over archetypes, as in the author's code (Bungert, 2021).
+
+    It balances the batch's mean rather than reach the hull, and grows with the batch; kept for comparison.
+    """
+    reached = torch.softmax(heads.b(t), 1).T @ heads.placed(heads.weights(t))
+    loss: Tensor = torch.linalg.vector_norm(reached - heads.positions, dim=1).mean()
+    return loss
+
+
+def reconstruction_loss(restored: Tensor, x: Tensor, *, author: bool) -> Tensor:
+    """The mean square of an element, in model units; the author's is the norm of the whole batch."""
+    loss: Tensor = torch.linalg.vector_norm(restored - x) if author else F.mse_loss(restored, x)
+    return loss
+
+
+def prototype_loss(placed: Tensor) -> Tensor:
+    """The norm of the mean of ``A Z``: 0 where the samples balance at the inner point of the simplex, its centre."""
+    loss: Tensor = torch.linalg.vector_norm(placed.mean(0))
+    return loss
+
+
+def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of losses by name, each times its weight."""
+    return torch.stack([weights[name] * value for name, value in losses.items()]).sum()

@@ -1,0 +1,190 @@
+"""Weights of rows: the nearest mixture of the archetypes to each row, quickly while fitting and exactly at the end."""
+
+import torch
+from torch import Tensor
+
+from farout.archetypes.simplex import project_to_simplex
+
+__all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "products_of"]
+
+CHUNK = 4096  # rows that are mixed at a time
+ROUND = 60  # accelerated steps between two attempts to finish rows exactly
+ROUNDS = 40
+NUMBERS = 2**22  # in one batch of small systems
+PROXIMITY = 1e-7  # weight of the proximal term, of the largest curvature: what keeps singular systems stable
+
+
+def improved_mixtures(products: Tensor, gram: Tensor, A: Tensor, n_steps: int) -> Tensor:
+    """Weights that fit each row at least as well as ``A`` does, by ``n_steps`` accelerated projected gradients.
+
+    Parameters
+    ----------
+    products : Tensor of shape (n, k)
+        ``X Z^T``.
+    gram : Tensor of shape (k, k)
+        ``Z Z^T``.
+    A : Tensor of shape (n, k)
+        Weights to start from, each row on the simplex.
+    n_steps : int
+
+    Returns
+    -------
+    Tensor of shape (n, k)
+    """
+    linear, quadratic, step = _centred(products, gram)
+    new = _descend(linear, quadratic, step, A, n_steps)
+    # Acceleration is not monotone; a row that got worse keeps its weights, so that the sum of squares never rises.
+    better = _cost(linear, quadratic, new) <= _cost(linear, quadratic, A)
+    return torch.where(better[:, None], new, A)
+
+
+def exact_mixtures(products: Tensor, gram: Tensor) -> Tensor:
+    """The weights of the point of the archetypes' hull that is nearest to each row, to about the machine's precision.
+
+    Every row stops by its own measure, so that its weights don't depend on the rows beside it. Where archetypes are
+    affinely dependent the weights aren't unique, and those near the centre of the simplex are found.
+
+    Parameters
+    ----------
+    products : Tensor of shape (n, k)
+        ``X Z^T``, in float64.
+    gram : Tensor of shape (k, k)
+        ``Z Z^T``, in float64.
+
+    Returns
+    -------
+    Tensor of shape (n, k)
+
+    Examples
+    --------
+    >>> Z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> X = torch.tensor([[0.2, 0.3], [2.0, 0.0]], dtype=torch.float64)
+    >>> exact_mixtures(X @ Z.T, Z @ Z.T).round(decimals=6).tolist()
+    [[0.5, 0.2, 0.3], [0.0, 1.0, 0.0]]
+    """
+    n, k = products.shape
+    A = torch.full_like(products, 1 / k)
+    linear, quadratic, step = _centred(products, gram)
+    left = torch.arange(n, device=products.device)
+    for _ in range(ROUNDS):
+        part = _descend(linear[left], quadratic, step, A[left], ROUND)
+        part, done = _finish(linear[left], quadratic, step, part)
+        A[left] = part
+        left = left[~done]
+        if len(left) == 0:
+            break
+    return A
+
+
+def _centred(products: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, float]:
+    """The same problem seen from the mean of the archetypes, which conditions it best; and its step size."""
+    means = gram.mean(0)
+    quadratic = gram - means - means[:, None] + means.mean()
+    largest = float(torch.linalg.eigvalsh(quadratic.double())[-1])
+    return products - means, quadratic, 1 / largest if largest > 0 else 1.0
+
+
+def _cost(linear: Tensor, quadratic: Tensor, A: Tensor) -> Tensor:
+    return ((0.5 * A @ quadratic - linear) * A).sum(1)
+
+
+def _descend(linear: Tensor, quadratic: Tensor, step: float, A: Tensor, n_steps: int) -> Tensor:
+    """Accelerated projected gradients (Beck and Teboulle, 2009); each row restarts by itself (O'Donoghue, 2015)."""
+    ahead, age = A, torch.ones_like(A[:, :1])
+    pull, shift = linear * step, torch.eye(len(quadratic), dtype=A.dtype, device=A.device) - quadratic * step
+    for _ in range(n_steps):
+        new = project_to_simplex(torch.addmm(pull, ahead, shift))
+        move = new - A
+        # Past its best point a row moves against its momentum: it starts to gather speed anew.
+        age = torch.where(((ahead - new) * move).sum(1, keepdim=True) > 0, 1.0, age + 1)
+        ahead = torch.addcmul(new, (age - 1) / (age + 2), move)
+        A = new
+    return A
+
+
+def _finish(linear: Tensor, quadratic: Tensor, step: float, A: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve each row on its support at once; say which rows that brought to their optimum."""
+    k = A.shape[1]
+    size = max(1, NUMBERS // (k + 1) ** 2)
+    solved = [_on_support(a, b, quadratic, step) for a, b in zip(A.split(size), linear.split(size), strict=True)]
+    new = torch.cat(solved) if solved else A
+    feasible = torch.isfinite(new).all(1) & (new >= -1e-12).all(1)
+    new = torch.where(feasible[:, None], new.clamp_min(0), A)
+    new = new / new.sum(1, keepdim=True)
+    slope = (new @ quadratic - linear) * step
+    level = (slope * new).sum(1, keepdim=True)
+    scale = 1 + step * linear.abs().amax(1, keepdim=True)
+    optimal = (level - slope <= 1e-11 * scale).all(1)
+    better = _cost(linear, quadratic, new) <= _cost(linear, quadratic, A) + 1e-15 * scale[:, 0] / step
+    return torch.where(better[:, None], new, A), optimal & better
+
+
+def _on_support(A: Tensor, linear: Tensor, quadratic: Tensor, step: float) -> Tensor:
+    """Minimise each row over the weights that are above 0, near to where they are: one linear system a row."""
+    n, k = A.shape
+    on = A > 0
+    eye = torch.eye(k, dtype=A.dtype, device=A.device)
+    inner = quadratic * step + PROXIMITY * eye
+    system = A.new_zeros(n, k + 1, k + 1)
+    system[:, :k, :k] = torch.where(on[:, :, None] & on[:, None, :], inner, eye)
+    system[:, :k, k] = system[:, k, :k] = on.to(A.dtype)
+    target = torch.cat([(linear * step + PROXIMITY * A) * on, torch.ones_like(A[:, :1])], 1)
+    solution: Tensor = torch.linalg.solve_ex(system, target)[0]
+    return torch.where(on, solution[:, :k], 0.0)
+
+
+def products_of(X: Tensor, Z: Tensor) -> Tensor:
+    """``X Z^T``; this way round it takes a third of the time, for tall X and few rows of Z."""
+    return (Z @ X.T).T.contiguous()
+
+
+def mixtures(X: Tensor, Z: Tensor) -> Tensor:
+    """Exact weights of rows, some thousand of them at a time.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+    Z : Tensor of shape (k, d)
+        Archetypes, in float64.
+
+    Returns
+    -------
+    Tensor of shape (n, k)
+        In float64.
+    """
+    centre = Z.mean(0)
+    corners = Z - centre
+    gram = corners @ corners.T
+    parts = [exact_mixtures(products_of(part.double() - centre, corners), gram) for part in X.split(CHUNK)]
+    return torch.cat(parts)
+
+
+def certificate(X: Tensor, share: Tensor, A: Tensor, Z: Tensor) -> tuple[float, float]:
+    """The sum of squares, by residuals, and the Frank-Wolfe gap of weights and archetypes (Jaggi, 2013).
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+    share : Tensor of shape (n,)
+        Weights of rows, adding up to 1.
+    A : Tensor of shape (n, k)
+    Z : Tensor of shape (k, d)
+        In float64, like A.
+
+    Returns
+    -------
+    left : float
+    gap : float
+        With either block fixed, no choice of the other lowers the sum of squares by more.
+    """
+    weighted = A * share.double()[:, None]
+    mass, targets, left, gap = weighted.T @ A, torch.zeros_like(Z), 0.0, 0.0
+    for x, a, s in zip(X.split(CHUNK), A.split(CHUNK), share.double().split(CHUNK), strict=True):
+        residual = x.double() - a @ Z
+        left += float(s @ residual.square().sum(1))
+        targets += (a * s[:, None]).T @ x.double()
+        slopes = -2 * residual @ Z.T
+        gap += float(s @ ((slopes * a).sum(1) - slopes.amin(1)))
+    force = 2 * (mass @ Z - targets)
+    lowest = torch.stack([(x.double() @ force.T).amin(0) for x in X.split(CHUNK)]).amin(0)
+    return left, gap + float(((Z * force).sum(1) - lowest).sum())

@@ -1,0 +1,138 @@
+"""Where a fit begins: rows in an order of their own, a weighted coreset of them, and first archetypes among them."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farout.archetypes.mixing import improved_mixtures, products_of
+
+__all__ = ["coreset", "distinct_rows", "drawn_archetypes", "furthest_archetypes", "standardized"]
+
+STEPS = 10  # of the weights, while the furthest rows are looked for
+
+
+def distinct_rows(X: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the distinct rows of ``X`` first occur, and the weight of each with its repetitions.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+    weights : Tensor of shape (n,)
+
+    Returns
+    -------
+    first : Tensor of shape (m,)
+    total : Tensor of shape (m,)
+    """
+    values, group = torch.unique(X, dim=0, return_inverse=True)
+    places = torch.arange(len(X), device=X.device)
+    first = torch.full((len(values),), len(X), device=X.device).scatter_reduce(0, group, places, "amin")
+    return first, torch.zeros(len(values), dtype=weights.dtype, device=X.device).index_add(0, group, weights)
+
+
+def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
+    """Rows less their weighted mean, of mean square 1, and what they were divided by.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+    share : Tensor of shape (n,)
+        Weights that add up to 1.
+
+    Returns
+    -------
+    rows : Tensor of shape (n, d)
+        All 0 where the rows of X are equal.
+    scale : float
+        0 where they are.
+    """
+    centred = X - share @ X
+    centred -= share @ centred  # what rounding left
+    squares = torch.linalg.vector_norm(centred, dim=1).square()
+    scale = float((share.double() @ squares.double()).sqrt())
+    if scale <= 4 * torch.finfo(X.dtype).eps * float(X.abs().max()):
+        return centred.zero_(), 0.0
+    return centred.div_(scale), scale
+
+
+def coreset(squares: Tensor, weights: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Rows that stand for all in the sum of squares, with their weights (Mair and Brefeld, 2019).
+
+    Half of the draws go by weight, half by weight and squared distance from the mean. Rows are drawn in the order of
+    their distance, so that the draw depends neither on their order nor on how the data are turned or shifted.
+
+    Parameters
+    ----------
+    squares : Tensor of shape (n,)
+        Squared distance of each row from the mean.
+    weights : Tensor of shape (n,)
+        Above 0, summing up to 1.
+    size : int
+        Draws; a row that is drawn twice counts twice.
+    rng : Generator
+
+    Returns
+    -------
+    rows : Tensor of shape (m,)
+        At most ``size`` of them.
+    weights : Tensor of shape (m,)
+        Summing up to about 1.
+    """
+    order = torch.argsort(squares, stable=True)
+    share = (weights * squares).double()
+    chance = (0.5 * weights.double() + 0.5 * share / share.sum())[order]
+    draws = torch.as_tensor((np.arange(size) + rng.random(size)) / size, device=squares.device)
+    drawn = torch.searchsorted(chance.cumsum(0) / chance.sum(), draws).clamp_max(len(squares) - 1)
+    places, counts = torch.unique(drawn, return_counts=True)
+    rows = order[places]
+    return rows, (weights[rows].double() * counts / (size * chance[places])).to(weights.dtype)
+
+
+def furthest_archetypes(X: Tensor, k: int) -> Tensor:
+    """Indices of ``k`` rows, each the furthest from the hull of those before it; corners, where there are corners.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+        Centred.
+    k : int
+
+    Returns
+    -------
+    Tensor of shape (k,)
+    """
+    squares = torch.linalg.vector_norm(X, dim=1).square()
+    chosen = [int(squares.argmax())]
+    A = torch.ones_like(X[:, :1])
+    for _ in range(1, k):
+        Z = X[chosen]
+        products, gram = products_of(X, Z), Z @ Z.T
+        A = improved_mixtures(products, gram, A, STEPS)
+        residual = squares + ((A @ gram - 2 * products) * A).sum(1)
+        residual[chosen] = 0
+        chosen.append(int(residual.argmax()))
+        A = torch.cat([A, torch.zeros_like(A[:, :1])], 1)
+    return torch.tensor(chosen, device=X.device)
+
+
+def drawn_archetypes(X: Tensor, weights: Tensor, k: int, rng: np.random.Generator) -> Tensor:
+    """Indices of ``k`` rows, drawn by weight; which ones doesn't depend on their order, turn or shift.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d)
+        Centred.
+    weights : Tensor of shape (n,)
+        Above 0.
+    k : int
+    rng : Generator
+
+    Returns
+    -------
+    Tensor of shape (k,)
+        Different ones, where there are as many.
+    """
+    order = torch.argsort(torch.linalg.vector_norm(X, dim=1), stable=True).cpu().numpy()
+    chance = weights.double().cpu().numpy()[order]
+    drawn = rng.choice(len(order), size=k, replace=len(order) < k, p=chance / chance.sum())
+    return torch.as_tensor(order[drawn], device=X.device)
