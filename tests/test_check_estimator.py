@@ -13,6 +13,8 @@ def quick_source():
 # Few steps: the checks are about the interface. One of them wants a classifier to learn, hence its larger steps.
 QUICK = {
     "FlowDensity": lambda: fo.FlowDensity(max_steps=3),
+    "ArchetypalAnalysis": lambda: fo.ArchetypalAnalysis(),
+    "DeepArchetypes": lambda: fo.DeepArchetypes(flow=fo.FlowDensity(max_steps=3), max_steps=3),
     "FlowDetector": lambda: fo.FlowDetector(flow=fo.FlowDensity(max_steps=3)),
     "OutlierDiscriminator": lambda: fo.OutlierDiscriminator(quick_source(), max_steps=3),
     "CautiousClassifier": lambda: fo.CautiousClassifier(quick_source(), max_steps=15, learning_rate=1e-2),

@@ -83,7 +83,7 @@ class Mixture(OutlierSource):
         for source in copies:
             if getattr(source, "random_state", 0) is None:
                 source.random_state = self.random_state
-        waiting = [s for s in copies if isinstance(s, FlowSource) and s.flow is None]
+        waiting = [s for s in copies if isinstance(s, FlowSource) and s.needs_flow()]
         if waiting:
             shape = next((s for s in [self.event_shape, *(w.event_shape for w in waiting)] if s is not None), None)
             flow = FlowDensity(event_shape=shape, random_state=self.random_state).fit(X, y)
@@ -152,4 +152,15 @@ def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bo
         np.concatenate(labels)[order] if labels else None,
         np.concatenate([p.strength for p in parts])[order],
         np.concatenate([p.source for p in parts])[order],
+        _joined_weights(parts, order),
     )
+
+
+def _joined_weights(parts: list[Outliers], order: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Archetype weights, NaN for outliers without; None where no source has them, or sources differ in archetypes."""
+    counts = {p.weights.shape[1] for p in parts if p.weights is not None}
+    if len(counts) != 1:
+        return None
+    (k,) = counts
+    filled = [np.full((len(p), k), np.nan) if p.weights is None else p.weights for p in parts]
+    return np.concatenate(filled)[order]

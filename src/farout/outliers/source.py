@@ -46,12 +46,16 @@ class Outliers:
         How strong each was asked to be; NaN where the source has no such notion.
     source : ndarray of shape (n,)
         Name of the source of each.
+    weights : ndarray of shape (n, k) or None
+        How much each has of each archetype, where the source draws such weights; in a mixture, NaN for the outliers
+        of other sources.
     """
 
     x: NDArray[Any]
     y: NDArray[Any] | None
     strength: NDArray[np.float64]
     source: NDArray[np.str_]
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -281,6 +285,10 @@ class FlowSource(KeepsFittedFlow, OutlierSource):
             flow = FlowDensity(event_shape=self.event_shape, random_state=self.random_state)
             return flow.fit(X, y)
         return fitted_flow(self.flow, X, y, self.random_state)
+
+    def needs_flow(self) -> bool:
+        """Whether it would fit a flow of its own."""
+        return self.flow is None
 
     def _check_settings(self) -> None:
         """Raise for parameters that make no sense, before an hour is spent on the flow; nothing by default."""

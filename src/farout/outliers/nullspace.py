@@ -1,0 +1,116 @@
+"""Nullspace: outliers by their archetype weights, with the part of the latent put back that weights are blind to."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from farout.archetypes.deep import DeepArchetypes
+from farout.errors import InvalidSettingError
+from farout.flows.estimator import FlowDensity
+from farout.outliers.archetype_source import ArchetypeSource, Concentration, Floats
+
+__all__ = ["Nullspace"]
+
+KEPT = 2000  # training rows whose own nullspace part w="own" draws from
+
+
+class Nullspace(ArchetypeSource):
+    """Outliers of drawn archetype weights with, in all that weights don't see, the variety of data (Bungert, 2021).
+
+    ``A ~ Dirichlet``, ``t = M^+ (clr(A) - b) + w - Q Q^T w``, with ``Q`` a basis of what the weights depend on:
+    encoding such a latent gives ``A`` back. The talk's own form is ``exact=False``: ``t = M_C A Z + w - Q Q^T w``.
+
+    Parameters
+    ----------
+    base : DeepArchetypes, optional
+        Used as it is when fitted; ``DeepArchetypes(n_archetypes)`` is fitted when omitted.
+    w : {"fitted", "normal", "own"}, default="fitted"
+        The rest: drawn from the normal law of the training data's own, or from N(0, I) as in the talk, or that of a
+        training row of the same class, taken as it is.
+    exact : bool, default=True
+        Whether encoding gives the weights back.
+    concentration : float, array of shape (k,) or Schedule, default=0.3
+        Of the Dirichlet law, as in `Archetypal`.
+    n_archetypes : int, default=3
+        Of the default base.
+    flow : FlowDensity, optional
+        Where the default base starts from.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images, for the default base.
+    random_state : int, Generator or None, default=None
+        Of the default base.
+
+    Attributes
+    ----------
+    base_ : DeepArchetypes
+    flow_ : FlowDensity
+        Of the base.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, _ = make_blobs(300, n_features=5, centers=3, random_state=0)
+    >>> flow = fo.FlowDensity(max_steps=50, random_state=0).fit(X)
+    >>> base = fo.DeepArchetypes(3, flow=flow, max_steps=50, random_state=0).fit(X)
+    >>> out = fo.Nullspace(base).fit(X).sample(100, random_state=0)
+    >>> bool(np.abs(base.encode(out.x) - out.weights).max() < 1e-4)
+    True
+    """
+
+    def __init__(
+        self,
+        base: DeepArchetypes | None = None,
+        w: str = "fitted",
+        exact: bool = True,
+        concentration: Concentration = 0.3,
+        n_archetypes: int = 3,
+        flow: FlowDensity | None = None,
+        event_shape: tuple[int, ...] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.base = base
+        self.w = w
+        self.exact = exact
+        self.concentration = concentration
+        self.n_archetypes = n_archetypes
+        self.flow = flow
+        self.event_shape = event_shape
+        self.random_state = random_state
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.w not in ("fitted", "normal", "own"):
+            raise InvalidSettingError(f"Nullspace: w={self.w!r} is unknown; choose 'fitted', 'normal' or 'own'.")
+
+    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        self.own_parts_: NDArray[Any] | None = None
+        self.own_labels_: NDArray[Any] | None = None
+        if self.w != "own":
+            return
+        rows = np.asarray(X)
+        if not len(rows):
+            raise InvalidSettingError("Nullspace: w='own' takes the nullspace part of training rows; fit it on some.")
+        labels = None if self.classes_ is None or y is None else np.asarray(y)
+        kept = np.random.default_rng(0).permutation(len(rows))[:KEPT]
+        self.own_labels_ = None if labels is None else labels[kept]
+        parts = self.base_.nullspace_part(rows[kept], self.own_labels_)
+        self.own_parts_ = parts.astype(np.float32 if rows.dtype == np.float32 else np.float64)
+
+    def _latents(self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator) -> Floats:
+        if self.own_parts_ is None:
+            part: NDArray[Any] = self.base_.draw_nullspace(len(A), self.w, random_state=rng)
+        else:
+            part = self.own_parts_[self._own_rows(len(self.own_parts_), len(A), labels, rng)]
+        return self.base_.latents_of_weights(A, part, exact=self.exact)
+
+    def _own_rows(self, kept: int, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
+        """``n`` of the ``kept`` training rows, of the same class where rows of that class were kept."""
+        picked = rng.integers(kept, size=n)
+        for c in [] if labels is None or self.own_labels_ is None else np.unique(labels):
+            (of_class,) = np.nonzero(self.own_labels_ == c)
+            mine = labels == c
+            if len(of_class):
+                picked[mine] = rng.choice(of_class, size=int(mine.sum()))
+        return picked
