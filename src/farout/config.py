@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from farout.errors import InvalidSettingError
 
 __all__ = [
+    "ArchetypeSettings",
+    "ArchetypesSettings",
     "FitSettings",
     "FlowSettings",
     "ModelSettings",
@@ -81,6 +83,27 @@ class ModelSettings(_Section):
     contamination: float | None = None
 
 
+class ArchetypesSettings(_Section):
+    """``[archetypes]``: parameters of `farout.ArchetypalAnalysis` or, with ``deep``, of `farout.DeepArchetypes`.
+
+    All but ``n_archetypes``, ``deep`` and ``counts`` are for deep ones alone. ``labels`` says whether labels are used
+    where the data have them. ``counts``: numbers of archetypes to compare, such as "2-12" or "3,5,10", or "none".
+    """
+
+    n_archetypes: int = 3
+    deep: bool = False
+    counts: str = "2-12"
+    labels: bool | None = None
+    joint: bool | None = None
+    head: Literal["softmax", "simplex"] | None = None
+    bias: bool | None = None
+    positions: Literal["fixed", "learned"] | None = None
+    loss: Literal["free", "author"] | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+
+
 class RunSettings(_Section):
     """What every run has: its data and its seed."""
 
@@ -147,6 +170,13 @@ class TrainSettings(RunSettings):
     flow_run: str | None = None
     source: SourceSettings = Field(default_factory=SourceSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
+
+
+class ArchetypeSettings(RunSettings):
+    """Settings of ``farout archetypes``; ``flow_run`` is the run folder of a flow to start from."""
+
+    flow_run: str | None = None
+    archetypes: ArchetypesSettings = Field(default_factory=ArchetypesSettings)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from farout.cli.archetypes import archetypes
 from farout.cli.console import console
 from farout.cli.data import make_app as make_data_app
 from farout.cli.evaluate import evaluate
@@ -50,6 +51,7 @@ def make_app() -> typer.Typer:
     commands: dict[str, tuple[Callable[..., None], str]] = {
         "demo": (demo, "The whole journey on data that needs no download."),
         "fit": (fit, "Fit a flow to normal data."),
+        "archetypes": (archetypes, "Data as mixtures of a few extremes, linear or by a flow."),
         "generate": (generate, "Outliers from a flow, to a file."),
         "score": (score, "A score, a p-value and a decision for each row."),
         "evaluate": (evaluate, "AUROC and more, inliers against outlier sets."),

@@ -33,8 +33,8 @@ def report(
 ) -> None:
     """Example: farout report runs/clf
 
-    Write one HTML page that opens anywhere: samples, outliers at growing strength, scores, ROC curves, latent radii,
-    the table, training curves, settings. What the run doesn't hold is left out.
+    Write one HTML page that opens anywhere: samples, archetypes, outliers at growing strength, scores, ROC curves,
+    latent radii, the table, training curves, settings. What the run doesn't hold is left out.
     """
     from farout.experiments.generating import check_target
     from farout.experiments.runs import REPORT, open_run
@@ -46,7 +46,7 @@ def report(
     story = run_story(loaded, data_root)
     from farout.report import ReportContent, write_report
 
-    write_report(ReportContent(**story), page, force=force)
+    write_report(ReportContent.from_story(story), page, force=force)
     if as_json:
         console.json({"report": str(page)})
     else:

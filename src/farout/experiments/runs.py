@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from farout.config import FitSettings, RunSettings, TrainSettings, read_toml
+from farout.config import ArchetypeSettings, FitSettings, RunSettings, TrainSettings, read_toml
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.flows.estimator import FlowDensity
@@ -19,6 +19,7 @@ __all__ = ["DataRecord", "Run", "begun_run", "flow_of", "open_run", "unfinished_
 
 CONFIG, SETTINGS, RECORD = "config.json", "settings.toml", "record.json"
 EVALUATION, SCORES, REPORT = "evaluation.json", "scores.npz", "report.html"
+COUNTS = "counts.json"
 CHECKPOINTS, LOG = "checkpoints", "log"
 
 
@@ -52,7 +53,7 @@ class Run:
     Attributes
     ----------
     path : Path
-    model : FlowDensity, CautiousClassifier, OutlierDiscriminator or FlowDetector
+    model : FlowDensity, CautiousClassifier, OutlierDiscriminator, FlowDetector, DeepArchetypes or ArchetypalAnalysis
     settings : RunSettings or None
         None for a run that ``.save()`` made in Python.
     record : DataRecord or None
@@ -71,8 +72,10 @@ class Run:
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event of the data."""
-        flow = self.model.flow_ if hasattr(self.model, "score_") else self.model
-        return cast(tuple[int, ...], flow.event_shape_)
+        model = self.model.flow_ if hasattr(self.model, "score_") else self.model
+        if not hasattr(model, "event_shape_"):  # linear archetypes know columns alone
+            return self.record.event_shape if self.record is not None else (int(model.n_features_in_),)
+        return cast(tuple[int, ...], model.event_shape_)
 
     def rows_of(self, data: Dataset) -> Any:
         """Rows of ``data`` of shape (n, d) for the model.
@@ -115,7 +118,7 @@ def open_run(path: str | Path) -> Run:
     settings: RunSettings | None = None
     if (folder / SETTINGS).is_file():
         values = read_toml(folder / SETTINGS)
-        cls = TrainSettings if "kind" in values else FitSettings
+        cls = TrainSettings if "kind" in values else ArchetypeSettings if "archetypes" in values else FitSettings
         settings = cls.from_mapping(values, str(folder / SETTINGS))
     return Run(folder, model, settings, _read_record(folder))
 
@@ -179,7 +182,7 @@ class _Begun:
     def finish(self, model: Any, data: Dataset) -> Run:
         """Save the model with its settings and record; checkpoints go unless they were asked for."""
         _forget_places(model)
-        for stale in (EVALUATION, SCORES, REPORT):
+        for stale in (EVALUATION, SCORES, COUNTS, REPORT):
             (self.out / stale).unlink(missing_ok=True)
         record = DataRecord.of(data)
         write_atomically(self.out / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))

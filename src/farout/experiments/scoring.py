@@ -226,6 +226,10 @@ def scores_of(run: Run, data: Dataset) -> NDArray[np.float64]:
     X, model = run.rows_of(data), run.model
     if isinstance(model, FlowDensity):
         return flow_scores(model, X, default_score(model))
+    if not hasattr(model, "score_samples"):
+        raise InvalidSettingError(
+            f"{run.path}: archetypes (this {run.kind}) give no scores; give a run of `farout fit` or `farout train`."
+        )
     scores: NDArray[np.float64] = model.score_samples(X)
     return scores
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from farout.data import Dataset, load_data
 from farout.errors import FaroutError
+from farout.experiments.archetype_story import archetype_story, is_archetypes
 from farout.experiments.runs import Run, flow_of
 from farout.experiments.scoring import EvaluatedSets, load_test_data, read_evaluation
 from farout.flows.estimator import FlowDensity
@@ -52,6 +53,8 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     }
     if kept is not None:
         story |= {"evaluations": {run.kind: kept[0].table}, "scores": {run.kind: kept[1]}}
+    if is_archetypes(model):
+        story["archetypes"] = archetype_story(run, data)
     if flow is not None:
         story |= flow_pictures(flow, data)
         inliers = sets.pop("inliers", data)
@@ -179,6 +182,10 @@ def _summary(run: Run, kept: EvaluatedSets | None) -> str:
         parts.append(f"{told}, {worst}.")
         if kept.table.accuracy is not None and math.isfinite(kept.table.accuracy):
             parts.append(f"Accuracy on inliers: {100 * kept.table.accuracy:.1f} %.")
+    elif is_archetypes(run.model):
+        parts.append(f"Data as mixtures of {len(run.model.archetypes_)} archetypes.")
+        ratio = getattr(run.model, "explained_variance_ratio_", None)
+        parts.append("" if ratio is None else f"They explain {100 * ratio:.1f} % of the variance.")
     else:
         parts.append("It hasn't been evaluated yet." if run.model is not flow_of(run.model) else "")
     return " ".join(part for part in parts if part)
@@ -186,6 +193,8 @@ def _summary(run: Run, kept: EvaluatedSets | None) -> str:
 
 def _next(run: Run, evaluated: bool) -> list[str]:
     data = run.record.spec if run.record is not None else "DATA"
+    if is_archetypes(run.model):
+        return _next_archetypes(run, data)
     if run.model is flow_of(run.model):
         return [
             f"farout generate {run.path} --source gumbel --strength 2.5 -n 1000 --out outliers.npz",
@@ -194,3 +203,15 @@ def _next(run: Run, evaluated: bool) -> list[str]:
     if evaluated:
         return [f"farout score {run.path} DATA --out scores.csv"]
     return [f"farout evaluate {run.path} --inliers DATA --outliers DATA"]
+
+
+def _next_archetypes(run: Run, data: str) -> list[str]:
+    k = len(run.model.archetypes_)
+    more = min(2 * k, run.model.n_features_in_ + 1)  # a simplex in latent space has no more vertices
+    if flow_of(run.model) is None:
+        return [
+            f"farout archetypes {data} -k {k} --deep --out RUN",
+            f"farout archetypes {data} -k {2 * k} --out RUN",
+        ]
+    generate = f"farout generate {run.path} --source gumbel --strength 2.5 -n 1000 --out outliers.npz"
+    return [*([f"farout archetypes {data} -k {more} --deep --out RUN"] if more > k else []), generate]

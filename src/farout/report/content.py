@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,105 @@ from numpy.typing import NDArray
 from farout.errors import InvalidDataError
 from farout.evaluation import Evaluation
 
-__all__ = ["ReportContent"]
+__all__ = ["ArchetypeContent", "Draws", "ReportContent"]
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Samples of one concentration of the Dirichlet law.
+
+    Attributes
+    ----------
+    concentration : float
+    samples : ndarray, shape (n, d)
+    weights : ndarray, shape (n, k)
+    labels : ndarray, shape (n,), or None
+        Classes that they were drawn for.
+    """
+
+    concentration: float
+    samples: Array
+    weights: Array
+    labels: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ArchetypeContent:
+    """What a page shows of archetypes; each part but the first may be left empty.
+
+    Attributes
+    ----------
+    archetypes : ndarray, shape (k, d)
+        For images, values in [0, 1].
+    classes : sequence or None
+        The class that each archetype is shown under.
+    by_class : mapping of str to ndarray, shape (k, d)
+        All archetypes as each class has them.
+    nearest : ndarray, shape (k, m, d), or None
+        The samples that give each archetype the largest weight.
+    points : ndarray, shape (n, d), or None
+        Some data, and ``weights`` of shape (n, k) and ``labels`` of shape (n,) for them.
+    mean, spread : ndarray, shape (d,), or None
+        Of the data's features; needed to show tables as bars.
+    feature_names : sequence of str or None
+    outline : ndarray, shape (m, 2), or None
+        For data of two columns: the border of all mixtures, as a closed line.
+    draws : sequence of Draws
+        Inliers first: the largest concentration.
+    counts : mapping
+        ``counts`` of shape (c,), ``explained`` (c, restarts) and ``stability`` (c,); ``of`` says of what.
+    hull : sequence of mapping
+        One an archetype: ``archetype``, ``largest_weight``, ``distance``, ``typical_distance``.
+    reconstructions : mapping of str to ndarray, shape (m, d)
+        The originals first; rows belong together.
+    errors : mapping of str to float
+        Mean squared error an element of each kind of reconstruction.
+    rows : int or None
+        How many samples the numbers are from.
+
+    Raises
+    ------
+    InvalidDataError
+        If an array has the wrong shape or is not finite.
+    """
+
+    archetypes: Array
+    classes: Sequence[object] | None = None
+    by_class: Mapping[str, Array] = field(default_factory=dict)
+    nearest: Array | None = None
+    points: Array | None = None
+    weights: Array | None = None
+    labels: Array | None = None
+    mean: Array | None = None
+    spread: Array | None = None
+    feature_names: Sequence[str] | None = None
+    outline: Array | None = None
+    draws: Sequence[Draws] = ()
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    hull: Sequence[Mapping[str, float]] = ()
+    reconstructions: Mapping[str, Array] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.archetypes, "archetypes", 2, np.shape(self.archetypes)[-1])
+        k, d = self.archetypes.shape
+        parts = {"points": (self.points, d), "weights": (self.weights, k)}
+        for draws in self.draws:
+            where = f"draws at concentration {draws.concentration:g}"
+            parts |= {where: (draws.samples, d), f"weights of {where}": (draws.weights, k)}
+        parts |= {f"by_class[{name!r}]": (X, d) for name, X in self.by_class.items()}
+        parts |= {f"reconstructions[{name!r}]": (X, d) for name, X in self.reconstructions.items()}
+        for name, (values, width) in parts.items():
+            if values is not None:
+                _check(values, name, 2, width)
+
+    @classmethod
+    def from_story(cls, story: Mapping[str, Any]) -> Self:
+        """From plain nested values, as `farout.experiments` gives them."""
+        return cls(**{**story, "draws": [Draws(**draws) for draws in story.get("draws", ())]})
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +141,8 @@ class ReportContent:
         Number of latent dimensions; needed with ``radii``.
     training : mapping of str to mapping of str to sequence of float
         Model -> series, as :func:`farout.report.pictures.training_figure` takes them.
+    archetypes : ArchetypeContent or None
+        Archetypes, and what was made of them.
     settings : mapping
         Settings of the run, nested as they are.
     next_commands : sequence of str
@@ -71,11 +169,27 @@ class ReportContent:
     radii: Mapping[str, Array] = field(default_factory=dict)
     latent_dim: int | None = None
     training: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    archetypes: ArchetypeContent | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     next_commands: Sequence[str] = ()
 
+    @classmethod
+    def from_story(cls, story: Mapping[str, Any]) -> Self:
+        """From plain nested values, as `farout.experiments` gives them.
+
+        Examples
+        --------
+        >>> story = {"title": "Toy", "summary": "", "event_shape": (2,), "archetypes": {"archetypes": np.eye(2)}}
+        >>> ReportContent.from_story(story).archetypes.archetypes.shape
+        (2, 2)
+        """
+        archetypes = story.get("archetypes")
+        return cls(**{**story, "archetypes": None if archetypes is None else ArchetypeContent.from_story(archetypes)})
+
     def __post_init__(self) -> None:
         self._check_samples()
+        if self.archetypes is not None:
+            _check(self.archetypes.archetypes, "archetypes", 2, int(np.prod(self.event_shape)))
         for model, sets in self.scores.items():
             if "inliers" not in sets or len(sets) < 2:
                 raise InvalidDataError(

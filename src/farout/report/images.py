@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from farout.errors import InvalidDataError
 from farout.report.style import new_axes, plain, styled
 
-__all__ = ["image_grid", "is_image", "padded_rows"]
+__all__ = ["image_grid", "image_sheet", "is_image", "padded_rows"]
 
 Floats = NDArray[np.floating[Any]]
 
+_ROWS, _COLUMNS = 10, 8  # of a sheet
 _TILE = 24  # pixels: smaller images are enlarged, so that the gap stays thin
 
 
@@ -82,6 +83,18 @@ def image_grid(
     axes.set_xlabel(column_title, labelpad=6)
     axes.xaxis.set_label_position("top")
     return figure
+
+
+def image_sheet(X: Floats, labels: NDArray[Any] | None, event_shape: Sequence[int]) -> Figure:
+    """A row for each class (ten at most, evenly chosen), or a plain sheet of eight columns without classes."""
+    if labels is None:
+        rows = min(_COLUMNS, -(-len(X) // _COLUMNS))
+        sheet = padded_rows(X, rows * _COLUMNS).reshape(rows, _COLUMNS, -1)
+        return image_grid(sheet, event_shape)
+    classes = np.unique(labels)
+    chosen = classes[np.unique(np.linspace(0, len(classes) - 1, _ROWS).astype(int))]
+    grid = np.stack([padded_rows(X[np.asarray(labels) == c], _COLUMNS) for c in chosen])
+    return image_grid(grid, event_shape, row_labels=[str(c) for c in chosen])
 
 
 def _mosaic(X: Floats, event_shape: Sequence[int]) -> tuple[Floats, tuple[int, int]]:

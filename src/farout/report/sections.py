@@ -1,15 +1,15 @@
 """From a report's content to its sections: which pictures, in which order, with which words."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from farout.evaluation import METRICS, Evaluation
-from farout.report.content import Array, ReportContent
-from farout.report.images import image_grid, is_image, padded_rows
+from farout.report.archetype_sections import archetype_sections
+from farout.report.content import ReportContent
+from farout.report.images import image_grid, image_sheet, is_image, padded_rows
+from farout.report.parts import Drawn, Section, section
 from farout.report.pictures import (
     histogram_figure,
     radii_figure,
@@ -18,37 +18,16 @@ from farout.report.pictures import (
     strengths_figure,
     training_figure,
 )
-from farout.report.style import to_svg
 
-__all__ = ["Picture", "Section", "flat_settings", "sections", "table_rows"]
+__all__ = ["flat_settings", "sections", "table_rows"]
 
-_ROWS, _COLUMNS = 10, 8
 _TAILS = "The first and the last bin also hold everything beyond them."
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Inline SVG with a title above it; ``wide`` asks for the whole width of the page."""
-
-    svg: str
-    title: str = ""
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: an anchor, a heading, a paragraph and pictures."""
-
-    key: str
-    heading: str
-    text: str
-    pictures: tuple[Picture, ...]
 
 
 def sections(content: ReportContent) -> list[Section]:
     """The sections that have something to show, in the order of the reading."""
-    parts = [_samples, _strengths, _examples, _scores, _radii, _training]
-    return [section for part in parts for section in part(content)]
+    parts = [archetype_sections, _samples, _strengths, _examples, _scores, _radii, _training]
+    return [found for part in parts for found in part(content)]
 
 
 def _samples(content: ReportContent) -> Iterator[Section]:
@@ -61,30 +40,18 @@ def _samples(content: ReportContent) -> Iterator[Section]:
         return
     if is_image(content.event_shape):
         figures = [
-            (_image_sheet(X, labels, content.event_shape), title, f"{title}: sample images")
+            Drawn(image_sheet(X, labels, content.event_shape), title, f"{title}: sample images")
             for title, X, labels in shown
         ]
     else:
         plane = scatter_figure(content.data, {"generated": content.samples})
-        figures = [(plane, "", "Scatter of generated samples and of real data")]
-    yield _section(
+        figures = [Drawn(plane, "", "Scatter of generated samples and of real data")]
+    yield section(
         "samples",
         "What the flow learned",
         "Samples that the flow draws as normal should look like the real data.",
         figures,
     )
-
-
-def _image_sheet(X: Array, labels: Array | None, event_shape: tuple[int, ...]) -> Figure:
-    """A row for each class (ten at most, evenly chosen), or a plain sheet without classes."""
-    if labels is None:
-        rows = min(_COLUMNS, -(-len(X) // _COLUMNS))
-        sheet = padded_rows(X, rows * _COLUMNS).reshape(rows, _COLUMNS, -1)
-        return image_grid(sheet, event_shape)
-    classes = np.unique(labels)
-    chosen = classes[np.unique(np.linspace(0, len(classes) - 1, _ROWS).astype(int))]
-    grid = np.stack([padded_rows(X[np.asarray(labels) == c], _COLUMNS) for c in chosen])
-    return image_grid(grid, event_shape, row_labels=[str(c) for c in chosen])
 
 
 def _strengths(content: ReportContent) -> Iterator[Section]:
@@ -98,12 +65,11 @@ def _strengths(content: ReportContent) -> Iterator[Section]:
     )
     values = ", ".join(f"{strength:g}" for strength, _ in content.outliers_by_strength)
     alt = f"Generated outliers at strengths {values}"
-    yield _section(
+    yield section(
         "strengths",
         "Outliers at growing strength",
         "At 1 σ the flow draws what is normal; further out, samples change into outliers.",
-        [(figure, "", alt)],
-        wide=is_image(content.event_shape),
+        [Drawn(figure, "", alt, wide=is_image(content.event_shape))],
     )
 
 
@@ -117,12 +83,11 @@ def _examples(content: ReportContent) -> Iterator[Section]:
         figure = image_grid(grid, content.event_shape, row_labels=list(examples))
     else:
         figure = scatter_figure(content.data, examples)
-    yield _section(
+    yield section(
         "examples",
         "Outliers that no training saw",
         "The sets that the models are tested on.",
-        [(figure, "", "Samples of the outlier sets: " + ", ".join(examples))],
-        wide=is_image(content.event_shape),
+        [Drawn(figure, "", "Samples of the outlier sets: " + ", ".join(examples), wide=is_image(content.event_shape))],
     )
 
 
@@ -132,10 +97,10 @@ def _scores(content: ReportContent) -> Iterator[Section]:
         ordered = {"inliers": sets["inliers"]} | {n: v for n, v in sets.items() if n != "inliers"}
         names = ", ".join(name for name in ordered if name != "inliers")
         histogram, roc = histogram_figure(ordered), roc_figure(ordered)
-        figures.append((histogram, f"{model}: scores", f"Score histograms of {model}: {names}"))
-        figures.append((roc, f"{model}: ROC, with AUROC", f"ROC curves of {model}: {names}"))
+        figures.append(Drawn(histogram, f"{model}: scores", f"Score histograms of {model}: {names}"))
+        figures.append(Drawn(roc, f"{model}: ROC, with AUROC", f"ROC curves of {model}: {names}"))
     if figures:
-        yield _section(
+        yield section(
             "scores",
             "How scores tell them apart",
             f"Inliers are filled. {_TAILS} The dotted line of the ROC curves marks 95 % of inliers accepted.",
@@ -147,38 +112,22 @@ def _radii(content: ReportContent) -> Iterator[Section]:
     if content.radii and content.latent_dim is not None:
         figure = radii_figure(content.radii, content.latent_dim)
         alt = "Histograms of latent radii against the chi density: " + ", ".join(content.radii)
-        yield _section(
+        yield section(
             "radii",
             "Where they lie in latent space",
             f"For a perfect flow the radii of inliers follow the χ law (dashed), whose mean is 1 σ. {_TAILS}",
-            [(figure, "", alt)],
-            wide=True,
+            [Drawn(figure, "", alt, wide=True)],
         )
 
 
 def _training(content: ReportContent) -> Iterator[Section]:
     figures = [
-        (training_figure(history), model, f"Training curves of {model}")
+        Drawn(training_figure(history), model, f"Training curves of {model}")
         for model, history in content.training.items()
         if any(len(v) and name not in ("step", "epoch") for name, v in history.items())
     ]
     if figures:
-        yield _section("training", "Training", "", figures)
-
-
-def _section(
-    key: str,
-    heading: str,
-    text: str,
-    figures: list[tuple[Figure, str, str]],
-    *,
-    wide: bool = False,
-) -> Section:
-    pictures = tuple(
-        Picture(to_svg(figure, alt=alt, key=f"{key}{index}"), title, wide)
-        for index, (figure, title, alt) in enumerate(figures)
-    )
-    return Section(key, heading, text, pictures)
+        yield section("training", "Training", "", figures)
 
 
 def table_rows(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:

@@ -1,0 +1,215 @@
+"""The sections of a page that are about archetypes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from farout.report.archetypes import (
+    archetype_sheet,
+    counts_figure,
+    features_figure,
+    plane_figure,
+    short_names,
+    tiles_of,
+)
+from farout.report.content import ArchetypeContent, Array, ReportContent
+from farout.report.images import image_grid, image_sheet, is_image, padded_rows
+from farout.report.parts import Drawn, Section, Table, section
+from farout.report.pictures import scatter_figure
+from farout.report.simplex import circle_order, simplex_figure
+
+__all__ = ["archetype_sections"]
+
+_COLUMNS = 12  # of reconstructions
+_NARROW = 6  # so many archetypes fit half the page
+_CLASSES = 12  # that the simplex plot tells apart
+
+
+def archetype_sections(content: ReportContent) -> Iterator[Section]:
+    """What there is to show of archetypes, in the order of the reading."""
+    found, shape = content.archetypes, content.event_shape
+    if found is None:
+        return
+    names = short_names(len(found.archetypes), found.classes)
+    yield from _archetypes(found, shape, names)
+    yield from _weights(found, shape, names)
+    yield from _draws(found, shape, names)
+    yield from _counts(found)
+    yield from _hull(found)
+    yield from _reconstructions(found, shape)
+
+
+def _archetypes(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) -> Iterator[Section]:
+    text = "Archetypes are extremes, and data are told as mixtures of them."
+    shown = []
+    if is_image(shape):
+        sheet = archetype_sheet(found.archetypes, found.nearest, shape, found.classes)
+        caption = "" if found.classes is None else "Below each number: the class that the archetype is shown under."
+        alt = f"{len(names)} archetypes as images, and below each its nearest samples"
+        shown.append(Drawn(sheet, "", alt, caption, wide=len(names) > _NARROW))
+        if found.nearest is not None:
+            text += " Below each, the samples that give it the largest weight."
+        if found.by_class:
+            text += " The flow is told the class, so an archetype is a kind that every class has."
+            shown.append(_by_class(found, shape))
+    elif found.mean is not None and found.spread is not None and (found.spread > 0).any():
+        columns = found.feature_names or [f"column {j + 1}" for j in range(len(found.mean))]
+        if found.points is not None and len(columns) == 2:
+            plane = plane_figure(
+                found.points, found.archetypes, names, outline=found.outline, labels=(columns[0], columns[1])
+            )
+            shown.append(Drawn(plane, "In the plane of the data", "Data, archetypes, and the hull of the archetypes"))
+        bars = features_figure(found.archetypes, found.mean, found.spread, names, columns)
+        varying = int((found.spread > 0).sum())
+        caption = f"The 15 of {varying} features in which archetypes differ most." if varying > 15 else ""
+        alt = f"Bars of the standardised features of {len(names)} archetypes"
+        shown.append(Drawn(bars, "Features", alt, caption, wide=len(columns) > 2))
+    if shown:
+        yield section("archetypes", "The archetypes", text, shown)
+
+
+def _by_class(found: ArchetypeContent, shape: tuple[int, ...]) -> Drawn:
+    """A grid of archetypes and classes, the longer of them across."""
+    grid = np.stack(list(found.by_class.values()))
+    rows, columns = list(found.by_class), short_names(len(found.archetypes))
+    if len(rows) > len(columns):
+        grid, rows, columns = grid.swapaxes(0, 1), [f"archetype {number}" for number in columns], rows
+    figure = image_grid(grid, shape, row_labels=rows, column_labels=columns)
+    alt = "Archetypes, decoded under each class"
+    return Drawn(figure, "As each class has them", alt, wide=len(columns) > _NARROW)
+
+
+def _weights(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) -> Iterator[Section]:
+    if found.weights is None or len(names) < 2:
+        return
+    concentrations = [draws.concentration for draws in found.draws if draws.concentration != 1]
+    outlines = concentrations if len(names) == 3 else []
+    figure = simplex_figure(
+        found.weights,
+        names,
+        labels=found.labels,
+        tiles=_tiles(found.archetypes, shape),
+        order=_order(found.archetypes),
+        outlines=outlines,
+    )
+    text = f"Each point is a sample, nearer to an archetype the more it weighs. {_of_projection(len(names))}"
+    if outlines:
+        text += (
+            " Curves border the densest half of the Dirichlet law of a concentration c: it lies inside for c above 1, "
+            "and between the curve and the edge for c below 1."
+        )
+    if found.labels is not None and len(np.unique(found.labels)) > _CLASSES:
+        text += f" Classes have no colours, since there are more than {_CLASSES}."
+    alt = f"Simplex plot of {len(found.weights)} samples over {len(names)} archetypes"
+    yield section("simplex", "Data as mixtures", text.strip(), [Drawn(figure, "", alt)])
+
+
+def _of_projection(k: int) -> str:
+    if k <= 3:
+        return ""
+    return (
+        "With more than three archetypes this is a projection: a point in the middle may be a mixture of any. "
+        "Alike archetypes stand beside each other."
+    )
+
+
+def _draws(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) -> Iterator[Section]:
+    if not found.draws:
+        return
+    titles = [f"{_kind(draws.concentration)} (concentration {draws.concentration:g})" for draws in found.draws]
+    if is_image(shape):
+        pictures = [
+            Drawn(image_sheet(draws.samples, draws.labels, shape), title, f"{title}: sample images")
+            for title, draws in zip(titles, found.draws, strict=True)
+        ]
+    else:
+        groups = {title: draws.samples for title, draws in zip(titles, found.draws, strict=True)}
+        pictures = [
+            Drawn(scatter_figure(found.points, groups), "", "Scatter of draws at each concentration", wide=True)
+        ]
+    for title, draws in zip(titles, found.draws, strict=True):
+        figure = simplex_figure(
+            draws.weights,
+            names,
+            tiles=_tiles(found.archetypes, shape),
+            order=_order(found.archetypes),
+            shade=draws.concentration,
+        )
+        pictures.append(Drawn(figure, f"{title}: weights", f"Simplex with the density of the law and draws. {title}"))
+    rows = "Each row is drawn for one class. " if found.draws[0].labels is not None and is_image(shape) else ""
+    yield section(
+        "draws",
+        "Inliers and outliers by concentration",
+        "Weights are drawn from a Dirichlet law and decoded: a large concentration mixes all archetypes as normal data "
+        f"do, a small one goes to the edges of the simplex. {rows}Shaded: where the law is dense.",
+        pictures,
+    )
+
+
+def _kind(concentration: float) -> str:
+    return "Inliers" if concentration > 1 else "Outliers"
+
+
+def _counts(found: ArchetypeContent) -> Iterator[Section]:
+    if not found.counts:
+        return
+    counts = found.counts
+    figure = counts_figure(
+        counts["counts"], np.asarray(counts["explained"]), np.asarray(counts["stability"]), len(found.archetypes)
+    )
+    yield section(
+        "counts",
+        "How many archetypes",
+        f"Explained variance of the {counts['of']}, by linear archetypal analysis from several starts on "
+        f"{counts['rows']} rows. More archetypes explain more; where restarts stop finding the same ones, "
+        "the last of them mean little.",
+        [Drawn(figure, "", "Explained variance and stability over the number of archetypes", wide=True)],
+    )
+
+
+def _hull(found: ArchetypeContent) -> Iterator[Section]:
+    if not found.hull:
+        return
+    shown = found.classes is not None
+    header = ("archetype", *["class"] * shown, "largest weight", "distance to the nearest sample", "typical distance")
+    rows = []
+    for row in found.hull:
+        j = int(row["archetype"])
+        classes = [] if found.classes is None else [str(found.classes[j])]
+        distances = [f"{row[name]:.2f}" for name in ("distance", "typical_distance")]
+        rows.append((str(j + 1), *classes, f"{row['largest_weight']:.3f}", *distances))
+    text = (
+        f"Of {found.rows} samples: the largest weight that any of them gives an archetype (1: it lies on the hull of "
+        "the data). Distances are in the flow's latent space: from the archetype to the nearest sample, and typically, "
+        "as the median, from a sample to the one nearest to it."
+    )
+    yield section("hull", "Are the archetypes on the hull?", text, [], table=Table(header, tuple(rows)))
+
+
+def _reconstructions(found: ArchetypeContent, shape: tuple[int, ...]) -> Iterator[Section]:
+    if not found.reconstructions:
+        return
+    if is_image(shape):
+        columns = min(_COLUMNS, max(map(len, found.reconstructions.values())))
+        grid = np.stack([padded_rows(X, columns) for X in found.reconstructions.values()])
+        figure = image_grid(grid, shape, row_labels=list(found.reconstructions))
+    else:
+        (_, originals), *others = found.reconstructions.items()
+        figure = scatter_figure(originals, dict(others))
+    errors = "; ".join(f"{name}: {value:.4f}" for name, value in found.errors.items())
+    caption = f"Mean squared error an element, of {found.rows} samples: {errors}." if errors else ""
+    yield section(
+        "reconstructions",
+        "What archetypes keep",
+        "Samples told by their weights alone, and with the part of the latent that weights are blind to drawn from the "
+        "law of the training data's own (the nullspace).",
+        [Drawn(figure, "", "Originals and reconstructions: " + ", ".join(found.reconstructions), caption, wide=True)],
+    )
+
+
+def _tiles(archetypes: Array, shape: tuple[int, ...]) -> Array | None:
+    return tiles_of(archetypes, shape) if is_image(shape) else None
+
+
+def _order(archetypes: Array) -> Array:
+    return circle_order(archetypes) if len(archetypes) > 3 else np.arange(len(archetypes))

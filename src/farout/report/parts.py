@@ -1,0 +1,78 @@
+"""The building blocks of a page: sections of text, pictures and tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from farout.report.style import to_svg
+
+__all__ = ["Drawn", "Picture", "Section", "Table", "section"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on its way to the page.
+
+    Attributes
+    ----------
+    figure : Figure
+    title : str
+        Above it; may be empty.
+    alt : str
+        What it shows, for those who can't see it.
+    caption : str
+        Below it; may be empty.
+    wide : bool
+        Whether it takes the whole width of the page.
+    """
+
+    figure: Figure
+    title: str
+    alt: str
+    caption: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Inline SVG with a title above it and a caption below; ``wide`` asks for the whole width of the page."""
+
+    svg: str
+    title: str = ""
+    wide: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A plain table: column heads, and rows of as many cells."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: an anchor, a heading, a paragraph, pictures and a table."""
+
+    key: str
+    heading: str
+    text: str
+    pictures: tuple[Picture, ...]
+    table: Table | None = None
+
+
+def section(key: str, heading: str, text: str, drawn: Sequence[Drawn], *, table: Table | None = None) -> Section:
+    """A section whose figures have become inline SVG, with ids led by the section's key.
+
+    Examples
+    --------
+    >>> section("notes", "Notes", "None so far.", []).pictures
+    ()
+    """
+    pictures = tuple(
+        Picture(to_svg(part.figure, alt=part.alt, key=f"{key}{index}"), part.title, part.wide, part.caption)
+        for index, part in enumerate(drawn)
+    )
+    return Section(key, heading, text, pictures, table)
