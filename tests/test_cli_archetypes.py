@@ -3,6 +3,7 @@
 import json
 import tomllib
 
+import numpy as np
 import pytest
 
 import farout as fo
@@ -169,3 +170,64 @@ def test_the_help_opens_with_an_example(capsys):
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0].startswith("Usage: farout archetypes")
     assert lines[1].startswith("Example: farout archetypes")
+
+
+@pytest.fixture(scope="module")
+def deep(flow, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "deep"
+    words = ["archetypes", "toy", "-k", "3", "--deep", "--flow", str(flow), "--out", str(out), "--max-steps", "5"]
+    assert main([*words, "--no-counts"]) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("options", "lowest"),
+    [
+        (["--source", "archetypal", "--beyond", "1"], -0.34),
+        (["--source", "archetypal", "--concentration", "7,0.3,0.3"], 0.0),
+        (["--source", "nullspace", "--w", "own"], 0.0),
+        (["--source", "nullspace", "--w", "normal", "--slides"], 0.0),
+    ],
+)
+def test_outliers_of_a_deep_run_come_with_their_weights(deep, tmp_path, options, lowest):
+    out = tmp_path / "outliers.npz"
+    assert main(["generate", str(deep), *options, "-n", "40", "--out", str(out)]) == 0
+    kept = np.load(out)
+    assert kept["x"].shape == (40, 2)
+    assert kept["weights"].shape == (40, 3)
+    assert kept["weights"].min() >= lowest
+    again = fo.load_data(str(out))
+    assert again.X.shape == (40, 2)
+
+
+def test_models_train_on_the_archetypes_of_a_run_or_make_their_own(deep, flow, tmp_path):
+    words = ["train", "classifier", "toy", "--max-steps", "3", "--source", "archetypal", "--concentration", "0.5"]
+    assert main([*words, "--flow", str(deep), "--out", str(tmp_path / "of_run")]) == 0
+    source = fo.load(tmp_path / "of_run").source_
+    assert source.concentration == 0.5
+    assert np.array_equal(source.base_.archetypes_, fo.load(deep).archetypes_)
+    words = ["train", "discriminator", "toy", "--max-steps", "3", "--source", "nullspace", "-k", "2"]
+    assert main([*words, "--flow", str(flow), "--out", str(tmp_path / "own")]) == 0
+    assert fo.load(tmp_path / "own").source_.base_.n_archetypes == 2
+    assert main(["generate", str(tmp_path / "own"), "--source", "nullspace", "--out", str(tmp_path / "o.npz")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate", "FLOW", "--source", "archetypal"], "holds no deep archetypes to draw from"),
+        (
+            ["generate", "DEEP", "--source", "archetypal", "--w", "own"],
+            "--w has no meaning for the source",
+        ),
+        (["generate", "DEEP", "--source", "nullspace", "--strength", "2"], "--strength has no meaning"),
+        (["generate", "DEEP", "--concentration", "1"], "--concentration has no meaning for the source 'normal'"),
+        (["generate", "DEEP", "--source", "archetypal", "--concentration", "few"], "neither a number above 0"),
+        (["generate", "DEEP", "--source", "archetypal", "--concentration", "1,2"], "3 of them"),
+        (["train", "classifier", "toy", "--source", "archetypal", "-k", "5", "--flow", "DEEP"], "has 3 archetypes"),
+    ],
+)
+def test_sources_say_what_is_wrong(deep, flow, tmp_path, capsys, words, message):
+    words = [{"FLOW": str(flow), "DEEP": str(deep)}.get(w, w) for w in words]
+    assert main([*words, "--out", str(tmp_path / "out.npz")]) == 1
+    assert message in capsys.readouterr().err

@@ -22,6 +22,7 @@ __all__ = [
     "TrainSettings",
     "TrainingSettings",
     "layered",
+    "parse_concentration",
     "parse_strength",
     "read_toml",
 ]
@@ -61,15 +62,22 @@ class TrainingSettings(_Section):
 class SourceSettings(_Section):
     """``[source]``: where outliers come from.
 
-    ``name`` is one of normal, gumbel and real. ``strength`` is a number, such as 2.5, or a range, such as "2-4";
-    ``law`` is for gumbel alone, and ``outliers``, a list of DATA, for real alone.
+    ``strength`` of normal and gumbel is a number, such as 2.5, or a range, such as "2-4"; ``law`` is for gumbel alone,
+    and ``outliers``, a list of DATA, for real alone. archetypal and nullspace have a ``concentration``, a number or one
+    for each archetype, such as "7,0.3,0.3", and ``n_archetypes`` where they make their own; ``beyond``, a number or a
+    range, is for archetypal, ``w`` and ``exact`` are for nullspace.
     """
 
-    name: Literal["normal", "gumbel", "real"] = "normal"
+    name: Literal["normal", "gumbel", "real", "archetypal", "nullspace"] = "normal"
     strength: str | float | int | None = None
     law: Literal["exact", "author"] | None = None
     covariance: Literal["identity", "class"] | None = None
     outliers: list[str] = Field(default_factory=list)
+    concentration: str | float | int | None = None
+    beyond: str | float | int | None = None
+    n_archetypes: int | None = None
+    w: Literal["fitted", "normal", "own"] | None = None
+    exact: bool | None = None
 
 
 class ModelSettings(_Section):
@@ -255,6 +263,37 @@ def parse_strength(text: str | float) -> float | tuple[float, float]:
             f"strength: {text!r} is neither a number above 0, such as 2.5, nor a range, such as 2-4."
         )
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def parse_concentration(text: str | float) -> float | list[float]:
+    """A Dirichlet concentration as it is written: a number, or one for each archetype.
+
+    Parameters
+    ----------
+    text : str or float
+
+    Returns
+    -------
+    float or list of float
+
+    Raises
+    ------
+    InvalidSettingError
+        If it is neither.
+
+    Examples
+    --------
+    >>> parse_concentration("0.3"), parse_concentration("7,0.3,0.3")
+    (0.3, [7.0, 0.3, 0.3])
+    """
+    try:
+        numbers = [float(part) for part in str(text).split(",")]
+    except ValueError as error:
+        raise InvalidSettingError(
+            f"concentration: {text!r} is neither a number above 0, such as 0.3, nor one for each archetype, such as "
+            "7,0.3,0.3."
+        ) from error
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:

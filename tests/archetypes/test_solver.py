@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from farout.archetypes.candidates import Candidates, nearest_in_hull
 from farout.archetypes.mixing import certificate, exact_mixtures, improved_mixtures, mixtures
-from farout.archetypes.solver import alternate, solve
+from farout.archetypes.solver import _iterate, alternate, solve
 from farout.archetypes.starts import coreset, distinct_rows, drawn_archetypes, furthest_archetypes, standardized
 
 seeds = st.integers(0, 2**32 - 1)
@@ -231,14 +231,16 @@ def test_archetypes_are_the_mixtures_of_rows_that_the_solution_names():
     assert np.allclose(mixed, solution.archetypes.numpy(), atol=1e-12)
 
 
-def test_an_archetype_that_no_row_uses_starts_anew():
-    rng = np.random.default_rng(0)
-    W = np.vstack([rng.dirichlet(np.ones(3), 300), np.eye(3)])
-    X, share = torch.tensor(W @ rng.standard_normal((3, 4))), torch.full((303,), 1 / 303, dtype=torch.float64)
-    X = standardized(X, share)[0]
-    stuck = Candidates(X, np.array([300, 301, 5]), np.array([[1.0, 0, 0], [0, 1.0, 0], [0.5, 0.5, 0]]))
-    solution = alternate(X, share, stuck, 1000, 1e-6)
-    assert solution.rss[-1] < 1e-6
+def test_an_archetype_that_no_row_uses_starts_anew_at_the_row_that_fits_worst():
+    X, share = blob()
+    squares = X.square().sum(1)
+    A = torch.zeros(len(X), 2, dtype=X.dtype)
+    A[:, 0] = 1.0
+    candidates = Candidates.at(X, torch.tensor([3, 5]))
+    _, moved, _ = _iterate(X, share, squares, candidates, candidates.archetypes, A, n_steps=0)
+    worst = int((X - X[3]).square().sum(1).argmax())
+    assert torch.allclose(moved.archetypes[1], X[worst])
+    assert not torch.allclose(X[5], X[worst])
 
 
 def test_more_starts_on_a_coreset_are_never_worse_before_the_last_stage():

@@ -5,8 +5,9 @@ import pytest
 import farout as fo
 from farout.config import FitSettings, FlowSettings, TrainingSettings
 from farout.errors import InvalidDataError, RunError
-from farout.experiments.fitting import fit_flow, make_source
+from farout.experiments.fitting import fit_flow
 from farout.experiments.runs import begun_run, flow_of, open_run
+from farout.experiments.sources import make_source
 
 SETTINGS = FitSettings(data="toy", flow=FlowSettings(max_steps=3))
 

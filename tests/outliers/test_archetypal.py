@@ -1,4 +1,4 @@
-"""Archetypal and Nullspace: outliers by their archetype weights, alone, mixed and in the models that learn from them."""
+"""Archetypal and Nullspace: outliers by their archetype weights; alone, mixed, and in models that learn from them."""
 
 import numpy as np
 import pytest

@@ -12,14 +12,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from farout.archetypes.explaining import ExplainsData
 from farout.archetypes.heads import ArchetypeHeads
 from farout.archetypes.losses import AUTHOR_WEIGHTS, LOSS_WEIGHTS
 from farout.archetypes.nullspace import NullLaw, RowSpace
-from farout.archetypes.objective import DeepObjective
+from farout.archetypes.objective import DeepObjective, mean_losses
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
-from farout.archetypes.support import HullRow, hull_rows
 from farout.archetypes.warm_start import warm_start
-from farout.archetypes.ways import linear_way, spherical_way
 from farout.data.holdout import holdout_split
 from farout.data.validation import check_events, check_labels, check_positive, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -34,11 +33,10 @@ __all__ = ["DeepArchetypes"]
 Floats = NDArray[np.float64]
 NULLSPACES = ("own", "fitted", "normal")
 LAW_ROWS = 5000  # latents are enough for the law of the nullspace part, and for distances
-LOSS_BATCHES = 64  # at least as many go into the mean of a loss
 PURE_ROWS = 50  # samples nearest to an archetype, that tell its class
 
 
-class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimator):
+class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimator):
     """Data as mixtures of a few archetypes, by linear maps in the latent space of a flow (Keller et al., 2019).
 
     A latent ``t = f(x; y)`` has the weights ``A = softmax(M_A t)``, weights have the latent ``t' = M_C A Z`` and that
@@ -325,7 +323,7 @@ class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimato
         try:
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(self.seed_)
-                return _mean_losses(objective, rows, int(batch_size))
+                return mean_losses(objective, rows, int(batch_size))
         finally:
             self.heads_.eval().cpu().double()
 
@@ -365,7 +363,7 @@ class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimato
             Each row is 0 or more and adds up to 1.
         """
         check_is_fitted(self)
-        return self._weights_of(self._latents_of(self._checked(X), y))
+        return self._weights_of(self._row_latents(X, y))
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """The same as ``encode``."""
@@ -444,7 +442,7 @@ class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimato
     def nullspace_part(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """The part of the latents of data that weights are blind to, of shape (n, d)."""
         check_is_fitted(self)
-        return self._row_space.null_part(self._latents_of(self._checked(X), y))
+        return self._row_space.null_part(self._row_latents(X, y))
 
     def sample(
         self,
@@ -520,77 +518,12 @@ class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimato
                 f"{type(self).__name__}.reconstruct: nullspace must be None or one of {NULLSPACES}; got {nullspace!r}."
             )
         check_is_fitted(self)
-        T = self._latents_of(self._checked(X), y)
+        T = self._row_latents(X, y)
         part: NDArray[Any] | None = T if nullspace == "own" else None
         if nullspace in ("fitted", "normal"):
             part = self.draw_nullspace(len(T), str(nullspace), random_state=random_state)
         back = self.latents_of_weights(self._weights_of(T), part, exact=exact)
         return self.flow_.decode(back, self._condition(y), clip=True)
-
-    def interpolate(
-        self, X0: ArrayLike, X1: ArrayLike, n_steps: int = 8, y: ArrayLike | None = None, *, method: str = "linear"
-    ) -> NDArray[Any]:
-        """The way from one sample to another through latent space.
-
-        Parameters
-        ----------
-        X0, X1 : array of shape (n, d) or (n, *event_shape)
-            Ends of each way.
-        n_steps : int, default=8
-            Points of it, the ends included; 2 or more.
-        y : array of shape (n,), optional
-            Class of each way.
-        method : {"linear", "spherical"}, default="linear"
-            Spherical (Shoemake, 1985) keeps the norm, so that the way stays in the shell where the data lie.
-
-        Returns
-        -------
-        ndarray of shape (n, n_steps, d)
-
-        Raises
-        ------
-        InvalidDataError
-            If the ends differ in count.
-        InvalidSettingError
-            If ``n_steps`` or ``method`` makes no sense.
-        """
-        check_is_fitted(self)
-        where = f"{type(self).__name__}.interpolate"
-        if n_steps < 2 or method not in ("linear", "spherical"):
-            raise InvalidSettingError(
-                f"{where}: n_steps must be at least 2 and method 'linear' or 'spherical'; got {n_steps} and {method!r}."
-            )
-        T0, T1 = (self._latents_of(self._checked(X), y) for X in (X0, X1))
-        if len(T0) != len(T1):
-            raise InvalidDataError(
-                f"{where}: X0 has {len(T0)} rows and X1 has {len(T1)}; give one end of each way in both."
-            )
-        way = (spherical_way if method == "spherical" else linear_way)(T0, T1, np.linspace(0, 1, n_steps))
-        labels = None if y is None else np.repeat(np.asarray(y), n_steps)
-        X = self.flow_.decode(way.reshape(-1, way.shape[-1]), self._condition(labels), clip=True)
-        return X.reshape(len(T0), n_steps, -1)
-
-    def nearest_samples(self, X: ArrayLike, y: ArrayLike | None = None, n: int = 5) -> NDArray[np.int64]:
-        """The rows of ``X`` that give each archetype the largest weight, best first, of shape (k, min(n, rows))."""
-        return np.argsort(-self.encode(X, y), axis=0, kind="stable")[:n].T
-
-    def hull_report(self, X: ArrayLike, y: ArrayLike | None = None) -> list[HullRow]:
-        """Whether the archetypes lie on the hull of data: the largest weight that any sample gives each, and distances.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-            2 rows or more; distances are from at most 5 000 of them.
-        y : array of shape (n,), optional
-
-        Returns
-        -------
-        list of HullRow
-            One an archetype.
-        """
-        check_is_fitted(self)
-        T = self._latents_of(self._checked(X, min_rows=2), y)
-        return hull_rows(T, self._weights_of(T), self.latents_of_weights(np.eye(len(self.positions_))), self.seed_)
 
     # --- within -------------------------------------------------------------------------------------------------
 
@@ -616,6 +549,9 @@ class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimato
         """Labels for the flow; a flow without classes takes none, though the weights may have been taught some."""
         return None if self.classes_ is None and self.side_classes_ is not None else y
 
+    def _row_latents(self, X: ArrayLike, y: ArrayLike | None, min_rows: int = 1) -> Floats:
+        return self._latents_of(self._checked(X, min_rows), y)
+
     def _latents_of(self, X: NDArray[Any], y: ArrayLike | None) -> Floats:
         return self.flow_.encode(X, self._condition(y)).astype(np.float64)
 
@@ -637,23 +573,3 @@ class DeepArchetypes(KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimato
                 f"{type(self).__name__}.decode: the weights of a row must add up to 1; one is off by {off:.3g}."
             )
         return weights
-
-
-def _mean_losses(objective: DeepObjective, rows: tuple[Tensor, ...], batch_size: int) -> dict[str, float]:
-    """Each loss, averaged over shuffled batches, after a round that fills the pool.
-
-    An archetype's loss hangs on the few purest samples among the pool's latents, so small data go round often enough
-    for its mean to settle.
-    """
-    n = len(rows[0])
-    rounds = max(1, math.ceil(LOSS_BATCHES * batch_size / n))
-    totals: dict[str, float] = {}
-    for _ in range(rounds + math.ceil(objective.pool.size / n)):
-        for picked in torch.randperm(n).split(batch_size):
-            losses = objective.losses(*(t[picked] for t in rows))
-            if objective.pool.filled:
-                for name, value in losses.items():
-                    totals[name] = totals.get(name, 0.0) + len(picked) * float(value)
-                totals["rows"] = totals.get("rows", 0.0) + len(picked)
-    seen = totals.pop("rows")
-    return {name: total / seen for name, total in totals.items()}

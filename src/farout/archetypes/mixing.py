@@ -8,8 +8,8 @@ from farout.archetypes.simplex import project_to_simplex
 __all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "products_of"]
 
 CHUNK = 4096  # rows that are mixed at a time
-ROUND = 60  # accelerated steps between two attempts to finish rows exactly
-ROUNDS = 40
+ROUND = 30  # accelerated steps between two attempts to finish rows exactly
+ROUNDS = 80
 NUMBERS = 2**22  # in one batch of small systems
 PROXIMITY = 1e-7  # weight of the proximal term, of the largest curvature: what keeps singular systems stable
 

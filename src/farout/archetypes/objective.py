@@ -19,7 +19,9 @@ from farout.archetypes.losses import (
 )
 from farout.flows.estimator import FlowDensity
 
-__all__ = ["DeepObjective"]
+__all__ = ["DeepObjective", "mean_losses"]
+
+LOSS_BATCHES = 64  # at least as many go into the mean of a loss
 
 
 class DeepObjective:
@@ -89,3 +91,23 @@ class DeepObjective:
         if self.author:
             return author_archetype_loss(self.heads, t)
         return archetype_loss(self.heads, self.pool.joined(t))
+
+
+def mean_losses(objective: DeepObjective, rows: tuple[Tensor, ...], batch_size: int) -> dict[str, float]:
+    """Each loss, averaged over shuffled batches, after a round that fills the pool.
+
+    An archetype's loss hangs on the few purest samples among the pool's latents, so small data go round often enough
+    for its mean to settle.
+    """
+    n = len(rows[0])
+    rounds = max(1, math.ceil(LOSS_BATCHES * batch_size / n))
+    totals: dict[str, float] = {}
+    for _ in range(rounds + math.ceil(objective.pool.size / n)):
+        for picked in torch.randperm(n).split(batch_size):
+            losses = objective.losses(*(t[picked] for t in rows))
+            if objective.pool.filled:
+                for name, value in losses.items():
+                    totals[name] = totals.get(name, 0.0) + len(picked) * float(value)
+                totals["rows"] = totals.get("rows", 0.0) + len(picked)
+    seen = totals.pop("rows")
+    return {name: total / seen for name, total in totals.items()}

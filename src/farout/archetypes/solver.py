@@ -20,10 +20,10 @@ from farout.archetypes.starts import coreset, drawn_archetypes, furthest_archety
 __all__ = ["Solution", "alternate", "solve"]
 
 MIX_STEPS = 5  # accelerated steps of the weights, in one iteration
-FIRST_STEPS = 30  # of the very first
+FIRST_STEPS = 15  # of the very first
 ERROR_STEPS = 12  # where starts are compared
 START_ITERATIONS = 30  # of each start, on the coreset
-START_TOL = 3e-4
+START_TOL = 5e-4
 EXACT = 1e-12  # share of the sum of squares of X that counts as nothing
 PATIENCE = 5  # iterations over which progress is judged
 

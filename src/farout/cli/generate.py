@@ -36,6 +36,10 @@ def generate(
     strength: o.Strength = None,
     law: o.Law = None,
     covariance: o.Covariance = None,
+    concentration: o.Concentration = None,
+    beyond: o.Beyond = None,
+    w: o.NullspaceLaw = None,
+    exact: o.Exact = None,
     n: Number = 1000,
     classes: Classes = None,
     seed: o.Seed = None,
@@ -45,14 +49,24 @@ def generate(
 ) -> None:
     """Example: farout generate runs/flow --source gumbel --strength 2.5 -n 1000 --out outliers.npz
 
-    Draw outliers from the flow of a run. The .npz holds x (n, d), y, strength, source and event_shape.
+    Draw outliers from the flow of a run or, with --source archetypal or nullspace, from its deep archetypes. The .npz
+    holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
     """
     from farout.config import SourceSettings
     from farout.experiments.generating import check_target, generate_outliers, write_outliers
     from farout.experiments.runs import open_run
 
     check_target(out, force, (".npz", ".csv", ".parquet"))
-    settings = SourceSettings(name=source or "normal", strength=strength, law=law, covariance=covariance)
+    settings = SourceSettings(
+        name=source or "normal",
+        strength=strength,
+        law=law,
+        covariance=covariance,
+        concentration=concentration,
+        beyond=beyond,
+        w=w,
+        exact=exact,
+    )
     loaded = open_run(run)
     drawn = generate_outliers(loaded, settings, n, classes=classes or (), seed=seed or 0, data_root=data_root)
     write_outliers(drawn, out, loaded, force=force)

@@ -132,12 +132,48 @@ KeepCheckpoints = Annotated[
 ]
 
 Source = Annotated[
-    Literal["normal", "gumbel", "real"] | None,
+    Literal["normal", "gumbel", "real", "archetypal", "nullspace"] | None,
     _option("--source", help="Where outliers come from. [default: normal]", panel=_SOURCE),
 ]
 FlowSource = Annotated[
-    Literal["normal", "gumbel"] | None,
-    _option("--source", help="Law of the distance from the centre. [default: normal]", panel=_SOURCE),
+    Literal["normal", "gumbel", "archetypal", "nullspace"] | None,
+    _option(
+        "--source",
+        help="What the outliers are; archetypal ones are of deep archetypes. [default: normal]",
+        panel=_SOURCE,
+    ),
+]
+Concentration = Annotated[
+    str | None,
+    _option(
+        "--concentration",
+        help="Of archetypal and nullspace: small for outliers, or one for each archetype. [default: 0.3]",
+        panel=_SOURCE,
+    ),
+]
+Beyond = Annotated[
+    str | None,
+    _option("--beyond", help="Steps of archetypal past the hull, such as 1 or 0.5-2. [default: 0]", panel=_SOURCE),
+]
+NumberOfArchetypes = Annotated[
+    int | None,
+    _option("--n-archetypes", "-k", help="Where --flow is no run of archetypes. [default: 3]", panel=_SOURCE),
+]
+NullspaceLaw = Annotated[
+    Literal["fitted", "normal", "own"] | None,
+    _option(
+        "--w",
+        help="Of nullspace: what weights don't see, as in training, from N(0, I), or a row's own. [default: fitted]",
+        panel=_SOURCE,
+    ),
+]
+Exact = Annotated[
+    bool | None,
+    _option(
+        "--exact/--slides",
+        help="Of nullspace: encoding gives the weights back, or the talk's form. [default: exact]",
+        panel=_SOURCE,
+    ),
 ]
 Strength = Annotated[
     str | None,
@@ -165,5 +201,5 @@ Architecture = Annotated[
 ]
 Noise = Annotated[
     float | None,
-    _option("--noise", help="Noise added in training, in model units. [default: 0.15 images, 0.05 tables]"),
+    _option("--noise", help="Noise added in training, in model units. [default: 0.02]"),
 ]

@@ -57,6 +57,11 @@ def classifier(
     law: o.Law = None,
     covariance: o.Covariance = None,
     outliers: o.Outliers = None,
+    concentration: o.Concentration = None,
+    beyond: o.Beyond = None,
+    n_archetypes: o.NumberOfArchetypes = None,
+    w: o.NullspaceLaw = None,
+    exact: o.Exact = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -78,7 +83,9 @@ def classifier(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"beta": beta}
-    flags["source"] = _source(source, strength, law, covariance, outliers)
+    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
+        concentration, beyond, n_archetypes, w, exact
+    )
     _train("classifier", flags, flow, out, config, data_root, resume, force, as_json)
 
 
@@ -96,6 +103,11 @@ def discriminator(
     law: o.Law = None,
     covariance: o.Covariance = None,
     outliers: o.Outliers = None,
+    concentration: o.Concentration = None,
+    beyond: o.Beyond = None,
+    n_archetypes: o.NumberOfArchetypes = None,
+    w: o.NullspaceLaw = None,
+    exact: o.Exact = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -116,7 +128,9 @@ def discriminator(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"score": score}
-    flags["source"] = _source(source, strength, law, covariance, outliers)
+    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
+        concentration, beyond, n_archetypes, w, exact
+    )
     _train("discriminator", flags, flow, out, config, data_root, resume, force, as_json)
 
 
@@ -134,6 +148,11 @@ def detector(
     law: o.Law = None,
     covariance: o.Covariance = None,
     outliers: o.Outliers = None,
+    concentration: o.Concentration = None,
+    beyond: o.Beyond = None,
+    n_archetypes: o.NumberOfArchetypes = None,
+    w: o.NullspaceLaw = None,
+    exact: o.Exact = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -160,7 +179,9 @@ def detector(
     flags["flow"] = learning
     if flow is not None and any(v is not None for v in learning.values()):
         raise typer.BadParameter("--max-steps, --batch-size and --learning-rate are for fitting a flow; --flow has one")
-    flags["source"] = _source(source, strength, law, covariance, outliers)
+    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
+        concentration, beyond, n_archetypes, w, exact
+    )
     checked = any(value is not None for value in flags["source"].values())
     _train("detector", flags, flow, out, config, data_root, resume, force, as_json, checked=checked)
 
@@ -186,6 +207,12 @@ def _source(
         "covariance": covariance,
         "outliers": outliers or None,
     }
+
+
+def _archetypes(
+    concentration: str | None, beyond: str | None, n_archetypes: int | None, w: str | None, exact: bool | None
+) -> dict[str, Any]:
+    return {"concentration": concentration, "beyond": beyond, "n_archetypes": n_archetypes, "w": w, "exact": exact}
 
 
 def _train(

@@ -4,9 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from farout.config import FitSettings, FlowSettings, SourceSettings, TrainSettings, parse_strength
+from farout.archetypes.deep import DeepArchetypes
+from farout.config import FitSettings, FlowSettings, TrainSettings
 from farout.data import Dataset, load_data
 from farout.detectors.classifier import CautiousClassifier
 from farout.detectors.density import FlowDetector
@@ -14,16 +13,12 @@ from farout.detectors.discriminator import OutlierDiscriminator
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.evaluation import evaluate
 from farout.experiments.overlap import shared_rows
-from farout.experiments.runs import Run, begun_run, flow_of, open_run
+from farout.experiments.runs import Run, archetypes_of, begun_run, flow_of, open_run
+from farout.experiments.sources import make_source
 from farout.flows.estimator import FlowDensity
-from farout.outliers.extremal import GumbelShell, NormalShell
-from farout.outliers.real import RealOutliers
-from farout.outliers.source import OutlierSource
 from farout.training import Training
 
-__all__ = ["describe", "fit_flow", "generated_auroc", "make_source", "train_model"]
-
-DEFAULT_STRENGTH = 2.5
+__all__ = ["describe", "fit_flow", "generated_auroc", "train_model"]
 
 
 def fit_flow(
@@ -103,7 +98,7 @@ def train_model(
     with begun_run(out, settings, resume=resume, force=force) as run:
         if flow is None and _needs_flow(settings):
             flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
-        model = _model(settings, data, flow, real, run.training("model"), verbose)
+        model = _model(settings, data, flow, _reused_archetypes(settings), real, run.training("model"), verbose)
         return run.finish(model.fit(data.X, data.y), data), warnings
 
 
@@ -127,60 +122,11 @@ def generated_auroc(run: Run, settings: TrainSettings, data_root: str | Path | N
     """
     data, detector = _load(settings, data_root), run.model
     real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
-    source = make_source(settings.source, detector.flow_, real)
+    source = make_source(settings.source, detector.flow_, real, _reused_archetypes(settings))
     source.fit(data.X, None if detector.classes_ is None else data.y)
     outliers = source.sample(n, random_state=settings.seed)
     scores = {"generated": detector.score_samples(outliers.x)}
     return evaluate(detector.calibration_scores_, scores, n_bootstrap=0)["generated"].auroc
-
-
-def make_source(settings: SourceSettings, flow: FlowDensity | None, real: list[Dataset] | None = None) -> OutlierSource:
-    """The outlier source that the settings ask for, unfitted.
-
-    Parameters
-    ----------
-    settings : SourceSettings
-    flow : FlowDensity or None
-        What the source stands on; "real" needs none.
-    real : list of Dataset, optional
-        The outliers of "real".
-
-    Returns
-    -------
-    OutlierSource
-
-    Raises
-    ------
-    InvalidSettingError
-        If an option has no meaning for the source.
-
-    Examples
-    --------
-    >>> make_source(SourceSettings(name="gumbel", strength="2-4"), None).strength
-    (2.0, 4.0)
-    """
-    name = settings.name
-    meant = {"normal": {"strength", "covariance"}, "gumbel": {"strength", "covariance", "law"}, "real": {"outliers"}}
-    for option in ("strength", "covariance", "law", "outliers"):
-        if getattr(settings, option) not in (None, []) and option not in meant[name]:
-            raise InvalidSettingError(f"--{option} has no meaning for the source {name!r}; leave it out.")
-    if name == "real":
-        return RealOutliers(_stacked(real or []))
-    strength = parse_strength(DEFAULT_STRENGTH if settings.strength is None else settings.strength)
-    covariance = settings.covariance or "identity"
-    if name == "normal":
-        return NormalShell(strength, flow, covariance)
-    return GumbelShell(strength, settings.law or "exact", flow, covariance)
-
-
-def _stacked(real: list[Dataset]) -> np.ndarray[Any, Any]:
-    if not real:
-        raise InvalidSettingError("the source 'real' needs outliers; give some by --outliers DATA.")
-    widths = {data.X.shape[1] for data in real}
-    if len(widths) > 1:
-        shapes = ", ".join(f"{data.name}: {data.event_shape}" for data in real)
-        raise InvalidDataError(f"the sets of real outliers differ in shape ({shapes}); give sets of one shape.")
-    return np.concatenate([data.X for data in real])
 
 
 def _load(settings: FitSettings | TrainSettings, data_root: str | Path | None) -> Dataset:
@@ -232,6 +178,11 @@ def _reused_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, l
     return flow, []
 
 
+def _reused_archetypes(settings: TrainSettings) -> DeepArchetypes | None:
+    """The archetypes of the run that the flow comes from, if it holds some."""
+    return None if settings.flow_run is None else archetypes_of(open_run(settings.flow_run).model)
+
+
 def _needs_flow(settings: TrainSettings) -> bool:
     return settings.kind == "detector" or settings.source.name != "real"
 
@@ -240,6 +191,7 @@ def _model(
     settings: TrainSettings,
     data: Dataset,
     flow: FlowDensity | None,
+    archetypes: DeepArchetypes | None,
     real: list[Dataset],
     training: Training,
     verbose: bool,
@@ -251,7 +203,7 @@ def _model(
         # A flow that comes fitted learns nothing here: all rows set the threshold.
         share: dict[str, Any] = {"calibration_fraction": 0.0} if settings.flow_run is not None else {}
         return FlowDetector(flow=flow, **_scored_by(asked), **share, **common)
-    source = make_source(settings.source, flow, real)
+    source = make_source(settings.source, flow, real, archetypes)
     if settings.kind == "discriminator":
         _refuse(asked, {"score", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
         return OutlierDiscriminator(source, training=training, **_scored_by(asked), **common)

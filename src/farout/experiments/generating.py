@@ -13,8 +13,8 @@ from farout.config import SourceSettings
 from farout.data import load_data
 from farout.data.classes import resolve_classes
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
-from farout.experiments.fitting import make_source
-from farout.experiments.runs import Run, flow_of
+from farout.experiments.runs import Run, archetypes_of, flow_of
+from farout.experiments.sources import make_source
 from farout.flows.estimator import FlowDensity
 from farout.outliers.source import Outliers
 from farout.persistence import write_atomically
@@ -37,7 +37,7 @@ def generate_outliers(
     ----------
     run : Run
     settings : SourceSettings
-        "normal" or "gumbel"; covariance="class" reads the data again that the run was trained on.
+        Any but "real"; covariance="class" and w="own" read the data again that the run was trained on.
     n : int
     classes : sequence of str
         Classes to draw for, in equal shares, as in DATA@CLASSES; by their share in training when empty.
@@ -51,7 +51,7 @@ def generate_outliers(
     Raises
     ------
     RunError
-        If the run holds no flow.
+        If the run holds no flow, or no archetypes to draw from.
     InvalidDataError
         If a class is unknown.
     InvalidSettingError
@@ -63,8 +63,15 @@ def generate_outliers(
     if settings.name == "real":
         raise InvalidSettingError("--source real draws from data that you have, so nothing is generated; use the data.")
     labels = _labels(flow, classes, n, run)
-    source = make_source(settings, flow)
-    if settings.covariance == "class":
+    archetypes = archetypes_of(run.model)
+    if archetypes is None and settings.name in ("archetypal", "nullspace"):
+        data = run.record.spec if run.record is not None else "DATA"
+        raise RunError(
+            f"{run.path}: this {run.kind} holds no deep archetypes to draw from; make some by: farout archetypes "
+            f"{data} --deep --flow {run.path} --out RUN"
+        )
+    source = make_source(settings, flow, archetypes=archetypes)
+    if settings.covariance == "class" or settings.w == "own":
         source.fit(*_training_rows(run, data_root))
     else:
         source.fit(np.empty((0, flow.n_features_in_)))
@@ -130,6 +137,8 @@ def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
     arrays = {"x": out.x, "strength": out.strength, "source": out.source, "event_shape": np.array(event_shape)}
     if out.y is not None:
         arrays["y"] = out.y
+    if out.weights is not None:
+        arrays["weights"] = out.weights
     with path.open("wb") as file:  # by name, savez would add an ending
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

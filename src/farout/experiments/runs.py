@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from farout.archetypes.deep import DeepArchetypes
 from farout.config import ArchetypeSettings, FitSettings, RunSettings, TrainSettings, read_toml
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
@@ -15,7 +16,7 @@ from farout.flows.estimator import FlowDensity
 from farout.persistence import load, write_atomically
 from farout.training import Training
 
-__all__ = ["DataRecord", "Run", "begun_run", "flow_of", "open_run", "unfinished_settings"]
+__all__ = ["DataRecord", "Run", "archetypes_of", "begun_run", "flow_of", "open_run", "unfinished_settings"]
 
 CONFIG, SETTINGS, RECORD = "config.json", "settings.toml", "record.json"
 EVALUATION, SCORES, REPORT = "evaluation.json", "scores.npz", "report.html"
@@ -139,6 +140,24 @@ def flow_of(model: Any) -> FlowDensity | None:
         if inner is not None:
             return flow_of(inner)
     return next((flow_of(source) for source in getattr(model, "sources_", [])), None)
+
+
+def archetypes_of(model: Any) -> DeepArchetypes | None:
+    """The deep archetypes that a model is, or has in its source; None if there are none.
+
+    Examples
+    --------
+    >>> archetypes_of(FlowDensity()) is None
+    True
+    """
+    if isinstance(model, DeepArchetypes):
+        return model
+    for name in ("base_", "source_"):
+        inner = getattr(model, name, None)
+        if inner is not None:
+            return archetypes_of(inner)
+    found = (archetypes_of(source) for source in getattr(model, "sources_", []))
+    return next((a for a in found if a is not None), None)
 
 
 def unfinished_settings(out: Path) -> dict[str, Any]:
