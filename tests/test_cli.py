@@ -298,6 +298,7 @@ COMMANDS = [
     [],
     ["demo"],
     ["fit"],
+    ["archetypes"],
     ["generate"],
     ["train"],
     ["train", "classifier"],

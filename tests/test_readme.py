@@ -49,7 +49,15 @@ def test_the_loop_of_your_own_reaches_the_network(example):
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
 
 
+def test_the_archetypes_are_those_of_the_text(example):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "DeepArchetypes" in text]
+    names, _ = example
+    exec(code, names | (found := {"fo": fo}), found)
+    assert found["weights"].shape == (len(names["test"]), 3)
+    assert found["outliers"].weights.min() < 0
+
+
 def test_the_commands_exist():
     text = "".join(block for kind, block in BLOCKS if kind == "")
     commands = {line.split()[1] for line in text.splitlines() if line.startswith("farout ")}
-    assert commands == {"data", "fit", "generate", "train", "score", "evaluate", "report"}
+    assert commands == {"data", "fit", "generate", "train", "score", "evaluate", "report", "archetypes"}

@@ -25,6 +25,7 @@ Outliers of a chosen strength from a normalizing flow, and models that know when
 A journey:
 
 - farout fit mnist --out runs/flow
+- farout archetypes mnist -k 3 --deep --flow runs/flow --out runs/archetypes
 - farout train classifier mnist --flow runs/flow --out runs/clf
 - farout evaluate runs/clf --inliers mnist --outliers letters kana
 - farout report runs/clf
