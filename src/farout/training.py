@@ -5,7 +5,7 @@ Lightning itself is imported when training starts (``_lightning.py``), so that `
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -62,6 +62,10 @@ class Training:
     resume: bool = False
     log_dir: str | Path | None = None
     progress: bool | None = None
+
+    def elsewhere(self) -> "Training":
+        """The same devices and precision without this fit's folders, for another fit on the way."""
+        return replace(self, checkpoint_dir=None, resume=False, log_dir=None)
 
     def __post_init__(self) -> None:
         if self.resume and self.checkpoint_dir is None:

@@ -300,3 +300,12 @@ def test_a_failed_fit_leaves_nothing(blobs, flow):
         model.fit(blobs[0], blobs[1][:5])
     assert not hasattr(model, "flow_")
     assert set(LOSS_WEIGHTS) == {"nll", "archetype", "reconstruction", "side", "prototype"}
+
+
+def test_its_own_flow_is_trained_where_the_archetypes_are(tmp_path, blobs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(FlowDensity, "fit", lambda self, X, y=None: asked.append(self.training) or self)
+    model = DeepArchetypes(training=fo.Training(accelerator="cpu", checkpoint_dir=tmp_path))
+    model.seed_ = 0
+    model._starting_flow(*blobs)
+    assert asked == [fo.Training(accelerator="cpu")]

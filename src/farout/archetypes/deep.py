@@ -227,7 +227,10 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
 
     def _starting_flow(self, X: NDArray[Any], y: ArrayLike | None) -> FlowDensity:
         if self.flow is None:
-            flow = FlowDensity(event_shape=self.event_shape, random_state=self.seed_, verbose=self.verbose)
+            where = None if self.training is None else self.training.elsewhere()
+            flow = FlowDensity(
+                event_shape=self.event_shape, training=where, random_state=self.seed_, verbose=self.verbose
+            )
             return flow.fit(X, y)
         if is_fitted(self.flow):
             return copy.deepcopy(self.flow) if self.joint else self.flow
