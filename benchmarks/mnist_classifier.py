@@ -2,9 +2,12 @@
 
     python benchmarks/mnist_classifier.py --data-root DIR --flow runs/mnist --steps 700 --seeds 0 1 2
 
-With --path a third row has the plain loss on inliers that took the outliers' path, which tells the two effects apart.
-Rows are interleaved by seed. Outliers for training are made by the flow alone; letters, kana and Fashion-MNIST are only
-scored at the end.
+    python benchmarks/mnist_classifier.py --data-root DIR --archetypes runs/archetypes --rows plain archetypal
+
+Rows: "plain"; "path", the plain loss on inliers that took the outliers' path, which tells the two effects apart;
+"normal", with NormalShell; "archetypal", with Archetypal outliers of a run of `farout archetypes mnist:train --deep`;
+"both", with equal shares of the two. They are interleaved by seed. Letters, kana and Fashion-MNIST are only scored at
+the end.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import numpy as np
 
 import farout as fo
 
+ROWS = ("plain", "path", "normal", "archetypal", "both")
 UNSEEN = ("letters", "kana", "fashion-mnist:test")
 
 
@@ -22,14 +26,7 @@ def main() -> None:
     args = parse()
     train, test = (fo.load_data(f"mnist:{part}", data_root=args.data_root) for part in ("train", "test"))
     unseen = {name: fo.load_data(name, data_root=args.data_root).X for name in UNSEEN}
-    flow = fitted_flow(args.flow, train)
-    shell = fo.NormalShell(strength=args.strength, flow=flow)
-    models = {
-        "plain": {"source": None, "beta": 0.0},
-        f"cautious, Normal {args.strength:g}": {"source": shell, "beta": 1.0},
-    }
-    if args.path:
-        models["plain, on the outliers' path"] = {"source": shell, "beta": 0.0}
+    models = dict(chosen(name, args, train) for name in args.rows)
     results: dict[str, list[list[float]]] = {name: [] for name in models}
     for seed in args.seeds:
         for name, settings in models.items():
@@ -45,8 +42,38 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strength", type=float, default=2.5)
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--path", action="store_true", help="add the plain loss on the outliers' path")
+    parser.add_argument("--rows", nargs="+", default=["plain", "normal"], choices=ROWS)
+    parser.add_argument("--archetypes", help="run folder of deep archetypes of mnist:train")
+    parser.add_argument("--concentration", type=float, default=0.3)
+    parser.add_argument("--beyond", type=float, nargs=2, default=(0.0, 0.0), help="range of steps past the hull")
     return parser.parse_args()
+
+
+def chosen(name, args, train) -> tuple[str, dict]:
+    """What the table calls a row, and the settings of its classifier."""
+    if name == "plain":
+        return "plain", {"source": None, "beta": 0.0}
+    if name == "archetypal":
+        return f"cautious, {called(args)}", {"source": archetypal(args)}
+    shell = fo.NormalShell(strength=args.strength, flow=fitted_flow(args.flow, train))
+    if name == "path":
+        return "plain, on the outliers' path", {"source": shell, "beta": 0.0}
+    if name == "normal":
+        return f"cautious, Normal {args.strength:g}", {"source": shell}
+    return f"cautious, Normal {args.strength:g} and {called(args)}", {"source": fo.Mixture([shell, archetypal(args)])}
+
+
+def called(args) -> str:
+    past = f", {args.beyond[0]:g} to {args.beyond[1]:g} past the hull" if args.beyond[1] else ""
+    return f"Archetypal {args.concentration:g}{past}"
+
+
+def archetypal(args) -> fo.Archetypal:
+    if not args.archetypes:
+        raise SystemExit(
+            "--rows archetypal and both need --archetypes RUN, made by farout archetypes mnist:train --deep"
+        )
+    return fo.Archetypal(args.concentration, base=fo.load(args.archetypes), beyond=tuple(args.beyond))
 
 
 def fitted_flow(run, train) -> fo.FlowDensity:
