@@ -13,7 +13,7 @@ from farout.archetypes.linear import ArchetypalAnalysis
 __all__ = ["warm_start"]
 
 ROWS = 4096  # latents are enough for a start
-UNIFORM = 0.05  # share of equal weights mixed in, so that their logarithm is finite
+UNIFORM = 0.5  # share of equal weights mixed in: a start that is sure of itself has no gradient left to learn by
 RIDGE = 0.1  # times the latents' mean square
 
 
