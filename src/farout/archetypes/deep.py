@@ -487,7 +487,7 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
             raise InvalidSettingError(f"{where}: n_samples must be at least 1; got {n_samples}.")
         k = len(self.positions_)
         rng = np.random.default_rng(seed_of(random_state))
-        labels = self.flow_.draw_labels(n_samples, y, rng)
+        labels = self.draw_labels(n_samples, y, rng)
         A = dirichlet_weights(n_samples, k, check_concentration(concentration, k, where), rng)
         return self.decode(A, labels, nullspace=nullspace, exact=exact, random_state=rng), labels
 
@@ -537,8 +537,15 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
 
     @property
     def classes_(self) -> NDArray[Any] | None:
-        """Labels of the flow, None without."""
-        return self.flow_.classes_
+        """Labels that data and weights are told with regard to; None without labels, of the flow or of the fit."""
+        return None if self.side_classes_ is None else self.flow_.classes_
+
+    def draw_labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
+        """``n`` labels to decode under, as `FlowDensity.draw_labels` gives them; None without classes."""
+        if self.classes_ is None:
+            self._condition(y)
+            return None
+        return self.flow_.draw_labels(n, y, rng)
 
     @property
     def _row_space(self) -> RowSpace:
@@ -550,7 +557,9 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
 
     def _condition(self, y: ArrayLike | None) -> ArrayLike | None:
         """Labels for the flow; a flow without classes takes none, though the weights may have been taught some."""
-        return None if self.classes_ is None and self.side_classes_ is not None else y
+        if self.side_classes_ is None and y is not None:
+            raise InvalidDataError(f"{type(self).__name__}: got y, but it was fitted without labels; leave y out.")
+        return None if self.classes_ is None else y
 
     def _row_latents(self, X: ArrayLike, y: ArrayLike | None, min_rows: int = 1) -> Floats:
         return self._latents_of(self._checked(X, min_rows), y)

@@ -49,6 +49,11 @@ class ArchetypeSource(FlowSource):
         self.base_ = self.base if self.base is not None and is_fitted(self.base) else self._unfitted_base().fit(X, y)
         return self.base_.flow_
 
+    @property
+    def classes_(self) -> NDArray[Any] | None:
+        """Labels that the archetypes know, None without."""
+        return self.base_.classes_
+
     def _unfitted_base(self) -> DeepArchetypes:
         if self.base is None:
             return DeepArchetypes(
@@ -62,7 +67,7 @@ class ArchetypeSource(FlowSource):
         return own
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
-        labels = self.flow_.draw_labels(n, y, rng)
+        labels = self.base_.draw_labels(n, y, rng)
         c = self._concentration(progress)
         A = self._moved(dirichlet_weights(n, len(self.base_.positions_), c, rng), rng)
         Z = self._latents(A, labels, rng)
