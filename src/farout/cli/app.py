@@ -13,6 +13,7 @@ from farout.cli.fit import fit
 from farout.cli.generate import generate
 from farout.cli.options import ANYWHERE, SeveralValues
 from farout.cli.report import demo, report
+from farout.cli.reproduce import reproduce
 from farout.cli.score import score
 from farout.cli.train import make_app as make_train_app
 
@@ -57,6 +58,7 @@ def make_app() -> typer.Typer:
         "score": (score, "A score, a p-value and a decision for each row."),
         "evaluate": (evaluate, "AUROC and more, inliers against outlier sets."),
         "report": (report, "One HTML page of all that a run holds."),
+        "reproduce": (reproduce, "The talk's figures and tables, ours beside the published."),
     }
     for name, (command, short) in commands.items():
         app.command(name, cls=SeveralValues, short_help=short, epilog=ANYWHERE)(command)

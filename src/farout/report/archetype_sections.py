@@ -183,7 +183,7 @@ def _hull(found: ArchetypeContent) -> Iterator[Section]:
         "the data). Distances are in the flow's latent space: from the archetype to the nearest sample, and typically, "
         "as the median, from a sample to the one nearest to it."
     )
-    yield section("hull", "Are the archetypes on the hull?", text, [], table=Table(header, tuple(rows)))
+    yield section("hull", "Are the archetypes on the hull?", text, [], tables=[Table(header, tuple(rows))])
 
 
 def _reconstructions(found: ArchetypeContent, shape: tuple[int, ...]) -> Iterator[Section]:

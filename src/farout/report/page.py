@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +13,10 @@ from markupsafe import Markup
 from farout.errors import RunError
 from farout.evaluation import METRICS
 from farout.report.content import ReportContent
+from farout.report.parts import Section
 from farout.report.sections import flat_settings, sections, table_rows
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["render_page", "render_report", "write_page", "write_report"]
 
 
 def write_report(content: ReportContent, path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -47,12 +49,17 @@ def write_report(content: ReportContent, path: str | os.PathLike[str], *, force:
     ...     write_report(content, Path(folder) / "report.html").name
     'report.html'
     """
+    return write_page(lambda: render_report(content), path, force=force)
+
+
+def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a page whole or not at all; errors as in `write_report`."""
     target = Path(path)
     if target.is_dir():
         raise RunError(f"can't write the report: {target} is a folder; give the name of a file")
     if target.exists() and not force:
         raise RunError(f"the report {target} exists; give another name, or force to replace it")
-    page = render_report(content)  # before the disk is touched
+    page = render()  # before the disk is touched
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +77,11 @@ def write_report(content: ReportContent, path: str | os.PathLike[str], *, force:
 
 def render_report(content: ReportContent) -> str:
     """The HTML of the report; the same content gives the same text."""
+    return render_page(content, sections(content))
+
+
+def render_page(content: ReportContent, parts: Sequence[Section], notes: Sequence[str] = ()) -> str:
+    """The HTML of any page: title, summary and settings of ``content``, notes below the summary, and sections."""
     environment = Environment(
         loader=PackageLoader("farout.report", package_path="."),
         autoescape=True,
@@ -80,7 +92,8 @@ def render_report(content: ReportContent) -> str:
     environment.filters["svg"] = Markup  # our own drawing, whose texts are escaped already
     return environment.get_template("page.html.j2").render(
         content=content,
-        sections=sections(content),
+        sections=parts,
+        notes=notes,
         metrics=list(METRICS.values()),
         rows=table_rows(content.evaluations),
         confidence=next((e.confidence for e in content.evaluations.values() if e.confidence), None),

@@ -46,24 +46,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A plain table: column heads, and rows of as many cells."""
+    """A plain table: column heads, rows of as many cells, and a caption, which may be empty."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: an anchor, a heading, a paragraph, pictures and a table."""
+    """A part of the page: an anchor, a heading, a paragraph, pictures and tables."""
 
     key: str
     heading: str
     text: str
     pictures: tuple[Picture, ...]
-    table: Table | None = None
+    tables: tuple[Table, ...] = ()
 
 
-def section(key: str, heading: str, text: str, drawn: Sequence[Drawn], *, table: Table | None = None) -> Section:
+def section(key: str, heading: str, text: str, drawn: Sequence[Drawn], *, tables: Sequence[Table] = ()) -> Section:
     """A section whose figures have become inline SVG, with ids led by the section's key.
 
     Examples
@@ -75,4 +76,4 @@ def section(key: str, heading: str, text: str, drawn: Sequence[Drawn], *, table:
         Picture(to_svg(part.figure, alt=part.alt, key=f"{key}{index}"), part.title, part.wide, part.caption)
         for index, part in enumerate(drawn)
     )
-    return Section(key, heading, text, pictures, table)
+    return Section(key, heading, text, pictures, tuple(tables))

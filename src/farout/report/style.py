@@ -6,16 +6,18 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["INK", "line_style", "new_axes", "plain", "styled", "to_svg", "top_legend"]
+__all__ = ["INK", "line_style", "new_axes", "plain", "save_png", "styled", "to_svg", "top_legend"]
 
 INK = "#1d2023"
 """Colour of text, axes and inliers. In a page it becomes ``currentColor``."""
@@ -156,6 +158,15 @@ def to_svg(figure: Figure, *, alt: str, key: str) -> str:
         root.attrib.pop(name, None)
     root.attrib |= {"role": "img", "aria-label": alt, "style": f"--natural:{width:.0f}px"}
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG on white, at a resolution for print; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        FigureCanvasAgg(figure)
+        figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
 
 
 def _save(figure: Figure) -> str:

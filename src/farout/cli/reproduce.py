@@ -1,0 +1,122 @@
+"""``farout reproduce``: the talk's figures and tables, ours beside the published ones."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from farout.cli import options as o
+from farout.cli.console import aligned, console
+
+if TYPE_CHECKING:
+    from farout.experiments.reproduce.context import Finding
+    from farout.experiments.reproduce.run import Reproduction
+
+__all__ = ["reproduce"]
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME|all", help="The experiment, one of those above.", show_default=False),
+]
+PresetName = Annotated[
+    Literal["smoke", "quick", "full"],
+    typer.Option(
+        "--preset",
+        show_envvar=False,
+        help="smoke: scikit-learn's digits, minutes; quick: MNIST, hours on two cores; full: the talk's data and "
+        "sizes, for a GPU.",
+    ),
+]
+ReproduceOut = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", show_envvar=False, metavar="DIR", help="Folder of models, table rows, figures and page."
+    ),
+]
+
+
+def _sets(flag: str, help: str, metavar: str) -> Any:
+    return typer.Option(flag, show_envvar=False, metavar=metavar, help=help, show_default="the preset's")
+
+
+Inliers = Annotated[str | None, _sets("--inliers", "Normal data with labels, without a split.", "SET")]
+OutlierSets = Annotated[str | None, _sets("--outliers", "Sets to judge by, separated by commas.", "SET,SET,...")]
+
+
+def reproduce(
+    name: Name,
+    inliers: Inliers = None,
+    outliers: OutlierSets = None,
+    preset: PresetName = "quick",
+    out: ReproduceOut = Path("runs/reproduce"),
+    seed: o.Seed = None,
+    data_root: o.DataRoot = None,
+    as_json: o.Json = False,
+) -> None:
+    """Example: farout reproduce all --preset smoke --out runs/smoke
+
+    Figures and tables of the talk (Bungert, 2021), the published figures beside ours, on one page. NAME is one of toy,
+    mapping, sigma, extremal, archetype-count, archetypes, archetype-samples, nullspace, cluster-distance, radii,
+    discriminators, classifiers, or all. Killed or interrupted, it goes on where it was by the same command.
+    """
+    from farout.experiments.reproduce.run import EXPERIMENTS
+    from farout.experiments.reproduce.run import reproduce as run
+    from farout.experiments.reproduce.sets import parse_sets
+
+    if name not in ("all", *EXPERIMENTS):
+        raise typer.BadParameter(f"{name!r} is no experiment; choose all or one of {', '.join(EXPERIMENTS)}")
+    sets = None if outliers is None else parse_sets(outliers)
+    try:
+        found = run(
+            name,
+            out,
+            preset=preset,
+            inliers=inliers,
+            outliers=sets,
+            data_root=data_root,
+            seed=seed or 0,
+            tell=console.message,
+            verbose=console.talks,
+        )
+        console.message("drawing the page")
+        page = _draw(found, name, preset)
+    except KeyboardInterrupt:
+        console.error("interrupted; the same command goes on from here.")
+        raise typer.Exit(130) from None
+    _show(found, page, as_json)
+
+
+def _draw(found: "Reproduction", name: str, preset: str) -> Path:
+    """The page of all findings; each picture is kept by itself too."""
+    from farout.experiments.runs import REPORT
+    from farout.report.talk_page import write_talk_page
+
+    which = "All experiments" if name == "all" else f"The experiment {name}"
+    differed = " What differed from the talk:" if found.differences else ""
+    return write_talk_page(
+        found.findings,
+        found.out / (REPORT if name == "all" else f"{name}.html"),
+        title="An exploration of normalizing flows for outlier generation, reproduced",
+        summary=f"{which} of the talk (T. Bungert, 2021), preset {preset}." + differed,
+        notes=found.differences,
+        settings=found.settings,
+        next_commands=[] if name == "all" else [f"farout reproduce all --preset {preset} --out {found.out}"],
+        figures=found.out / "figures",
+    )
+
+
+def _show(found: "Reproduction", page: Path, as_json: bool) -> None:
+    if as_json:
+        shown = [{"name": f.name, "text": f.text, "records": f.records} for f in found.findings]
+        files = {"report": str(page), "figures": str(found.out / "figures"), "tables": [str(p) for p in found.files]}
+        console.json(files | {"differences": found.differences, "findings": shown})
+        return
+    for finding in found.findings:
+        _show_finding(finding)
+    console.result(f"report: {page}")
+
+
+def _show_finding(finding: "Finding") -> None:
+    console.result(f"{finding.title}\n{finding.text}\n")
+    for table in finding.tables:
+        console.result(f"{table.caption}\n{aligned(table.header, table.rows)}\n")

@@ -1,0 +1,65 @@
+"""How often a plain classifier agrees with the class that a sample was drawn for."""
+
+from typing import Any
+
+import numpy as np
+
+from farout.detectors.classifier import CautiousClassifier
+from farout.experiments.reproduce.context import Context, Table
+from farout.experiments.reproduce.published import AGREEMENT
+from farout.experiments.reproduce.showing import deep_counts, pictured_counts
+from farout.persistence import load
+
+__all__ = ["agreement_table", "plain_classifier"]
+
+DRAWN = 2000
+NAME = "plain-classifier"
+
+
+def plain_classifier(context: Context) -> Any:
+    """A classifier of the inliers, without outliers; fitted once and kept with the shared models."""
+    folder = context.out / "models" / NAME
+    if (folder / "config.json").is_file():
+        return load(folder)
+    context.tell(f"a plain classifier on {context.train.name}, {context.preset.model_steps} steps")
+    train = context.train
+    model = CautiousClassifier(
+        beta=0.0,
+        event_shape=train.event_shape if train.is_image else None,
+        max_steps=context.preset.model_steps,
+        random_state=context.seed,
+    ).fit(train.X, [] if train.y is None else train.y)
+    model.save(folder)
+    return model
+
+
+def agreement_table(context: Context) -> tuple[Table, str]:
+    """Rates of agreement by concentration, beside the talk's; and what they say."""
+    classifier = plain_classifier(context)
+    counts = [k for k in pictured_counts(context) if k in deep_counts(context, "inliers")]
+    rates = {k: [_agreement(context, classifier, k, c) for c in AGREEMENT] for k in counts}
+    rows = [
+        [f"{c:g}", f"{talk:g}", *(f"{rates[k][i]:.3f}" for k in counts)]
+        for i, (c, talk) in enumerate(AGREEMENT.items())
+    ]
+    test = context.some(context.test, DRAWN, context.seed)
+    accuracy = float(np.mean(classifier.predict(test.X) == test.y))
+    table = Table(
+        f"Agreement of a plain classifier with the class of {DRAWN} samples, by concentration c; its accuracy on "
+        f"{test.name} is {accuracy:.3f}.",
+        ["c", "talk", *(f"here, k = {k}" for k in counts)],
+        rows,
+    )
+    first = rates[counts[0]]
+    verb = "falls" if first[0] > first[-1] + 0.02 else "doesn't fall"
+    told = (
+        f"The agreement of a classifier with the label {verb} from c = 7 to c = 0.3 ({first[0]:.3f} and "
+        f"{first[-1]:.3f} at k = {counts[0]}; the talk: {AGREEMENT[7.0]:g} and {AGREEMENT[0.3]:g}, of heads and a flow "
+        "that were trained otherwise)."
+    )
+    return table, told
+
+
+def _agreement(context: Context, classifier: Any, k: int, concentration: float) -> float:
+    X, y = context.archetypes(k).sample(DRAWN, concentration, random_state=context.seed)
+    return float(np.mean(classifier.predict(X) == y))

@@ -1,0 +1,211 @@
+"""What all experiments of a reproduction share: data, preset, and models that are fitted once and kept."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from farout.archetypes.deep import DeepArchetypes
+from farout.data import Dataset, load_data
+from farout.experiments.archetypes import some_rows
+from farout.experiments.reproduce.presets import Preset
+from farout.experiments.reproduce.sets import JudgedSet
+from farout.flows.estimator import FlowDensity
+from farout.persistence import load
+from farout.training import Training
+
+__all__ = ["Context", "Figure", "Finding", "Table"]
+
+MODELS = "models"
+Of = Literal["inliers", "faces"]
+Model = TypeVar("Model", FlowDensity, DeepArchetypes)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture to be drawn: ``draw`` names a function of `farout.report.talk`, ``arguments`` are what it gets."""
+
+    draw: str
+    arguments: dict[str, Any]
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text, as a page shows it."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment found.
+
+    Attributes
+    ----------
+    name : str
+        Of the experiment, such as "cluster-distance"; also the name of its files.
+    title : str
+    text : str
+        What is seen, and what differs from the talk; 1 to 3 sentences.
+    figures : list of Figure
+    tables : list of Table
+    records : list of dict
+        Rows of the experiment's CSV, all with the same keys; empty writes none.
+    """
+
+    name: str
+    title: str
+    text: str
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Context:
+    """Data and shared models of one reproduction.
+
+    Attributes
+    ----------
+    preset : Preset
+    out : Path
+        Folder of all results; models lie in ``out / "models"``.
+    train, test : Dataset
+        Inliers; what is trained on, and what is judged by.
+    outliers : dict of str to JudgedSet
+        By name. ``.judged`` is the data to judge by, which no training sees.
+    faces : Dataset or None
+        Pictures of people; None where no chosen experiment needs them.
+    seed : int
+    tell : callable
+        Gets a line of progress.
+    verbose : bool
+        Show progress bars, when stderr is a terminal.
+    """
+
+    preset: Preset
+    out: Path
+    train: Dataset
+    test: Dataset
+    outliers: dict[str, JudgedSet]
+    faces: Dataset | None = None
+    seed: int = 0
+    tell: Callable[[str], None] = lambda text: None
+    verbose: bool = False
+    _models: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def data(self, of: Of = "inliers") -> Dataset:
+        """What a flow or archetypes are fitted on.
+
+        Raises
+        ------
+        RuntimeError
+            If faces are asked for and the reproduction was begun without; a mistake of whoever wrote the experiment.
+        """
+        if of == "inliers":
+            return self.train
+        if self.faces is None:
+            raise RuntimeError("this experiment uses faces, and isn't named in run.WITH_FACES")
+        return self.faces
+
+    def flow(self, noise: float | None = None, of: Of = "inliers") -> FlowDensity:
+        """The flow of the inliers, or of the faces, under their labels; fitted once.
+
+        Parameters
+        ----------
+        noise : float, optional
+            Noise of training in model units, such as the author's 0.15; the library's default when omitted.
+        of : {"inliers", "faces"}
+        """
+        data = self.data(of)
+        steps = self.preset.flow_steps if of == "inliers" else self.preset.face_flow_steps
+        chosen: dict[str, Any] = {} if noise is None else {"noise": noise}
+
+        def make(where: Training) -> FlowDensity:
+            return FlowDensity(
+                event_shape=data.event_shape if data.is_image else None,
+                max_steps=steps,
+                training=where,
+                random_state=self.seed,
+                verbose=self.verbose,
+                **chosen,
+            )
+
+        name = f"flow-{of}" + ("" if noise is None else f"-noise-{noise:g}")
+        return self._kept(name, make, data, f"a flow on {data.name}, {steps} steps")
+
+    def archetypes(self, k: int, bias: bool = False, of: Of = "inliers") -> DeepArchetypes:
+        """Deep archetypes that start from `flow`, with labels; fitted once.
+
+        Parameters
+        ----------
+        k : int
+            How many.
+        bias : bool
+            Whether the heads have one.
+        of : {"inliers", "faces"}
+        """
+        data = self.data(of)
+        name = f"archetypes-{of}-{k}" + ("-bias" if bias else "")
+        steps = self.preset.archetype_steps
+        about = f"{k} deep archetypes{' with a bias' if bias else ''} on {data.name}, {steps} steps"
+        flow = None if self._is_done(name) else self.flow(of=of)
+
+        def make(where: Training) -> DeepArchetypes:
+            return DeepArchetypes(
+                k,
+                flow,
+                event_shape=data.event_shape if data.is_image else None,
+                bias=bias,
+                max_steps=steps,
+                training=where,
+                random_state=self.seed,
+                verbose=self.verbose,
+            )
+
+        return self._kept(name, make, data, about)
+
+    def toy(self) -> tuple[Dataset, FlowDensity]:
+        """The talk's three Gaussians in the plane, and their flow, which knows the classes."""
+        data = load_data("toy:train")
+
+        def make(where: Training) -> FlowDensity:
+            return FlowDensity(
+                max_steps=self.preset.toy_steps, training=where, random_state=self.seed, verbose=self.verbose
+            )
+
+        return data, self._kept("flow-toy", make, data, f"a flow on toy, {self.preset.toy_steps} steps")
+
+    def some(self, data: Dataset, most: int | None, seed: int = 0) -> Dataset:
+        """At most so many rows, drawn at random and in their order."""
+        if most is None or len(data) <= most:
+            return data
+        return data.take(np.sort(some_rows(len(data), most, seed)))
+
+    def _is_done(self, name: str) -> bool:
+        return name in self._models or (self.out / MODELS / name / "config.json").is_file()
+
+    def _kept(self, name: str, make: Callable[[Training], Model], data: Dataset, about: str) -> Model:
+        """The model of a name: from memory, from its run folder, or fitted, from its last checkpoint on."""
+        folder = self.out / MODELS / name
+        if name not in self._models and self._is_done(name):
+            self._models[name] = load(folder)
+        if name not in self._models:
+            self.tell(f"fitting {about}")
+            checkpoints = folder.with_name(f"{name}.checkpoints")
+            model = make(Training(checkpoint_dir=checkpoints, resume=True))
+            model.fit(data.X, data.y)
+            model.training = None  # where it was trained is no part of what it is
+            model.verbose = False
+            model.save(folder)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            self._models[name] = model
+        found: Model = self._models[name]
+        return found
