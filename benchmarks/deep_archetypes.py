@@ -10,6 +10,7 @@ for, as the author checked.
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]
         },
     }
     if model.classes_ is not None:
-        found["agreement"] = agreement(model, train, test, args)
+        found["agreement"] = agreement(model, spec, test, args)
     return found
 
 
@@ -64,9 +65,15 @@ def error(model, X, y, way) -> float:
     return float(np.square(model.reconstruct(X, y, random_state=0, **way) - X).mean())
 
 
-def agreement(model, train, test, args) -> dict[str, float]:
-    judge = fo.CautiousClassifier(beta=0.0, event_shape=model.event_shape_, max_steps=args.steps, random_state=0)
-    judge.fit(train.X, train.y)
+@functools.cache
+def trained_judge(spec: str, data_root: str | None, steps: int) -> fo.CautiousClassifier:
+    train = fo.load_data(f"{spec}:train", data_root=data_root)
+    judge = fo.CautiousClassifier(beta=0.0, event_shape=train.event_shape, max_steps=steps, random_state=0)
+    return judge.fit(train.X, train.y)
+
+
+def agreement(model, spec, test, args) -> dict[str, float]:
+    judge = trained_judge(spec, args.data_root, args.steps)
     shares = {"real": judge.score(test.X, test.y)}
     for c in CONCENTRATIONS:
         X, y = model.sample(args.draws, c, random_state=0)

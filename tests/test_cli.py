@@ -299,6 +299,7 @@ COMMANDS = [
     ["demo"],
     ["fit"],
     ["archetypes"],
+    ["reproduce"],
     ["generate"],
     ["train"],
     ["train", "classifier"],
