@@ -322,7 +322,7 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
         objective, rows = self._objective(self.flow_), self._rows(self._checked(X), y)
         like = next(self.flow_.flow_.parameters())
         rows = (rows[0].to(like), rows[1].to(like.device), rows[2].to(like.device))
-        self.heads_.train().to(like.device, like.dtype)
+        self.heads_.to(like.device, like.dtype)
         try:
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(self.seed_)

@@ -1,7 +1,7 @@
 """What deep archetypal analysis minimises: the losses of one batch, on a flow that learns along or stays as it is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from farout.flows.estimator import FlowDensity
 
 __all__ = ["DeepObjective", "mean_losses"]
 
-LOSS_BATCHES = 64  # at least as many go into the mean of a loss
+POOLS = 64  # of latents, that the mean of the archetype loss is over
 
 
 class DeepObjective:
@@ -59,16 +59,17 @@ class DeepObjective:
         losses = self.losses(*batch)
         return weighted(losses, self.weights), {name: float(value.detach()) for name, value in losses.items()}
 
-    def losses(self, events: Tensor, labels: Tensor, side_labels: Tensor) -> dict[str, Tensor]:
-        """Each loss by name; latents of training batches go to the pool."""
-        condition = None if self.flow.classes_ is None else self.flow.hidden(labels)
-        t, nats = self._encoded(self.flow.noisy(events), condition)
+    def losses(
+        self, events: Tensor, labels: Tensor, side_labels: Tensor, skip: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """Each loss by name, but for those to skip; latents of training batches go to the pool."""
+        t, nats, condition = self.encoded(events, labels)
         A = self.heads.weights(t)
         losses = {}
         if "nll" in self.weights:
             losses["nll"] = nats.mean()
-        if "archetype" in self.weights:
-            losses["archetype"] = self._archetype(t)
+        if "archetype" in self.weights and "archetype" not in skip:
+            losses["archetype"] = self.archetype(t)
         if "reconstruction" in self.weights:
             restored = self.flow.flow_.decode(self.heads.latents(A), condition)[0]
             losses["reconstruction"] = reconstruction_loss(restored, events, author=self.author)
@@ -80,34 +81,49 @@ class DeepObjective:
             self.pool.push(t)
         return losses
 
-    def _encoded(self, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Latents (n, d), and the negative log-likelihood in nats a dimension, of shape (n,)."""
+    def encoded(self, events: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Latents (n, d) of noisy events, their negative log-likelihood in nats a dimension, and the condition."""
+        condition = None if self.flow.classes_ is None else self.flow.hidden(labels)
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
-            t, log_det = self.flow.flow_.encode(u, condition)
-        d = t.shape[1]
-        return t, 0.5 * math.log(2 * math.pi) + (0.5 * t.square().sum(1) - log_det) / d
+            t, log_det = self.flow.flow_.encode(self.flow.noisy(events), condition)
+        nats = 0.5 * math.log(2 * math.pi) + (0.5 * t.square().sum(1) - log_det) / t.shape[1]
+        return t, nats, condition
 
-    def _archetype(self, t: Tensor) -> Tensor:
+    def archetype(self, t: Tensor) -> Tensor:
+        """The archetype loss of a batch of latents, with those of the pool behind it."""
         if self.author:
             return author_archetype_loss(self.heads, t)
         return archetype_loss(self.heads, self.pool.joined(t))
 
 
-def mean_losses(objective: DeepObjective, rows: tuple[Tensor, ...], batch_size: int) -> dict[str, float]:
-    """Each loss, averaged over shuffled batches, after a round that fills the pool.
+def mean_losses(objective: DeepObjective, rows: tuple[Tensor, Tensor, Tensor], batch_size: int) -> dict[str, float]:
+    """Each loss, averaged over shuffled batches of one round.
 
-    An archetype's loss hangs on the few purest samples among the pool's latents, so small data go round often enough
-    for its mean to settle.
+    The archetype loss hangs on the few purest samples of a pool, so it is averaged over as many rows as fill `POOLS`
+    pools; noise and order are the same for all batch sizes.
     """
-    n = len(rows[0])
-    rounds = max(1, math.ceil(LOSS_BATCHES * batch_size / n))
+    events, labels, side_labels = rows
+    n = len(events)
     totals: dict[str, float] = {}
-    for _ in range(rounds + math.ceil(objective.pool.size / n)):
-        for picked in torch.randperm(n).split(batch_size):
-            losses = objective.losses(*(t[picked] for t in rows))
-            if objective.pool.filled:
-                for name, value in losses.items():
-                    totals[name] = totals.get(name, 0.0) + len(picked) * float(value)
-                totals["rows"] = totals.get("rows", 0.0) + len(picked)
-    seen = totals.pop("rows")
-    return {name: total / seen for name, total in totals.items()}
+    for picked in torch.randperm(n).split(batch_size):
+        losses = objective.losses(events[picked], labels[picked], side_labels[picked], skip=("archetype",))
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + len(picked) / n * float(value)
+    if "archetype" in objective.weights:
+        totals["archetype"] = _mean_archetype_loss(objective, events, labels, batch_size)
+    return totals
+
+
+def _mean_archetype_loss(objective: DeepObjective, events: Tensor, labels: Tensor, batch_size: int) -> float:
+    n, size = len(events), objective.pool.size
+    generator = torch.Generator().manual_seed(0)
+    found, seen = 0.0, 0
+    for _ in range(math.ceil((POOLS + 1) * size / n)):  # the first pool is only filled
+        order = torch.randperm(n, generator=generator)
+        latents = [objective.encoded(events[part], labels[part])[0] for part in order.split(size)]
+        for t in torch.cat(latents).split(batch_size):
+            if objective.author or objective.pool.filled:
+                found += len(t) * float(objective.archetype(t))
+                seen += len(t)
+            objective.pool.push(t)
+    return found / seen
