@@ -146,7 +146,6 @@ def test_help_names_every_experiment(capsys):
         assert name in " ".join(shown.replace("│", " ").split())
 
 
-@pytest.mark.slow
 def test_the_smoke_run_of_all(tmp_path, capsys):
     """The command of the documentation, in the minutes that it promises."""
     out = tmp_path / "out"

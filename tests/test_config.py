@@ -55,7 +55,9 @@ def test_what_does_not_fit_is_named(values, said):
 
 def test_a_wrong_choice_lists_the_right_ones():
     values = {"data": "toy", "kind": "classifier", "source": {"name": "gumble"}}
-    with pytest.raises(InvalidSettingError, match=r"source.name = 'gumble' .*'normal', 'gumbel' or 'real'"):
+    with pytest.raises(
+        InvalidSettingError, match=r"source.name = 'gumble' .*'normal', 'gumbel', 'real', 'archetypal' or 'nullspace'"
+    ):
         TrainSettings.from_mapping(values, "run.toml")
 
 
