@@ -21,7 +21,9 @@ def test_a_preimage_with_any_nullspace_part_has_the_weights(k, more, seed):
     space, M, b, rng = random_space(k, k - 1 + more, "softmax", seed)
     A = rng.dirichlet(np.full(k, 0.5), size=7)
     t = space.preimage(A) + space.null_part(rng.normal(size=(7, k - 1 + more)))
-    np.testing.assert_allclose(softmax(t @ M.T + b, axis=1), A, atol=1e-7)
+    np.testing.assert_allclose(softmax(t @ M.T + b, axis=1), A, atol=k * 1e-6)
+    t = space.preimage(A, least=1e-30) + space.null_part(t)
+    np.testing.assert_allclose(softmax(t @ M.T + b, axis=1), A, atol=1e-12)
 
 
 def test_the_projection_head_has_preimages_on_the_faces_too():
@@ -38,7 +40,7 @@ def test_the_projection_head_has_preimages_on_the_faces_too():
 def test_a_latent_is_its_preimage_and_its_nullspace_part():
     space, M, b, rng = random_space(4, 9, "softmax", 1)
     t = rng.normal(size=(20, 9))
-    back = space.preimage(softmax(t @ M.T + b, axis=1)) + space.null_part(t)
+    back = space.preimage(softmax(t @ M.T + b, axis=1), least=1e-30) + space.null_part(t)
     np.testing.assert_allclose(back, t, atol=1e-10)
 
 

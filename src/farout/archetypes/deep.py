@@ -33,6 +33,7 @@ __all__ = ["DeepArchetypes"]
 Floats = NDArray[np.float64]
 NULLSPACES = ("own", "fitted", "normal")
 LAW_ROWS = 5000  # latents are enough for the law of the nullspace part, and for distances
+TINY = float(np.finfo(np.float64).tiny)
 PURE_ROWS = 50  # samples nearest to an archetype, that tell its class
 
 
@@ -522,10 +523,14 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
             )
         check_is_fitted(self)
         T = self._row_latents(X, y)
+        A = self._weights_of(T)
         part: NDArray[Any] | None = T if nullspace == "own" else None
         if nullspace in ("fitted", "normal"):
             part = self.draw_nullspace(len(T), str(nullspace), random_state=random_state)
-        back = self.latents_of_weights(self._weights_of(T), part, exact=exact)
+        if nullspace == "own" and exact:  # weights that a latent has are none too small
+            back = self._row_space.preimage(A, least=TINY) + self._row_space.null_part(T)
+        else:
+            back = self.latents_of_weights(A, part, exact=exact)
         return self.flow_.decode(back, self._condition(y), clip=True)
 
     # --- within -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ __all__ = ["NullLaw", "RowSpace"]
 
 Floats = NDArray[np.float64]
 
-LEAST_WEIGHT = 1e-12  # softmax never gives 0: the logarithm of smaller weights would run off to infinity
+LEAST_WEIGHT = 1e-6  # softmax never gives 0: latents of smaller weights would run off, out of single precision's reach
 
 
 class RowSpace:
@@ -54,8 +54,10 @@ class RowSpace:
         """``w - Q Q^T w``: the part of latents (n, d) that the weights are blind to."""
         return cast(Floats, T - (T @ self.basis) @ self.basis.T)
 
-    def preimage(self, A: NDArray[Any]) -> Floats:
+    def preimage(self, A: NDArray[Any], least: float = LEAST_WEIGHT) -> Floats:
         """The smallest latents, of shape (n, d), that have the weights ``A`` of shape (n, k).
+
+        With the softmax head, weights of less than ``least`` count as that.
 
         Raises
         ------
@@ -67,11 +69,11 @@ class RowSpace:
                 f"exact nullspace sampling: weights must be 0 or more, since no latent has others; found "
                 f"{np.min(A):.3g}. Use exact=False for steps beyond the hull."
             )
-        return cast(Floats, (self._inputs(np.asarray(A, dtype=np.float64)) - self.bias) @ self._inverse)
+        return cast(Floats, (self._inputs(np.asarray(A, dtype=np.float64), least) - self.bias) @ self._inverse)
 
-    def _inputs(self, A: Floats) -> Floats:
+    def _inputs(self, A: Floats, least: float) -> Floats:
         """What the head was given, centred: the centred log-ratio for softmax, the weights for the projection."""
-        logs = np.log(np.maximum(A, LEAST_WEIGHT)) if self.head == "softmax" else A
+        logs = np.log(np.maximum(A, least)) if self.head == "softmax" else A
         return cast(Floats, logs - logs.mean(axis=1, keepdims=True))
 
 
