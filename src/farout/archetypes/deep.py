@@ -1,7 +1,6 @@
 """DeepArchetypes: archetypal analysis in the latent space of a flow, so that mixtures of extremes are data again."""
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
@@ -10,23 +9,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
 
 from farout.archetypes.explaining import ExplainsData
 from farout.archetypes.heads import ArchetypeHeads
-from farout.archetypes.losses import AUTHOR_WEIGHTS, LOSS_WEIGHTS
+from farout.archetypes.learning import LearnsHeads
+from farout.archetypes.losses import LOSS_WEIGHTS
 from farout.archetypes.nullspace import NullLaw, RowSpace
-from farout.archetypes.objective import DeepObjective, mean_losses
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
-from farout.archetypes.warm_start import warm_start
-from farout.data.holdout import holdout_split
 from farout.data.validation import check_events, check_labels, check_positive, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.estimator import FlowDensity
-from farout.flows.flow import NO_CLASS
 from farout.flows.sharing import KeepsFittedFlow, fitted_flow, is_fitted
 from farout.persistence import Persistent
-from farout.training import Budget, Training, train
+from farout.training import Training
 
 __all__ = ["DeepArchetypes"]
 
@@ -37,7 +32,7 @@ TINY = float(np.finfo(np.float64).tiny)
 PURE_ROWS = 50  # samples nearest to an archetype, that tell its class
 
 
-class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimator):
+class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimator):
     """Data as mixtures of a few archetypes, by linear maps in the latent space of a flow (Keller et al., 2019).
 
     A latent ``t = f(x; y)`` has the weights ``A = softmax(M_A t)``, weights have the latent ``t' = M_C A Z`` and that
@@ -251,85 +246,6 @@ class DeepArchetypes(ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin
             learned_positions=self.positions == "learned",
             seed=self.seed_ % 2**32,
         ).double()  # as it is once fitted; training itself is in float32
-
-    # --- training ----------------------------------------------------------------------------------------------
-
-    def _train(self, X: NDArray[Any], y: ArrayLike | None) -> None:
-        rows = self._rows(X, y)
-        inner, held = holdout_split(len(X), self.validation_fraction, None, self.seed_, at_least=10)
-        if self.warm_start:
-            first = inner[: max(LAW_ROWS, 2)]
-            warm_start(self.heads_, self._latents_of(X[first], None if y is None else np.asarray(y)[first]), self.seed_)
-        # In single precision, which would round the weights of a flow that isn't to change.
-        flow = self.flow_ if self.joint else copy.deepcopy(self.flow_)
-        learning = nn.ModuleDict({"heads": self.heads_.float(), "flow": flow.flow_.float().requires_grad_(self.joint)})
-        history = train(
-            learning,
-            self._objective(flow),
-            [t[inner] for t in rows],
-            self._budget(len(inner)),
-            validation_rows=[t[held] for t in rows] if len(held) else None,
-            where=self.training,
-            seed=self.seed_,
-            verbose=self.verbose,
-            name="archetypes",
-        )
-        flow.settle()
-        self.heads_.eval().requires_grad_(False).cpu().double()
-        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
-
-    def _rows(self, X: NDArray[Any], y: ArrayLike | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Events, class indices for the flow, and for the side information; -1 where there is none."""
-        own = self.flow_.tensors(X, self._condition(y))
-        none = torch.full((len(X),), NO_CLASS)
-        side = none
-        if y is not None and self.side_classes_ is not None:
-            side = torch.from_numpy(np.searchsorted(self.side_classes_, np.asarray(y)).astype(np.int64))
-        return own[0], own[1] if len(own) > 1 else none, side
-
-    def _objective(self, flow: FlowDensity) -> DeepObjective:
-        author = self.loss == "author"
-        weights = (AUTHOR_WEIGHTS if author else LOSS_WEIGHTS) | dict(self.loss_weights or {})
-        return DeepObjective(flow, self.heads_, weights, joint=self.joint, author=author)
-
-    def _budget(self, n: int) -> Budget:
-        image = len(self.event_shape_) == 3
-        epochs, least, most = (20, 300, 1000) if image else (50, 300, 2000)
-        steps = min(max(epochs * math.ceil(n / self.batch_size), least), most)
-        return Budget(
-            max_steps=steps if self.max_steps is None else int(self.max_steps),
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-        )
-
-    def losses(self, X: ArrayLike, y: ArrayLike | None = None, *, batch_size: int = 128) -> dict[str, float]:
-        """Each loss by name, the mean over batches of these data, without weights.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-        y : array of shape (n,), optional
-        batch_size : int, default=128
-            With ``loss="free"`` no loss depends on it.
-
-        Returns
-        -------
-        dict of str to float
-            "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units.
-        """
-        check_is_fitted(self)
-        check_positive(batch_size, "batch_size", f"{type(self).__name__}.losses")
-        objective, rows = self._objective(self.flow_), self._rows(self._checked(X), y)
-        like = next(self.flow_.flow_.parameters())
-        rows = (rows[0].to(like), rows[1].to(like.device), rows[2].to(like.device))
-        self.heads_.to(like.device, like.dtype)
-        try:
-            with torch.no_grad(), torch.random.fork_rng():
-                torch.manual_seed(self.seed_)
-                return mean_losses(objective, rows, int(batch_size))
-        finally:
-            self.heads_.eval().cpu().double()
 
     def _describe(self, X: NDArray[Any], y: ArrayLike | None) -> None:
         """What is told of the archetypes, and the law of the nullspace part."""
