@@ -187,6 +187,15 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert resumed.steps == history.steps
 
 
+@pytest.fixture
+def ctrl_c_heard():
+    """Python's own handler of Ctrl-C, which a process begun in the background of a script doesn't have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_ctrl_c_is_a_keyboard_interrupt_and_the_handler_comes_back(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     module = linear()
