@@ -102,6 +102,8 @@ def test_side_information_tells_the_class(blobs, plain_flow):
     assert told.losses(X, y)["side"] < 0.5 * np.log(3)
     assert told.classes_ is None
     assert told.side_classes_.tolist() == ["a", "b", "c"]
+    with pytest.raises(InvalidDataError, match="labels unseen in training: z"):
+        told.losses(X, np.where(y == "a", "z", y))
     assert "side" not in quick(plain_flow).fit(X).losses(X)
 
 

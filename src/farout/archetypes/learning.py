@@ -1,4 +1,4 @@
-"""How deep archetypes learn: the heads, and with them the flow or a copy that is thrown away."""
+"""How deep archetypes learn: the heads and, jointly with them, the flow."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ from farout.archetypes.losses import AUTHOR_WEIGHTS, LOSS_WEIGHTS
 from farout.archetypes.objective import DeepObjective, mean_losses
 from farout.archetypes.warm_start import warm_start
 from farout.data.holdout import holdout_split
-from farout.data.validation import check_positive
+from farout.data.validation import check_positive, encode_labels
 from farout.flows.estimator import FlowDensity
 from farout.flows.flow import NO_CLASS
 from farout.training import Budget, Training, train
@@ -85,7 +85,7 @@ class LearnsHeads(ABC):
         none = torch.full((len(X),), NO_CLASS)
         side = none
         if y is not None and self.side_classes_ is not None:
-            side = torch.from_numpy(np.searchsorted(self.side_classes_, np.asarray(y)).astype(np.int64))
+            side = torch.from_numpy(encode_labels(y, self.side_classes_, len(X), type(self).__name__))
         return own[0], own[1] if len(own) > 1 else none, side
 
     def _objective(self, flow: FlowDensity) -> DeepObjective:

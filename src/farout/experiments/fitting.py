@@ -179,8 +179,10 @@ def _reused_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, l
 
 
 def _reused_archetypes(settings: TrainSettings) -> DeepArchetypes | None:
-    """The archetypes of the run that the flow comes from, if it holds some."""
-    return None if settings.flow_run is None else archetypes_of(open_run(settings.flow_run).model)
+    """The archetypes of the run that the flow comes from, if the source stands on some and the run holds them."""
+    if settings.flow_run is None or settings.source.name not in ("archetypal", "nullspace"):
+        return None
+    return archetypes_of(open_run(settings.flow_run).model)
 
 
 def _needs_flow(settings: TrainSettings) -> bool:
