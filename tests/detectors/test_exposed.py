@@ -57,6 +57,39 @@ def test_schedules_see_the_progress_of_training(model, table):
     assert drawn == sorted(drawn)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_outliers_made_once_come_again_and_inliers_walk_their_path_once(model, table):
+    X, y = table
+    log = []
+
+    class Numbered(SpySource):
+        """Outliers that can be told apart."""
+
+        def _draw(self, n, y, rng, progress):
+            drawn = super()._draw(n, y, rng, progress)
+            drawn.x[:] = 1000 + np.arange(n)[:, None]
+            return drawn
+
+    fitted = model(Numbered(log), network=SpyNetwork, max_steps=9, batch_size=32, n_outliers=50, random_state=0)
+    batches = fitted.fit(X, y).network_.batches
+    scale, shift = torch.tensor(X.std(axis=0)), torch.tensor(X.mean(axis=0))
+    values = torch.cat([(b.double() * scale + shift)[32:, 0] for b in batches]).round()
+    _, times = values.unique(return_counts=True)
+    assert len(times) == 50
+    assert set(times.tolist()) == {5, 6}  # 288 in rounds of 50, each one once a round
+    (cleaned,) = calls(log, "clean")
+    (seen,) = calls(log, "fit")
+    np.testing.assert_array_equal(cleaned, seen)
+    inliers = torch.cat([(b.double() * scale + shift)[:32] for b in batches])
+    assert inliers.min() > 80  # the spy's path adds 100
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_outlier_fills_a_batch(model, table):
+    fitted = model(SpySource([]), network=SpyNetwork, max_steps=2, batch_size=32, n_outliers=1, random_state=0)
+    assert [len(b) for b in fitted.fit(*table).network_.batches] == [64, 64]
+
+
 def test_beta_0_takes_the_path_and_draws_no_outliers(table):
     log = []
     fo.CautiousClassifier(SpySource(log), beta=0, network=SpyNetwork, max_steps=5, random_state=0).fit(*table)
@@ -132,6 +165,7 @@ def test_every_parameter_learns(table, flow):
         ({"batch_size": 0}, "batch_size must be a finite number above 0"),
         ({"learning_rate": np.inf}, "learning_rate must be a finite number above 0"),
         ({"max_steps": -1}, "max_steps must be a finite number above 0"),
+        ({"n_outliers": 0}, "n_outliers must be a finite number above 0"),
         ({"contamination": 0.7}, "contamination must lie in"),
         ({"calibration_fraction": 1}, "calibration_fraction must be at least 0 and below 1"),
     ],

@@ -10,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
 from farout.data.validation import check_events, check_labels
+from farout.detectors.augmentation import Augmentation
 from farout.detectors.exposed import OutlierExposed
 from farout.detectors.losses import cautious_loss
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -45,6 +46,14 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         Inliers a step; there are as many outliers.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
+    n_outliers : int, optional
+        Distinct outliers to make, once, and go around among; each inlier then walks their path once too. Saves time
+        where the source is slow or training long; a `Schedule` of strengths counts with its end. Fresh outliers at
+        each step when omitted.
+    augmentation : {"affine"} or callable, optional
+        Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
+        and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
+        model units, and gives one of the same shape.
     contamination : float, default=0.05
         Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -87,6 +96,8 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         batch_size: int = 128,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
+        n_outliers: int | None = None,
+        augmentation: str | Augmentation | None = None,
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
         training: Training | None = None,
@@ -101,6 +112,8 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.n_outliers = n_outliers
+        self.augmentation = augmentation
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
         self.training = training
@@ -158,6 +171,10 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
 
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         return cautious_loss(logits_in, y_in, logits_out, self.beta)
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``."""
+        return self._logits(X)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probability of each class, of shape (n, n_classes), in the order of ``classes_``."""

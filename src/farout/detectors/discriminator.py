@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from farout.data.validation import check_events
+from farout.detectors.augmentation import Augmentation
 from farout.detectors.exposed import OutlierExposed
 from farout.detectors.losses import discriminator_loss
 from farout.detectors.thresholds import NoveltyMixin
@@ -41,6 +42,14 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Inliers a step; there are as many outliers.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
+    n_outliers : int, optional
+        Distinct outliers to make, once, and go around among; each inlier then walks their path once too. Saves time
+        where the source is slow or training long; a `Schedule` of strengths counts with its end. Fresh outliers at
+        each step when omitted.
+    augmentation : {"affine"} or callable, optional
+        Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
+        and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
+        model units, and gives one of the same shape.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -81,6 +90,8 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         batch_size: int = 128,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
+        n_outliers: int | None = None,
+        augmentation: str | Augmentation | None = None,
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
         training: Training | None = None,
@@ -95,6 +106,8 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.n_outliers = n_outliers
+        self.augmentation = augmentation
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
         self.training = training

@@ -21,6 +21,8 @@ from farout.data.validation import (
     resolve_event_shape,
     seed_of,
 )
+from farout.detectors.augmentation import Augmentation, resolve_augmentation
+from farout.detectors.feeding import Feed
 from farout.detectors.networks import make_network
 from farout.detectors.thresholds import Calibrated
 from farout.errors import InvalidSettingError
@@ -46,6 +48,8 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     batch_size: int
     learning_rate: float
     weight_decay: float
+    n_outliers: int | None
+    augmentation: str | Augmentation | None
     training: Training | None
     random_state: Any
     verbose: bool
@@ -70,6 +74,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         labels = None if y is None else check_labels(y, len(X), where)
         classes, indices = (None, np.full(len(X), -1)) if labels is None else _classes(labels)
         self.classes_ = classes
+        resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
         units = Units.of(X, self.event_shape_)
         self.shift_, self.scale_ = units.shift, units.scale
         seed = seed_of(self.random_state)
@@ -85,8 +90,9 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         self._check_calibration()
         for name in ("batch_size", "learning_rate"):
             check_positive(getattr(self, name), name, where)
-        if self.max_steps is not None:
-            check_positive(self.max_steps, "max_steps", where)
+        for name in ("max_steps", "n_outliers"):
+            if getattr(self, name) is not None:
+                check_positive(getattr(self, name), name, where)
         if self.source is not None and not isinstance(self.source, OutlierSource):
             raise InvalidSettingError(
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
@@ -112,10 +118,11 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )
+        feed = self._feed(seed)
         history = train(
             self.network_,
-            self._objective(seed),
-            (torch.from_numpy(X), torch.from_numpy(indices)),
+            self._objective(feed),
+            (torch.from_numpy(feed.rows(X, indices)), torch.from_numpy(indices)),
             budget,
             where=self.training,
             seed=seed,
@@ -126,48 +133,26 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         # In float64 for vectors, so that a row's score doesn't depend on the rows beside it.
         self.network_.eval().to(inference_device(self.training), self._dtype)
 
-    def _objective(self, seed: int) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:
-        """Each step: inliers on the path that the outliers take, fresh outliers, one forward batch of both."""
-        rng = np.random.default_rng(seed)
-        outliers = None
-        if self.source_ is not None and self._uses_outliers():
-            outliers = self.source_.batches(self.batch_size, random_state=rng)
-        stream = None if outliers is None else iter(outliers)
-        lookup = self._class_lookup()
+    def _feed(self, seed: int) -> Feed:
+        """Each step: inliers on the path that the outliers take, outliers, one forward batch of both."""
+        return Feed(
+            self.source_,
+            self.classes_,
+            lambda rows: self._model_units(rows),
+            self.batch_size if self._uses_outliers() else 0,
+            self.n_outliers,
+            resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
+            np.random.default_rng(seed),
+        )
 
+    def _objective(self, feed: Feed) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:
         def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
             x, y = batch
-            n = len(x)
-            events, y_out = [self._model_units(self._clean(x, y, rng))], None
-            if outliers is not None and stream is not None:
-                outliers.progress = progress
-                x_out, y_out = next(stream)
-                events.append(self._model_units(x_out[:n].flatten(1).numpy()))
-                y_out = self._own_classes(y_out[:n], lookup, rng).to(y.device)
-            logits = self.network_(torch.cat(events).to(x.device))
+            events, y_out = feed.batch(x, y, progress)
+            logits, n = self.network_(events), len(x)
             return self._loss(logits[:n], y, logits[n:] if y_out is not None else None, y_out), {}
 
         return objective
-
-    def _class_lookup(self) -> NDArray[np.int64]:
-        """Index, for this model, of each of the source's classes: -1 for an unknown one and, last, for no class."""
-        theirs = getattr(self.source_, "classes_", None)
-        own = {} if self.classes_ is None else {c: i for i, c in enumerate(self.classes_.tolist())}
-        return np.array([own.get(c, -1) for c in ([] if theirs is None else theirs.tolist())] + [-1])
-
-    def _own_classes(self, y: Tensor, lookup: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """Class indices of the source as this model's; an outlier of no class that it knows gets one at random."""
-        indices = lookup[y.numpy()]
-        if self.classes_ is not None:
-            indices = np.where(indices < 0, rng.integers(len(self.classes_), size=len(indices)), indices)
-        return torch.from_numpy(indices)
-
-    def _clean(self, x: Tensor, y: Tensor, rng: np.random.Generator) -> NDArray[Any]:
-        rows = x.cpu().numpy()
-        if self.source_ is None:
-            return rows
-        labels = None if self.classes_ is None else self.classes_[y.cpu().numpy()]
-        return self.source_.clean(rows, labels, random_state=rng)
 
     def _model_units(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         U = Units(self.shift_, self.scale_).to_model(X)

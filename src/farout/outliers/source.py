@@ -173,13 +173,17 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
             raise InvalidSettingError(f"{type(self).__name__}.sample: n must be at least 1; got {n}.")
         return self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
 
-    def batches(self, batch_size: int = 128, *, random_state: Any = None) -> "OutlierBatches":
-        """Endless fresh outliers for a training loop of your own.
+    def batches(
+        self, batch_size: int = 128, *, random_state: Any = None, distinct: int | None = None
+    ) -> "OutlierBatches":
+        """Endless outliers for a training loop of your own.
 
         Parameters
         ----------
         batch_size : int, default=128
         random_state : int, Generator or None, default=None
+        distinct : int, optional
+            Make this many, once, and go around among them in random order; fresh ones for ever when omitted.
 
         Returns
         -------
@@ -191,14 +195,13 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
         NotFittedError
             Before ``fit``.
         InvalidSettingError
-            If ``batch_size`` is below 1.
+            If ``batch_size`` or ``distinct`` is below 1.
         """
         check_is_fitted(self)
-        if batch_size < 1:
-            raise InvalidSettingError(
-                f"{type(self).__name__}.batches: batch_size must be at least 1; got {batch_size}."
-            )
-        return OutlierBatches(self, batch_size, seed_of(random_state))
+        for name, value in (("batch_size", batch_size), ("distinct", distinct)):
+            if value is not None and value < 1:
+                raise InvalidSettingError(f"{type(self).__name__}.batches: {name} must be at least 1; got {value}.")
+        return OutlierBatches(self, batch_size, seed_of(random_state), distinct)
 
 
 class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
@@ -218,15 +221,18 @@ class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
         Fitted.
     batch_size : int
     seed : int
+    distinct : int, optional
+        Outliers to make, once a pass; then they come again, in another order each time.
     """
 
     # One call of the source makes this many, since a flow decodes many at once more quickly.
     chunk = 1024
 
-    def __init__(self, source: OutlierSource, batch_size: int, seed: int) -> None:
+    def __init__(self, source: OutlierSource, batch_size: int, seed: int, distinct: int | None = None) -> None:
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
+        self.distinct = distinct
         self.progress = 1.0
         self.passes = 0
 
@@ -235,12 +241,27 @@ class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, self.passes, 0 if worker is None else worker.seed])
         self.passes += 1
+        return self._fresh(rng) if self.distinct is None else self._again(self.distinct, rng)
+
+    def _fresh(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.batch_size
         for _ in itertools.count():
             n = size * max(1, self.chunk // size)
             out = self.source.sample(n, random_state=rng, progress=self.progress)
             x, y = self._tensors(out)
             yield from zip(x.split(size), y.split(size), strict=True)
+
+    def _again(self, n: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same ``n`` in random order, again and again; a batch may begin in one round and end in the next."""
+        sizes = [min(self.chunk, n - i) for i in range(0, n, self.chunk)]
+        parts = [self._tensors(self.source.sample(size, random_state=rng)) for size in sizes]
+        x, y = (torch.cat(column) for column in zip(*parts, strict=True))
+        order = rng.permutation(n)
+        for _ in itertools.count():
+            while len(order) < self.batch_size:
+                order = np.concatenate([order, rng.permutation(n)])
+            now, order = order[: self.batch_size], order[self.batch_size :]
+            yield x[now], y[now]
 
     def _tensors(self, out: Outliers) -> tuple[Tensor, Tensor]:
         shape = getattr(self.source, "event_shape_", (out.x.shape[1],))

@@ -1,0 +1,188 @@
+"""Images: classifiers and discriminators trained with each recipe of outliers; same network, steps and augmentation.
+
+Recipes are chosen by class hold-out and contamination, which need no outliers; the unseen sets are for the final table.
+Every model leaves a file of scores in --out, so that an interrupted table goes on; the table is made of those files.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+import farout as fo
+from quality.rivals import VOS, FeatureScores, Mixup, UniformNoise, scores_of_logits
+
+UNSEEN = {
+    "mnist": ("letters", "kana", "fashion-mnist:test"),
+    "fashion-mnist": ("letters", "kana", "mnist:test"),
+    "digits": ("small-faces",),
+}
+EXPOSED = {"mnist": "fashion-mnist:train", "fashion-mnist": "mnist:train"}  # real outliers of another kind
+FOLDS = ((0, 5), (1, 6), (2, 7), (3, 8), (4, 9))
+
+
+def recipes(flow, train, args):
+    """Name -> source of outliers; None is the plain classifier."""
+    shells = {
+        "normal": fo.NormalShell(2.5, flow=flow),
+        "gumbel": fo.GumbelShell(2.5, flow=flow),
+    }
+    return {
+        "plain": None,
+        "noise": UniformNoise(),
+        "mixup": Mixup(),
+        **shells,
+        "collage": fo.Collage(flow=flow),
+        "boundary": fo.Boundary(flow=flow),
+        "collage+normal": fo.Mixture([fo.Collage(flow=flow), fo.NormalShell(2.5, flow=flow)]),
+        "boundary+normal": fo.Mixture([fo.Boundary(flow=flow), fo.NormalShell(2.5, flow=flow)]),
+        "collage+boundary": fo.Mixture([fo.Collage(flow=flow), fo.Boundary(flow=flow)]),
+    }
+
+
+def model_of(kind, name, source, train, seed, args):
+    common = {
+        "event_shape": train.event_shape,
+        "max_steps": args.steps,
+        "n_outliers": args.outliers,
+        "augmentation": args.augmentation,
+        "training": fo.Training(precision="bf16-mixed"),
+        "random_state": seed,
+    }
+    if kind == "discriminator":
+        return fo.OutlierDiscriminator(source, **common)
+    if name == "vos":
+        return VOS(None, beta=0.0, **common)
+    return fo.CautiousClassifier(source, beta=0.0 if source is None else args.beta, **common)
+
+
+def scored(kind, model, rows):
+    """The file of a model: what it gives for the rows of each set."""
+    if kind == "discriminator":
+        return {name: model.score_samples(X) for name, X in rows.items()}
+    return {name: model.decision_function(X) for name, X in rows.items()}
+
+
+def subset(data, classes, keep):
+    """Rows of these classes, or of all others."""
+    rows = np.isin(data.y, classes) == keep
+    return data.X[rows], data.y[rows]
+
+
+def fit_and_keep(file, kind, name, source, X, y, rows, train, seed, args):
+    """Train one model unless its file is there; give what is in the file."""
+    if not file.is_file():
+        model = model_of(kind, name, source, train, seed, args)
+        begun = time.perf_counter()
+        model.fit(X, y)
+        kept = {"seconds": time.perf_counter() - begun, **scored(kind, model, rows)}
+        if name == "plain" and kind == "classifier":
+            further = FeatureScores(model, X, y)
+            for set_name, values in rows.items():
+                kept |= {f"{set_name}|{score}": found for score, found in further(values).items()}
+        if kind == "classifier" and model.source_ is not None and model.beta:
+            kept["outliers"] = model.source_.sample(1000, random_state=seed).x.astype(np.float16)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(file.with_suffix(".part.npz"), **kept)
+        os.replace(file.with_suffix(".part.npz"), file)
+    with np.load(file) as found:
+        return dict(found)
+
+
+def flow_in(folder, X, y, train, steps):
+    """The flow of these rows, fitted once."""
+    if not folder.is_dir():
+        flow = fo.FlowDensity(event_shape=train.event_shape, max_steps=steps, random_state=0, verbose=True)
+        flow.fit(X, y).save(folder)
+    return fo.load(folder)
+
+
+# --- choosing: class hold-out and contamination --------------------------------------------------------------------
+
+
+def holdout(args):
+    """Train without two classes, judge by them; and contamination, by a plain classifier of the same classes."""
+    train, test = (fo.load_data(f"{args.inliers}:{part}", data_root=args.data_root) for part in ("train", "test"))
+    lines = []
+    for i in args.folds:
+        out = Path(args.out) / f"holdout-{args.inliers}-{'-'.join(map(str, FOLDS[i]))}"
+        X, y = subset(train, FOLDS[i], False)
+        (inside, labels), (outside, _) = subset(test, FOLDS[i], False), subset(test, FOLDS[i], True)
+        flow = flow_in(out / "flow", X, y, train, args.flow_steps)
+        sources = recipes(flow, train, args)
+        plain = None
+        for seed in args.seeds:
+            for name in args.rows:
+                file = out / f"{args.kind}-{name}-{args.steps}-{args.outliers}-seed{seed}.npz"
+                rows = {"in": inside, "out": outside}
+                found = fit_and_keep(file, args.kind, name, sources[name], X, y, rows, train, seed, args)
+                line = {"fold": FOLDS[i], "row": name, "seed": seed, "seconds": float(found["seconds"])}
+                line |= judged(args.kind, found["in"], {"out": found["out"]}, labels)
+                if "outliers" in found:
+                    plain = plain or plain_of(out, X, y, train, args)
+                    sure = plain.predict_proba(found["outliers"].astype(np.float32)).max(axis=1) > 0.99
+                    line["contamination"] = float(sure.mean())
+                print(line, flush=True)
+                lines.append(line)
+    print(summary(lines))
+
+
+def plain_of(out, X, y, train, args):
+    """A plain classifier of the fold's classes, kept as a run."""
+    folder = out / "judge"
+    if not folder.is_dir():
+        model_of("classifier", "plain", None, train, 99, args).fit(X, y).save(folder)
+    return fo.load(folder)
+
+
+def judged(kind, inside, sets, labels):
+    """AUROC of each set by the main score, and accuracy."""
+    if kind == "discriminator":
+        return {name: auroc(inside, values) for name, values in sets.items()}
+    classes = np.unique(labels)
+    found = {"accuracy": float((classes[inside.argmax(axis=1)] == labels).mean())}
+    main = scores_of_logits(inside)
+    for name, values in sets.items():
+        found |= {f"{name}|{score}": auroc(main[score], given) for score, given in scores_of_logits(values).items()}
+    return found
+
+
+def auroc(inside, outside):
+    return float(roc_auc_score(np.r_[np.ones(len(inside)), np.zeros(len(outside))], np.r_[inside, outside]))
+
+
+def summary(lines):
+    """Means over folds and seeds, a Markdown row a recipe."""
+    names = [key for key in lines[-1] if key not in ("fold", "row", "seed")]
+    text = [f"| row | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for row in dict.fromkeys(line["row"] for line in lines):
+        mine = [line for line in lines if line["row"] == row]
+        means = [np.mean([line[name] for line in mine if name in line] or [np.nan]) for name in names]
+        text.append(f"| {row} | {' | '.join(f'{mean:.4f}' for mean in means)} |")
+    return "\n".join(text)
+
+
+def parse(words=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["holdout", "table"])
+    parser.add_argument("--data-root", default=os.environ.get("FAROUT_DATA"))
+    parser.add_argument("--inliers", default="mnist", choices=list(UNSEEN))
+    parser.add_argument("--kind", default="classifier", choices=["classifier", "discriminator"])
+    parser.add_argument("--rows", nargs="+", default=["plain", "normal", "collage", "collage+normal"])
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 2, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--flow-steps", type=int, default=1500)
+    parser.add_argument("--outliers", type=int, default=20_000, help="distinct outliers of a recipe")
+    parser.add_argument("--augmentation", default="affine")
+    parser.add_argument("--beta", type=float, default=1.0)
+    parser.add_argument("--out", default="runs/quality")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    args = parse()
+    {"holdout": holdout}[args.task](args)
