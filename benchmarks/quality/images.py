@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import farout as fo
@@ -26,15 +27,18 @@ FOLDS = ((0, 5), (1, 6), (2, 7), (3, 8), (4, 9))
 
 def recipes(flow, train, args):
     """Name -> source of outliers; None is the plain classifier."""
-    shells = {
-        "normal": fo.NormalShell(2.5, flow=flow),
-        "gumbel": fo.GumbelShell(2.5, flow=flow),
-    }
+    exposed = None
+    if "exposed" in args.rows:
+        exposed = fo.load_data(EXPOSED[args.inliers], data_root=args.data_root).X
     return {
         "plain": None,
         "noise": UniformNoise(),
         "mixup": Mixup(),
-        **shells,
+        "normal": fo.NormalShell(2.5, flow=flow),
+        "gumbel": fo.GumbelShell(2.5, flow=flow),
+        "exposed": None if exposed is None else fo.RealOutliers(exposed),
+        "vos": None,
+        "deepaa": fo.Archetypal(0.3, base=fo.load(args.archetypes)) if args.archetypes else None,
         "collage": fo.Collage(flow=flow),
         "boundary": fo.Boundary(flow=flow),
         "collage+normal": fo.Mixture([fo.Collage(flow=flow), fo.NormalShell(2.5, flow=flow)]),
@@ -165,6 +169,80 @@ def summary(lines):
     return "\n".join(text)
 
 
+# --- the final table -----------------------------------------------------------------------------------------------
+
+
+def table(args):
+    """Every row on the unseen sets; models that left their file are not trained again."""
+    train, test = (fo.load_data(f"{args.inliers}:{part}", data_root=args.data_root) for part in ("train", "test"))
+    unseen = {name: fo.load_data(name, data_root=args.data_root) for name in UNSEEN[args.inliers]}
+    out = Path(args.out) / f"table-{args.inliers}"
+    flow = fo.load(args.flow) if args.flow else flow_in(out / "flow", train.X, train.y, train, args.flow_steps)
+    sources = recipes(flow, train, args)
+    rows = {"in": test.X} | {name: data.X for name, data in unseen.items()}
+    for seed in args.seeds:
+        for name in args.rows:
+            file = file_of(out, name, seed, args)
+            found = fit_and_keep(file, args.kind, name, sources[name], train.X, train.y, rows, train, seed, args)
+            print(f"seed {seed}, {name}: {float(found['seconds']):.0f} s", flush=True)
+    text = "\n\n".join(report(out, list(unseen), test.y, args))
+    print(text)
+    (out / f"{args.kind}.md").write_text(text + "\n", encoding="utf-8")
+
+
+def file_of(out, name, seed, args):
+    return out / f"{args.kind}-{name}-{args.steps}-{args.outliers}-seed{seed}.npz"
+
+
+def report(out, unseen, labels, args):
+    """Single models, mean and spread over seeds, and ensembles of the seeds."""
+    head = f"| {args.kind} | score | accuracy | {' | '.join(unseen)} | seconds |"
+    single = [head, "|---|---|" + "---:|" * (2 + len(unseen))]
+    joint = list(single)
+    for name in args.rows:
+        models = [dict(np.load(file_of(out, name, seed, args))) for seed in args.seeds]
+        seconds = f"{np.mean([m['seconds'] for m in models]):.0f}"
+        right = [accuracy(args.kind, m["in"], labels) for m in models]
+        for score in scores_in(args.kind, models[0]):
+            cells = [[auroc(value(m, "in", score), value(m, s, score)) for m in models] for s in unseen]
+            single.append(line(name, score, [right, *cells], seconds))
+        if args.kind == "classifier":
+            mean = {s: np.mean([softmax(m[s], axis=1) for m in models], axis=0) for s in ("in", *unseen)}
+            cells = [[auroc(mean["in"].max(axis=1), mean[s].max(axis=1))] for s in unseen]
+            cells = [[accuracy(args.kind, mean["in"], labels)], *cells]
+            joint.append(line(f"{len(models)} x {name}", "MSP", cells, seconds))
+        else:
+            mean = {s: np.mean([m[s] for m in models], axis=0) for s in ("in", *unseen)}
+            cells = [[np.nan], *([auroc(mean["in"], mean[s])] for s in unseen)]
+            joint.append(line(f"{len(models)} x {name}", "log-odds", cells, seconds))
+    return ["\n".join(single), "\n".join(joint)]
+
+
+def scores_in(kind, found):
+    if kind == "discriminator":
+        return ["log-odds"]
+    further = [key.split("|")[1] for key in found if key.startswith("in|")]
+    return ["MSP", "max-logit", "energy", *further]
+
+
+def value(found, name, score):
+    """The score of a set, from the file of a model."""
+    if score == "log-odds":
+        return found[name]
+    return found[f"{name}|{score}"] if f"{name}|{score}" in found else scores_of_logits(found[name])[score]
+
+
+def accuracy(kind, logits, labels):
+    if kind == "discriminator":
+        return np.nan
+    return float((np.unique(labels)[logits.argmax(axis=1)] == labels).mean())
+
+
+def line(name, score, cells, seconds):
+    texts = [f"{np.mean(c):.4f} ± {np.std(c, ddof=1):.4f}" if len(c) > 1 else f"{c[0]:.4f}" for c in cells]
+    return f"| {name} | {score} | {' | '.join(texts)} | {seconds} |"
+
+
 def parse(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["holdout", "table"])
@@ -175,6 +253,8 @@ def parse(words=None):
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 2, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--flow", help="run folder of a flow on the training part; fitted anew when omitted")
+    parser.add_argument("--archetypes", help="run folder of deep archetypes of the training part, for the row deepaa")
     parser.add_argument("--flow-steps", type=int, default=1500)
     parser.add_argument("--outliers", type=int, default=20_000, help="distinct outliers of a recipe")
     parser.add_argument("--augmentation", default="affine")
@@ -185,4 +265,4 @@ def parse(words=None):
 
 if __name__ == "__main__":
     args = parse()
-    {"holdout": holdout}[args.task](args)
+    {"holdout": holdout, "table": table}[args.task](args)
