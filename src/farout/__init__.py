@@ -12,6 +12,8 @@ _HOMES = {
     "GumbelShell": "farout.outliers.extremal",
     "Archetypal": "farout.outliers.archetypal",
     "Nullspace": "farout.outliers.nullspace",
+    "Collage": "farout.outliers.collage",
+    "Boundary": "farout.outliers.boundary",
     "Mixture": "farout.outliers.mixture",
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",

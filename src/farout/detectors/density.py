@@ -12,10 +12,11 @@ from farout.data.validation import check_events, check_labels, seed_of
 from farout.detectors.thresholds import NoveltyMixin
 from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
+from farout.flows.scores import default_score, flow_scores
 from farout.flows.sharing import KeepsFittedFlow, fitted_flow
 from farout.persistence import Persistent
 
-__all__ = ["FlowDetector", "default_score", "flow_scores"]
+__all__ = ["FlowDetector"]
 
 SCORES = ("auto", "likelihood", "ratio", "typicality")
 
@@ -152,17 +153,3 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, X, "likelihood") - self.typical_)
         return flow_scores(self.flow_, X, self.score_)
-
-
-def flow_scores(flow: FlowDensity, X: NDArray[Any], score: str) -> NDArray[np.float64]:
-    """The score "likelihood" or "ratio" of rows under a fitted flow, in nats, of shape (n,); see `FlowDetector`."""
-    if flow.classes_ is None:
-        return flow.score_samples(X)
-    likelihood: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
-    return likelihood - flow.score_samples(X) if score == "ratio" else likelihood
-
-
-def default_score(flow: FlowDensity) -> str:
-    """What "auto" means: "ratio" for a flow that can compare classes with no class, else "likelihood"."""
-    compares = flow.classes_ is not None and len(flow.classes_) > 1 and flow.class_dropout > 0
-    return "ratio" if compares else "likelihood"

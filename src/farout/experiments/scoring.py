@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from farout.data import Dataset, load_data
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
-from farout.detectors.density import default_score, flow_scores
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, evaluate
 from farout.experiments.overlap import shared_rows
 from farout.experiments.runs import EVALUATION, SCORES, Run
 from farout.flows.estimator import FlowDensity
+from farout.flows.scores import default_score, flow_scores
 from farout.persistence import write_atomically
 
 __all__ = [

@@ -275,6 +275,16 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         bits = (float(nats.detach()) + units.log_scale / len(units.scale)) / math.log(2)
         return nats, {"bits/dim": bits + units.bits_offset}
 
+    def through(
+        self, part: Callable[[Tensor, Tensor | None], Tensor], rows: ArrayLike, *, raw: bool = False
+    ) -> NDArray[Any]:
+        """What a part of the flow makes of rows under "no class", of shape (n, d).
+
+        ``part(value, condition)`` works on events in model units, or on ``rows`` as they are if ``raw``.
+        """
+        values = np.asarray(rows) if raw else self._check_query(rows, None)[0]
+        return self._map(lambda v, _: part(v, self.flow_.condition(None, len(v))), values, None, flat=raw)
+
     # --- using the fitted flow -------------------------------------------------------------------------------
 
     def encode(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[Any]:
@@ -399,7 +409,18 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             return None
         return rng.choice(self.classes_, size=n, p=self.class_prior_)
 
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+    def noised(self, X: ArrayLike, *, random_state: Any = None) -> NDArray[np.float64]:
+        """Data with the noise of training: dequantisation, for grey levels, and the Gaussian; of shape (n, d)."""
+        check_is_fitted(self)
+        U = self._units.to_model(check_events(self, X, self.event_shape, reset=False))
+        generator = np.random.default_rng(seed_of(random_state))
+        if self.bin_width_ is not None:
+            U = U + (self.bin_width_ / self.scale_) * (generator.random(U.shape) - 0.5)
+        return self._units.to_data(U + self.noise * generator.standard_normal(U.shape))
+
+    def clean(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, bound: float | None = None, random_state: Any = None
+    ) -> NDArray[Any]:
         """Data as the flow would give them: with its noise, encoded, decoded, clipped.
 
         Whoever trains on generated outliers sends the inliers through this first, so that a model learns the
@@ -409,19 +430,16 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         ----------
         X : array of shape (n, d) or (n, *event_shape)
         y : array of shape (n,), optional
+        bound : float, optional
+            Clamp each number of the latents to ``[-bound, bound]``, for outliers whose latents are clamped.
         random_state : int, Generator or None, default=None
 
         Returns
         -------
         ndarray of shape (n, d)
         """
-        U, labels = self._check_query(X, y)
-        generator = np.random.default_rng(seed_of(random_state))
-        if self.bin_width_ is not None:
-            U = U + (self.bin_width_ / self.scale_) * (generator.random(U.shape) - 0.5)
-        U = U + self.noise * generator.standard_normal(U.shape)
-        Z = self._map(lambda u, c: self.flow_.encode(u, c)[0], U, labels)
-        return self.decode(Z, y, clip=True)
+        Z = self.encode(self.noised(X, random_state=random_state), y)
+        return self.decode(Z if bound is None else Z.clip(-bound, bound), y, clip=True)
 
     def _check_query(self, X: ArrayLike, y: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
         check_is_fitted(self)
