@@ -15,6 +15,7 @@ _HOMES = {
     "Collage": "farout.outliers.collage",
     "Boundary": "farout.outliers.boundary",
     "Mixture": "farout.outliers.mixture",
+    "Recommended": "farout.outliers.recommended",
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",
     "Schedule": "farout.outliers.source",

@@ -88,6 +88,8 @@ class ModelSettings(_Section):
     max_steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    n_outliers: int | None = None
+    augmentation: Literal["affine"] | None = None
     contamination: float | None = None
 
 

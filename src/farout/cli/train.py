@@ -23,6 +23,18 @@ DetectorScore = Annotated[
     Literal["auto", "likelihood", "ratio", "typicality"] | None,
     typer.Option("--score", show_envvar=False, help="What is scored. [default: auto]"),
 ]
+NumberOfOutliers = Annotated[
+    int | None,
+    typer.Option(
+        "--n-outliers", min=1, show_envvar=False, help="Distinct outliers, made once. [default: fresh ones each step]"
+    ),
+]
+Augmentation = Annotated[
+    Literal["affine"] | None,
+    typer.Option(
+        "--augmentation", show_envvar=False, help="Turn, zoom and shift images a little, both kinds. [default: none]"
+    ),
+]
 
 
 def make_app() -> typer.Typer:
@@ -51,6 +63,8 @@ def classifier(
     max_steps: o.MaxSteps = None,
     batch_size: o.BatchSize = None,
     learning_rate: o.LearningRate = None,
+    n_outliers: NumberOfOutliers = None,
+    augmentation: Augmentation = None,
     contamination: o.Contamination = None,
     source: o.Source = None,
     strength: o.Strength = None,
@@ -83,6 +97,7 @@ def classifier(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"beta": beta}
+    flags["model"] |= {"n_outliers": n_outliers, "augmentation": augmentation}
     flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
         concentration, beyond, n_archetypes, w, exact
     )
@@ -97,6 +112,8 @@ def discriminator(
     max_steps: o.MaxSteps = None,
     batch_size: o.BatchSize = None,
     learning_rate: o.LearningRate = None,
+    n_outliers: NumberOfOutliers = None,
+    augmentation: Augmentation = None,
     contamination: o.Contamination = None,
     source: o.Source = None,
     strength: o.Strength = None,
@@ -128,6 +145,7 @@ def discriminator(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"score": score}
+    flags["model"] |= {"n_outliers": n_outliers, "augmentation": augmentation}
     flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
         concentration, beyond, n_archetypes, w, exact
     )

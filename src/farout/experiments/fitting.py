@@ -20,6 +20,9 @@ from farout.training import Training
 
 __all__ = ["describe", "fit_flow", "generated_auroc", "train_model"]
 
+# Keys of [model] that the two models which learn from outliers share.
+_LEARNING = ("max_steps", "batch_size", "learning_rate", "n_outliers", "augmentation", "contamination")
+
 
 def fit_flow(
     settings: FitSettings,
@@ -207,9 +210,9 @@ def _model(
         return FlowDetector(flow=flow, **_scored_by(asked), **share, **common)
     source = make_source(settings.source, flow, real, archetypes)
     if settings.kind == "discriminator":
-        _refuse(asked, {"score", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
+        _refuse(asked, {"score", *_LEARNING}, settings.kind)
         return OutlierDiscriminator(source, training=training, **_scored_by(asked), **common)
-    _refuse(asked, {"beta", "max_steps", "batch_size", "learning_rate", "contamination"}, settings.kind)
+    _refuse(asked, {"beta", *_LEARNING}, settings.kind)
     return CautiousClassifier(source, training=training, **asked, **common)
 
 

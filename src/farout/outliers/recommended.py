@@ -1,0 +1,66 @@
+"""Recommended: the mixture of sources that the benchmark speaks for, in one line."""
+
+from typing import Any
+
+from farout.flows.estimator import FlowDensity
+from farout.flows.sharing import KeepsFittedFlow
+from farout.outliers.collage import Collage
+from farout.outliers.extremal import NormalShell
+from farout.outliers.mixture import Mixture
+from farout.outliers.source import OutlierSource
+
+__all__ = ["Recommended"]
+
+
+class Recommended(KeepsFittedFlow, Mixture):
+    """`Collage` and ``NormalShell(2.5)``, half and half, on one flow: near outliers of real parts, and far ones.
+
+    What was compared, and by what it was chosen, stands in ``docs/results/part-4.md``. It is what the models take when
+    no source is given.
+
+    Parameters
+    ----------
+    flow : FlowDensity, optional
+        Used as it is when fitted; a default flow is fitted when omitted.
+    event_shape : tuple of int, optional
+        (channels, height, width) of images, for the default flow.
+    random_state : int, Generator or None, default=None
+        Of the default flow, and of the rows that collages are made of.
+
+    Attributes
+    ----------
+    sources_ : list of OutlierSource
+        Fitted.
+    weights_ : ndarray of shape (2,)
+    classes_ : ndarray or None
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> import farout as fo
+    >>> X, y = make_blobs(300, n_features=4, centers=3, random_state=0)
+    >>> flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X, y)
+    >>> out = fo.Recommended(flow=flow, random_state=0).fit(X, y).sample(200, random_state=0)
+    >>> sorted(set(out.source.tolist()))
+    ['Collage', 'NormalShell']
+    """
+
+    def __init__(
+        self,
+        flow: FlowDensity | None = None,
+        event_shape: tuple[int, ...] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.flow = flow
+        self.event_shape = event_shape
+        self.random_state = random_state
+
+    @property
+    def weights(self) -> None:  # type: ignore[override]
+        """Equal ones."""
+        return None
+
+    @property
+    def sources(self) -> list[OutlierSource]:  # type: ignore[override]
+        """What is mixed, not fitted."""
+        return [Collage(flow=self.flow), NormalShell(2.5, flow=self.flow)]
