@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from farout.data.validation import check_positive
 from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.flows.split import SplitFlow
-from farout.outliers.rows import Candidates, RowSource, check_count
+from farout.outliers.rows import Candidates, RowSource
 
 __all__ = ["Collage"]
 
@@ -132,7 +132,7 @@ class Collage(RowSource):
 def _pasted(maps: NDArray[Any], guests: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Maps with a part of each one's guest on it: half an image, or a block of a vector."""
     if maps.ndim == 2:
-        return np.where(_blocks(*maps.shape, rng), guests, maps)
+        return np.where(_blocks(len(maps), maps.shape[1], rng), guests, maps)
     n, _, height, width = maps.shape
     moved = _shifted(guests, rng.integers(-SHIFT, SHIFT + 1, size=(n, 2)))
     return np.where(_half_planes(n, height, width, rng)[:, None], moved, maps)

@@ -31,6 +31,9 @@ class RowSource(FlowSource):
     max_rows: int
     pool: int | None
     bound: float | None = None
+    rows_: NDArray[Any]
+    labels_: NDArray[Any] | None
+    pool_: NDArray[Any] | None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Fit the flow, unless it is fitted already, keep rows to start from, and set the rule's threshold.
@@ -80,7 +83,7 @@ class RowSource(FlowSource):
         self._keep(rows[chosen], None if labels is None else labels[chosen])
         inliers = self.clean(self._rows(np.arange(min(len(chosen), CALIBRATED))), random_state=rng)
         self.threshold_ = RatioRule.fitted(flow, inliers, self.quantile).threshold
-        self.pool_: NDArray[Any] | None = None
+        self.pool_ = None
         if self.pool is not None:
             self.pool_, self.labels_ = self._make(self.pool, None, rng)
             self.rows_ = self.rows_[:0]
@@ -90,8 +93,8 @@ class RowSource(FlowSource):
         flow = self.flow_
         if flow.classes_ is not None and labels is None:
             labels = flow.classes_[flow.class_log_probs(rows).argmax(axis=1)]
-        self.labels_: NDArray[Any] | None = labels
-        self.rows_: NDArray[Any] = rows
+        self.labels_ = labels
+        self.rows_ = rows
         if flow.bin_width_ is not None and flow.value_range_ is not None:
             levels = (rows - flow.value_range_[0]) / flow.bin_width_
             whole = levels.round()
@@ -100,7 +103,7 @@ class RowSource(FlowSource):
 
     def _rows(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Kept rows in data units."""
-        rows: NDArray[Any] = self.rows_[indices]
+        rows = self.rows_[indices]
         if rows.dtype != np.uint8 or self.flow_.bin_width_ is None or self.flow_.value_range_ is None:
             return rows
         low, high = self.flow_.value_range_
@@ -196,9 +199,7 @@ def check_count(value: Any, name: str, where: str, least: int = 1) -> None:
         raise InvalidSettingError(f"{where}: {name} must be a whole number, {least} or more; got {value!r}.")
 
 
-def _chosen_rows(
-    n: int, most: int, labels: NDArray[Any] | None, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _chosen_rows(n: int, most: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
     """Up to ``most`` of ``n`` rows at random, with one of each class first, so that no class is lost."""
     order = rng.permutation(n)
     if labels is not None:
