@@ -62,6 +62,8 @@ def classifier(
     n_archetypes: o.NumberOfArchetypes = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
+    pool: o.Pool = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -83,9 +85,12 @@ def classifier(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"beta": beta}
-    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
-        concentration, beyond, n_archetypes, w, exact
-    )
+    flags["source"] = {
+        **_source(source, strength, law, covariance, outliers),
+        **_archetypes(concentration, beyond, n_archetypes, w, exact),
+        "quantile": quantile,
+        "pool": pool,
+    }
     _train("classifier", flags, flow, out, config, data_root, resume, force, as_json)
 
 
@@ -108,6 +113,8 @@ def discriminator(
     n_archetypes: o.NumberOfArchetypes = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
+    pool: o.Pool = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -128,9 +135,12 @@ def discriminator(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"score": score}
-    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
-        concentration, beyond, n_archetypes, w, exact
-    )
+    flags["source"] = {
+        **_source(source, strength, law, covariance, outliers),
+        **_archetypes(concentration, beyond, n_archetypes, w, exact),
+        "quantile": quantile,
+        "pool": pool,
+    }
     _train("discriminator", flags, flow, out, config, data_root, resume, force, as_json)
 
 
@@ -153,6 +163,8 @@ def detector(
     n_archetypes: o.NumberOfArchetypes = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
+    pool: o.Pool = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -179,9 +191,12 @@ def detector(
     flags["flow"] = learning
     if flow is not None and any(v is not None for v in learning.values()):
         raise typer.BadParameter("--max-steps, --batch-size and --learning-rate are for fitting a flow; --flow has one")
-    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
-        concentration, beyond, n_archetypes, w, exact
-    )
+    flags["source"] = {
+        **_source(source, strength, law, covariance, outliers),
+        **_archetypes(concentration, beyond, n_archetypes, w, exact),
+        "quantile": quantile,
+        "pool": pool,
+    }
     checked = any(value is not None for value in flags["source"].values())
     _train("detector", flags, flow, out, config, data_root, resume, force, as_json, checked=checked)
 
