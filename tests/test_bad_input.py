@@ -127,6 +127,19 @@ CASES = {
     "negative strength": ("generate {good}/flow --strength 0 --out {out}/o.npz", 1, ["strength", "above 0"]),
     "backward range": ("generate {good}/flow --strength 4-2 --out {out}/o.npz", 1, ["backwards"]),
     "meaningless option": ("generate {good}/flow --law author --out {out}/o.npz", 1, ["--law", "normal"]),
+    "quantile of a shell": ("generate {good}/flow --quantile 0.2 --out {out}/o.npz", 1, ["--quantile", "normal"]),
+    "no such quantile": ("generate {good}/flow --source collage --quantile 1 --out {out}/o.npz", 1, ["quantile", "1"]),
+    "range of a boundary": (
+        "generate {good}/flow --source boundary --beyond 1-2 --out {out}/o.npz",
+        1,
+        ["--beyond 1-2", "one number"],
+    ),
+    "boundary from inside": (
+        "generate {good}/flow --source boundary --beyond 0.5 --out {out}/o.npz",
+        1,
+        ["beyond", "1 (on the boundary) or more"],
+    ),
+    "empty pool": (TRAIN.replace("{name}", "good.npz") + " --source collage --pool 0", 1, ["pool", "0"]),
     "real without outliers": (TRAIN.replace("{name}", "good.npz") + " --source real", 1, ["--outliers"]),
     "outliers of another shape": (
         TRAIN.replace("{name}", "good.npz") + " --source real --outliers {good}/wide.npz",

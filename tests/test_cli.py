@@ -394,3 +394,26 @@ def test_a_detector_is_checked_on_outliers_of_a_source(tmp_path, capsys):
     command = ["train", "detector", "toy", "--out", str(tmp_path / "det"), "--max-steps", "60", "--json"]
     assert main([*command, "--source", "normal", "--strength", "6"]) == 0
     assert json.loads(capsys.readouterr().out)["auroc_on_generated"] > 0.85
+
+
+@pytest.mark.parametrize(("source", "options"), [("collage", {"quantile": 0.3}), ("boundary", {"beyond": 1.5})])
+def test_sources_from_real_rows_read_what_the_run_was_trained_on(runs, tmp_path, capsys, source, options):
+    flags = [text for k, v in options.items() for text in (f"--{k}", str(v))]
+    words = ["generate", str(runs / "flow"), "--source", source, *flags, "-n", "40", "--seed", "3", "--json"]
+    capsys.readouterr()
+    assert main([*words, "--out", str(tmp_path / "o.npz")]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["strength_min"] == options.get("beyond")
+    flow, data = fo.load(runs / "flow"), fo.load_data("toy:train")
+    kind = {"collage": fo.Collage, "boundary": fo.Boundary}[source]
+    expected = kind(flow=flow, random_state=3, **options).fit(data.X, data.y).sample(40, random_state=3)
+    with np.load(tmp_path / "o.npz") as made:
+        np.testing.assert_array_equal(made["x"], expected.x)
+        assert made["y"].tolist() == expected.y.tolist()
+
+
+def test_training_on_collages_that_are_made_once(runs, tmp_path):
+    words = ["train", "classifier", "toy", "--flow", str(runs / "flow"), "--source", "collage", "--n-outliers", "50"]
+    assert main([*words, "--max-steps", "3", "--out", str(tmp_path / "clf")]) == 0
+    model = fo.load(tmp_path / "clf")
+    assert (type(model.source_).__name__, model.n_outliers) == ("Collage", 50)

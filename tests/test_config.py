@@ -56,7 +56,8 @@ def test_what_does_not_fit_is_named(values, said):
 def test_a_wrong_choice_lists_the_right_ones():
     values = {"data": "toy", "kind": "classifier", "source": {"name": "gumble"}}
     with pytest.raises(
-        InvalidSettingError, match=r"source.name = 'gumble' .*'normal', 'gumbel', 'real', 'archetypal' or 'nullspace'"
+        InvalidSettingError,
+        match=r"source.name = 'gumble' .*'normal', 'gumbel', 'real', 'archetypal', 'nullspace', 'collage' or 'boundary'",
     ):
         TrainSettings.from_mapping(values, "run.toml")
 

@@ -18,6 +18,8 @@ PROMISED = {
     "RealOutliers",
     "Archetypal",
     "Nullspace",
+    "Collage",
+    "Boundary",
     "ArchetypalAnalysis",
     "DeepArchetypes",
     "FlowDetector",

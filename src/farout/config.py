@@ -65,10 +65,11 @@ class SourceSettings(_Section):
     ``strength`` of normal and gumbel is a number, such as 2.5, or a range, such as "2-4"; ``law`` is for gumbel alone,
     and ``outliers``, a list of DATA, for real alone. archetypal and nullspace have a ``concentration``, a number or one
     for each archetype, such as "7,0.3,0.3", and ``n_archetypes`` where they make their own; ``beyond``, a number or a
-    range, is for archetypal, ``w`` and ``exact`` are for nullspace.
+    range, is for archetypal, ``w`` and ``exact`` are for nullspace. collage and boundary have a ``quantile``; boundary
+    has ``beyond``, a number, as well.
     """
 
-    name: Literal["normal", "gumbel", "real", "archetypal", "nullspace"] = "normal"
+    name: Literal["normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] = "normal"
     strength: str | float | int | None = None
     law: Literal["exact", "author"] | None = None
     covariance: Literal["identity", "class"] | None = None
@@ -78,6 +79,7 @@ class SourceSettings(_Section):
     n_archetypes: int | None = None
     w: Literal["fitted", "normal", "own"] | None = None
     exact: bool | None = None
+    quantile: float | None = None
 
 
 class ModelSettings(_Section):

@@ -1,5 +1,6 @@
 """``farout generate``: outliers to a file."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,7 @@ def generate(
     beyond: o.Beyond = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
     n: Number = 1000,
     classes: Classes = None,
     seed: o.Seed = None,
@@ -49,8 +51,9 @@ def generate(
 ) -> None:
     """Example: farout generate runs/flow --source gumbel --strength 2.5 -n 1000 --out outliers.npz
 
-    Draw outliers from the flow of a run or, with --source archetypal or nullspace, from its deep archetypes. The .npz
-    holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
+    Draw outliers from the flow of a run or, with --source archetypal or nullspace, from its deep archetypes; collage
+    and boundary start from the rows that the run was trained on, which are read again. The .npz holds x (n, d), y,
+    strength, source and event_shape, and of archetypes the weights (n, k).
     """
     from farout.config import SourceSettings
     from farout.experiments.generating import check_target, generate_outliers, write_outliers
@@ -66,6 +69,7 @@ def generate(
         beyond=beyond,
         w=w,
         exact=exact,
+        quantile=quantile,
     )
     loaded = open_run(run)
     drawn = generate_outliers(loaded, settings, n, classes=classes or (), seed=seed or 0, data_root=data_root)
@@ -75,10 +79,15 @@ def generate(
         "rows": len(drawn),
         "event_shape": list(loaded.event_shape),
         "source": settings.name,
-        "strength_min": float(drawn.strength.min()),
-        "strength_max": float(drawn.strength.max()),
+        **_strengths(drawn.strength.tolist()),
         "classes": None if drawn.y is None else sorted(set(drawn.y.tolist())),
     }
     (console.json if as_json else console.facts)(shown)
     data = loaded.record.spec if loaded.record is not None else "DATA"
     console.next(f"farout train classifier {data} --flow {run} --source {settings.name} --out RUN")
+
+
+def _strengths(values: list[float]) -> dict[str, float | None]:
+    """Their ends; None for a source that has no such notion, whose strengths are NaN."""
+    known = not math.isnan(values[0])
+    return {"strength_min": min(values) if known else None, "strength_max": max(values) if known else None}

@@ -132,11 +132,11 @@ KeepCheckpoints = Annotated[
 ]
 
 Source = Annotated[
-    Literal["normal", "gumbel", "real", "archetypal", "nullspace"] | None,
+    Literal["normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] | None,
     _option("--source", help="Where outliers come from. [default: normal]", panel=_SOURCE),
 ]
 FlowSource = Annotated[
-    Literal["normal", "gumbel", "archetypal", "nullspace"] | None,
+    Literal["normal", "gumbel", "archetypal", "nullspace", "collage", "boundary"] | None,
     _option(
         "--source",
         help="What the outliers are; archetypal ones are of deep archetypes. [default: normal]",
@@ -153,7 +153,20 @@ Concentration = Annotated[
 ]
 Beyond = Annotated[
     str | None,
-    _option("--beyond", help="Steps of archetypal past the hull, such as 1 or 0.5-2. [default: 0]", panel=_SOURCE),
+    _option(
+        "--beyond",
+        help="Steps of archetypal past the hull, such as 1 or 0.5-2 [default: 0], or length of boundary's walks, as a "
+        "multiple of that to the boundary [default: 1].",
+        panel=_SOURCE,
+    ),
+]
+Quantile = Annotated[
+    float | None,
+    _option(
+        "--quantile",
+        help="Of collage and boundary: outliers score as this share of inliers does at most. [default: 0.1]",
+        panel=_SOURCE,
+    ),
 ]
 NumberOfArchetypes = Annotated[
     int | None,

@@ -76,6 +76,7 @@ def classifier(
     n_archetypes: o.NumberOfArchetypes = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -98,9 +99,11 @@ def classifier(
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"beta": beta}
     flags["model"] |= {"n_outliers": n_outliers, "augmentation": augmentation}
-    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
-        concentration, beyond, n_archetypes, w, exact
-    )
+    flags["source"] = {
+        **_source(source, strength, law, covariance, outliers),
+        **_archetypes(concentration, beyond, n_archetypes, w, exact),
+        "quantile": quantile,
+    }
     _train("classifier", flags, flow, out, config, data_root, resume, force, as_json)
 
 
@@ -125,6 +128,7 @@ def discriminator(
     n_archetypes: o.NumberOfArchetypes = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -146,9 +150,11 @@ def discriminator(
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"score": score}
     flags["model"] |= {"n_outliers": n_outliers, "augmentation": augmentation}
-    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
-        concentration, beyond, n_archetypes, w, exact
-    )
+    flags["source"] = {
+        **_source(source, strength, law, covariance, outliers),
+        **_archetypes(concentration, beyond, n_archetypes, w, exact),
+        "quantile": quantile,
+    }
     _train("discriminator", flags, flow, out, config, data_root, resume, force, as_json)
 
 
@@ -171,6 +177,7 @@ def detector(
     n_archetypes: o.NumberOfArchetypes = None,
     w: o.NullspaceLaw = None,
     exact: o.Exact = None,
+    quantile: o.Quantile = None,
     resume: o.Resume = False,
     force: o.Force = False,
     config: o.Config = None,
@@ -197,9 +204,11 @@ def detector(
     flags["flow"] = learning
     if flow is not None and any(v is not None for v in learning.values()):
         raise typer.BadParameter("--max-steps, --batch-size and --learning-rate are for fitting a flow; --flow has one")
-    flags["source"] = _source(source, strength, law, covariance, outliers) | _archetypes(
-        concentration, beyond, n_archetypes, w, exact
-    )
+    flags["source"] = {
+        **_source(source, strength, law, covariance, outliers),
+        **_archetypes(concentration, beyond, n_archetypes, w, exact),
+        "quantile": quantile,
+    }
     checked = any(value is not None for value in flags["source"].values())
     _train("detector", flags, flow, out, config, data_root, resume, force, as_json, checked=checked)
 

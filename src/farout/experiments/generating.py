@@ -37,7 +37,8 @@ def generate_outliers(
     ----------
     run : Run
     settings : SourceSettings
-        Any but "real"; covariance="class" and w="own" read the data again that the run was trained on.
+        Any but "real"; collage, boundary, covariance="class" and w="own" read the data again that the run was
+        trained on.
     n : int
     classes : sequence of str
         Classes to draw for, in equal shares, as in DATA@CLASSES; by their share in training when empty.
@@ -70,12 +71,16 @@ def generate_outliers(
             f"{run.path}: this {run.kind} holds no deep archetypes to draw from; make some by: farout archetypes "
             f"{data} --deep --flow {run.path} --out RUN"
         )
-    source = make_source(settings, flow, archetypes=archetypes)
-    if settings.covariance == "class" or settings.w == "own":
+    source: Any = make_source(settings, flow, archetypes=archetypes)
+    from_rows = settings.name in ("collage", "boundary")
+    if from_rows:
+        source.random_state = seed
+    if from_rows or settings.covariance == "class" or settings.w == "own":
         source.fit(*_training_rows(run, data_root))
     else:
         source.fit(np.empty((0, flow.n_features_in_)))
-    return source.sample(n, labels, random_state=seed)
+    drawn: Outliers = source.sample(n, labels, random_state=seed)
+    return drawn
 
 
 def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = False) -> Path:
@@ -167,7 +172,9 @@ def _labels(flow: FlowDensity, classes: Sequence[str], n: int, run: Run) -> np.n
 
 def _training_rows(run: Run, data_root: str | Path | None) -> tuple[Any, Any]:
     if run.settings is None:
-        raise RunError(f"{run.path} doesn't say what it was trained on, which covariance='class' needs; leave it out.")
+        raise RunError(
+            f"{run.path} doesn't say what it was trained on, and its rows are needed here; give a run of `farout fit`."
+        )
     asked = run.settings
     data = load_data(
         asked.data, data_root=data_root, default_split="train", label=asked.label, image_size=asked.image_size

@@ -11,6 +11,8 @@ from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.outliers.archetypal import Archetypal
+from farout.outliers.boundary import Boundary
+from farout.outliers.collage import Collage
 from farout.outliers.extremal import GumbelShell, NormalShell
 from farout.outliers.nullspace import Nullspace
 from farout.outliers.real import RealOutliers
@@ -19,14 +21,16 @@ from farout.outliers.source import OutlierSource
 __all__ = ["make_source"]
 
 DEFAULT_STRENGTH, DEFAULT_CONCENTRATION, DEFAULT_ARCHETYPES = 2.5, 0.3, 3
-_OPTIONS = ("strength", "covariance", "law", "outliers", "concentration", "beyond", "w", "exact", "n_archetypes")
 _MEANT = {
     "normal": {"strength", "covariance"},
     "gumbel": {"strength", "covariance", "law"},
     "real": {"outliers"},
     "archetypal": {"concentration", "beyond", "n_archetypes"},
     "nullspace": {"concentration", "w", "exact", "n_archetypes"},
+    "collage": {"quantile"},
+    "boundary": {"quantile", "beyond"},
 }
+_OPTIONS = sorted(set().union(*_MEANT.values()))
 
 
 def make_source(
@@ -79,6 +83,8 @@ def make_source(
             exact=settings.exact is not False,
             **_archetype_options(settings, flow, archetypes),
         ),
+        "collage": lambda: Collage(flow, **_row_options(settings)),
+        "boundary": lambda: Boundary(flow, **_row_options(settings), **_beyond(settings)),
     }
     return makers[settings.name]()
 
@@ -102,6 +108,20 @@ def _archetype_options(
             "leave it out, or give the run of a plain flow."
         )
     return {"concentration": concentration, "base": archetypes}
+
+
+def _row_options(settings: SourceSettings) -> dict[str, Any]:
+    """What the two sources from real rows share."""
+    return {} if settings.quantile is None else {"quantile": settings.quantile}
+
+
+def _beyond(settings: SourceSettings) -> dict[str, Any]:
+    if settings.beyond is None:
+        return {}
+    beyond = parse_strength(settings.beyond)
+    if isinstance(beyond, tuple):
+        raise InvalidSettingError(f"--beyond {settings.beyond}: boundary takes one number, 1 or more.")
+    return {"beyond": beyond}
 
 
 def _stacked(real: Sequence[Dataset]) -> np.ndarray[Any, Any]:

@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from farout.data.validation import check_positive
 from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.flows.split import SplitFlow
-from farout.outliers.rows import Candidates, RowSource, check_count
+from farout.outliers.rows import Candidates, RowSource
 
 __all__ = ["Collage"]
 
@@ -43,11 +43,8 @@ class Collage(RowSource):
         Share of inliers that the rule would call outliers, in (0, 1).
     max_rows : int, default=10000
         Training rows kept to make collages of.
-    pool : int, optional
-        Make that many in ``fit`` and draw from them with replacement afterwards: for training, where each step
-        would wait for fresh ones. Fresh ones at every draw when omitted.
     random_state : int, Generator or None, default=None
-        Of the default flow, the rows kept, and the pool.
+        Of the default flow and the rows kept.
 
     Attributes
     ----------
@@ -55,8 +52,7 @@ class Collage(RowSource):
     threshold_ : float
         Of the rule, in nats.
     rows_, labels_ : ndarray
-        Rows kept (one byte a number where they are images of grey levels) and their classes; of a pool, its classes.
-    pool_ : ndarray of shape (pool, d) or None
+        Rows kept (one byte a number where they are images of grey levels) and their classes.
 
     Examples
     --------
@@ -81,7 +77,6 @@ class Collage(RowSource):
         bound: float | None = 2.2,
         quantile: float = 0.1,
         max_rows: int = 10_000,
-        pool: int | None = None,
         random_state: Any = None,
     ) -> None:
         self.flow = flow
@@ -90,7 +85,6 @@ class Collage(RowSource):
         self.bound = bound
         self.quantile = quantile
         self.max_rows = max_rows
-        self.pool = pool
         self.random_state = random_state
 
     def _check_settings(self) -> None:
@@ -132,7 +126,7 @@ class Collage(RowSource):
 def _pasted(maps: NDArray[Any], guests: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Maps with a part of each one's guest on it: half an image, or a block of a vector."""
     if maps.ndim == 2:
-        return np.where(_blocks(*maps.shape, rng), guests, maps)
+        return np.where(_blocks(len(maps), maps.shape[1], rng), guests, maps)
     n, _, height, width = maps.shape
     moved = _shifted(guests, rng.integers(-SHIFT, SHIFT + 1, size=(n, 2)))
     return np.where(_half_planes(n, height, width, rng)[:, None], moved, maps)

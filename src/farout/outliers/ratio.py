@@ -59,9 +59,7 @@ class RatioRule:
         """Whether each row is an outlier by this rule, of shape (n,)."""
         return self.explained_by(X) < 0
 
-    def explained_by(
-        self, X: NDArray[np.floating], guesses: NDArray[np.int64] | None = None
-    ) -> NDArray[np.int64]:
+    def explained_by(self, X: NDArray[np.floating], guesses: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Index of a class whose score reaches the threshold, -1 where none does, of shape (n,).
 
         A row is done with the first such class, so most inliers take a few passes instead of one a class.

@@ -29,8 +29,9 @@ class RowSource(FlowSource):
 
     quantile: float
     max_rows: int
-    pool: int | None
     bound: float | None = None
+    rows_: NDArray[Any]
+    labels_: NDArray[Any] | None
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Fit the flow, unless it is fitted already, keep rows to start from, and set the rule's threshold.
@@ -62,8 +63,6 @@ class RowSource(FlowSource):
         if not 0 < self.quantile < 1:
             raise InvalidSettingError(f"{where}: quantile must be above 0 and below 1; got {self.quantile!r}.")
         check_count(self.max_rows, "max_rows", where, least=2)
-        if self.pool is not None:
-            check_count(self.pool, "pool", where)
 
     def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
         where = type(self).__name__
@@ -80,18 +79,14 @@ class RowSource(FlowSource):
         self._keep(rows[chosen], None if labels is None else labels[chosen])
         inliers = self.clean(self._rows(np.arange(min(len(chosen), CALIBRATED))), random_state=rng)
         self.threshold_ = RatioRule.fitted(flow, inliers, self.quantile).threshold
-        self.pool_: NDArray[Any] | None = None
-        if self.pool is not None:
-            self.pool_, self.labels_ = self._make(self.pool, None, rng)
-            self.rows_ = self.rows_[:0]
 
     def _keep(self, rows: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Rows to start from: as one byte a number where they have the grey levels of the flow's images."""
         flow = self.flow_
         if flow.classes_ is not None and labels is None:
             labels = flow.classes_[flow.class_log_probs(rows).argmax(axis=1)]
-        self.labels_: NDArray[Any] | None = labels
-        self.rows_: NDArray[Any] = rows
+        self.labels_ = labels
+        self.rows_ = rows
         if flow.bin_width_ is not None and flow.value_range_ is not None:
             levels = (rows - flow.value_range_[0]) / flow.bin_width_
             whole = levels.round()
@@ -100,7 +95,7 @@ class RowSource(FlowSource):
 
     def _rows(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Kept rows in data units."""
-        rows: NDArray[Any] = self.rows_[indices]
+        rows = self.rows_[indices]
         if rows.dtype != np.uint8 or self.flow_.bin_width_ is None or self.flow_.value_range_ is None:
             return rows
         low, high = self.flow_.value_range_
@@ -115,11 +110,7 @@ class RowSource(FlowSource):
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         labels = None if y is None else self.flow_.draw_labels(n, y, rng)
-        if self.pool_ is None:
-            x, labels = self._make(n, labels, rng)
-        else:
-            chosen = self._pick(n, labels, rng)
-            x, labels = self.pool_[chosen], None if self.labels_ is None else self.labels_[chosen]
+        x, labels = self._make(n, labels, rng)
         return Outliers(x, labels, np.full(n, self._strength()), np.full(n, type(self).__name__))
 
     def _strength(self) -> float:
@@ -127,7 +118,7 @@ class RowSource(FlowSource):
 
     def _pick(self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of ``n`` of the rows that are there, of given classes where these are given."""
-        available = len(self.rows_) if self.pool_ is None else len(self.pool_)
+        available = len(self.rows_)
         picked = rng.integers(available, size=n)
         for c in [] if labels is None else np.unique(labels):
             (of_class,) = np.nonzero(self.labels_ == c)
@@ -196,9 +187,7 @@ def check_count(value: Any, name: str, where: str, least: int = 1) -> None:
         raise InvalidSettingError(f"{where}: {name} must be a whole number, {least} or more; got {value!r}.")
 
 
-def _chosen_rows(
-    n: int, most: int, labels: NDArray[Any] | None, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _chosen_rows(n: int, most: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
     """Up to ``most`` of ``n`` rows at random, with one of each class first, so that no class is lost."""
     order = rng.permutation(n)
     if labels is not None:
