@@ -14,7 +14,6 @@ from farout.outliers import rows as base
 from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
-from farout.outliers.ratio import RatioRule
 
 
 @pytest.fixture(scope="module")
