@@ -150,8 +150,9 @@ def test_the_host_is_of_the_class_that_was_asked_for(source, monkeypatch):
         return made(self, hosts, rng)
 
     monkeypatch.setattr(Collage, "_candidates", watched)
-    source.sample(5, "three", random_state=0)
-    assert set(seen) == {"three"}
+    asked = ["three", "one", "one", "two", "zero"]
+    source.sample(5, asked, random_state=0)
+    assert seen[: base.FEWEST] == np.resize(asked, base.FEWEST).tolist(), "in the order of the slots"
 
 
 def test_a_class_without_rows_can_not_be_asked_for(image_flow, digits):
