@@ -14,6 +14,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import farout as fo
+from quality.probe import probe
 from quality.rivals import VOS, FeatureScores, Mixup, UniformNoise, scores_of_logits
 
 UNSEEN = {
@@ -169,6 +170,27 @@ def summary(lines):
     return "\n".join(text)
 
 
+# --- what a linear probe tells -------------------------------------------------------------------------------------
+
+
+def probed(args):
+    """AUROC of the linear probe: outliers of each row against inliers on their path, and real sets against inliers."""
+    train, test = (fo.load_data(f"{args.inliers}:{part}", data_root=args.data_root) for part in ("train", "test"))
+    out = Path(args.out) / f"table-{args.inliers}"
+    flow = fo.load(args.flow) if args.flow else flow_in(out / "flow", train.X, train.y, train, args.flow_steps)
+    sources = recipes(flow, train, args)
+    print("| told from inliers | AUROC of the probe |\n|---|---:|")
+    for name in args.rows:
+        source = sources[name].fit(train.X, train.y)
+        inliers = source.clean(test.X[:1000], test.y[:1000], random_state=0)
+        print(
+            f"| {name} | {probe(inliers, source.sample(1000, random_state=0).x, train.event_shape):.3f} |", flush=True
+        )
+    for name in UNSEEN[args.inliers]:
+        rows = fo.load_data(name, data_root=args.data_root).X
+        print(f"| {name} (real) | {probe(test.X[:1000], rows[:1000], train.event_shape):.3f} |", flush=True)
+
+
 # --- the final table -----------------------------------------------------------------------------------------------
 
 
@@ -245,7 +267,7 @@ def line(name, score, cells, seconds):
 
 def parse(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["holdout", "table"])
+    parser.add_argument("task", choices=["holdout", "table", "probe"])
     parser.add_argument("--data-root", default=os.environ.get("FAROUT_DATA"))
     parser.add_argument("--inliers", default="mnist", choices=list(UNSEEN))
     parser.add_argument("--kind", default="classifier", choices=["classifier", "discriminator"])
@@ -265,4 +287,4 @@ def parse(words=None):
 
 if __name__ == "__main__":
     args = parse()
-    {"holdout": holdout, "table": table}[args.task](args)
+    {"holdout": holdout, "table": table, "probe": probed}[args.task](args)
