@@ -45,14 +45,6 @@ def classifiers(tmp_path_factory):
 
 
 @pytest.fixture
-def no_sets(monkeypatch, tmp_path):
-    """No data set can be found outside the folder a test gives."""
-    monkeypatch.delenv("FAROUT_DATA", raising=False)
-    monkeypatch.setattr("farout.data.locate.pooch.os_cache", lambda name: tmp_path / "cache")
-    monkeypatch.setattr("farout.data.locate._SYSTEM_FOLDERS", (tmp_path / "system",))
-
-
-@pytest.fixture
 def context(tmp_path):
     return open_context(["classifiers"], tmp_path / "out", TINY)
 
