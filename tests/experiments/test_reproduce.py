@@ -358,10 +358,10 @@ def test_a_fit_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkey
     monkeypatch.setattr(FlowDensity, "_objective", killed)
     with pytest.raises(MemoryError):
         context.toy()
-    assert not (context.out / "models" / "flow-toy").exists()
+    assert not (context.out / "models" / "flow-toy-author").exists()
     again = replace(context, _models={})
     _, flow = again.toy()
     # It went on from the middle: validations give the progress of the end, so they don't count.
     assert 0.3 < min(steps[180:]) < 0.6
     assert (len(flow.classes_), flow.training) == (3, None)
-    assert [p.name for p in (context.out / "models").iterdir()] == ["flow-toy"]
+    assert [p.name for p in (context.out / "models").iterdir()] == ["flow-toy-author"]

@@ -12,6 +12,7 @@ from farout.experiments.reproduce import extremal as extremes
 from farout.experiments.reproduce.agreement import plain_classifier
 from farout.experiments.reproduce.archetypes import archetype_count, archetype_samples, archetypes
 from farout.experiments.reproduce.context import Context
+from farout.experiments.reproduce.differences import differences
 from farout.experiments.reproduce.extremal import extremal, largest_cdf, largest_pdf, simulated_maxima
 from farout.experiments.reproduce.latent import cluster_distance, radii
 from farout.experiments.reproduce.mapping import mapping
@@ -88,11 +89,30 @@ def test_toy_outliers_lie_on_a_shell_and_the_kl_term_lowers_confidence_there(con
     assert cautious.mean() < plain.mean()
 
 
+def test_a_second_run_of_the_plane_fits_nothing(context):
+    first = toy(context).tables[0].rows, mapping(context).figures[0].arguments["latents"]
+    again = replace(context, _models={}, tell=pytest.fail)
+    assert toy(again).tables[0].rows == first[0]
+    np.testing.assert_array_equal(mapping(again).figures[0].arguments["latents"], first[1])
+
+
+def test_flows_of_the_plane_are_the_authors_and_near_the_law_that_the_data_are_drawn_from(context):
+    means = np.array([[0, 2], [-np.sqrt(3), -1], [np.sqrt(3), -1]])  # METHODS, section 1
+    test = load_data("toy:test")
+    log_p = np.log(np.exp(-0.5 * ((test.X[:, None] - means) ** 2).sum(axis=2)) / (2 * np.pi))
+    told, mixed = context.toy()[1], context.toy(classes=False)[1]
+    assert (told.architecture, mixed.architecture, mixed.classes_) == ("toy", "toy", None)
+    assert told.score(test.X, test.y) > log_p[np.arange(len(test)), test.y].mean() - 0.1
+    assert mixed.score(test.X) > np.logaddexp.reduce(log_p, axis=1).mean() - np.log(3) - 0.2
+    said = " ".join(differences(context, ["mapping"]))
+    assert "two GLOW blocks (hidden width 500, clamp 2), 80 steps" in said
+
+
 def test_mapping_grids_are_regular_in_their_own_space_and_exact_in_the_other(context):
     finding = mapping(context)
     draw(finding)
     (figure,) = finding.figures
-    _, flow = context.toy()
+    _, flow = context.toy(classes=False)
     for grid, own, other in (("from_latent", "latent", "data"), ("from_data", "data", "latent")):
         first, second = figure.arguments[grid][own]
         assert np.ptp(first[..., 0], axis=1).max() == 0
