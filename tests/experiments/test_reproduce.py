@@ -24,6 +24,7 @@ from farout.experiments.reproduce.run import EXPERIMENTS, open_context, reproduc
 from farout.experiments.reproduce.sets import open_set, parse_sets
 from farout.experiments.reproduce.tables import _judged, ap_at_talks_shares, source_of, taken_rows
 from farout.flows.estimator import FlowDensity
+from farout.report import talk
 
 TINY = replace(
     PRESETS["smoke"],
@@ -296,6 +297,31 @@ def test_an_absent_outlier_set_is_told_too(no_sets, tmp_path):
     with pytest.raises(DataNotFoundError, match="kmnist was not found"):
         reproduce("radii", tmp_path / "out", preset=TINY, outliers=["digits@7-9", "kmnist"], data_root=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["all", "archetypes", "nullspace"])
+def test_tables_are_refused_at_once_where_images_are_needed(tmp_path, name):
+    asked = {"inliers": "toy", "outliers": ["nowhere.csv"], "tell": pytest.fail}
+    with pytest.raises(InvalidDataError, match=r"--inliers toy: its rows have shape \(2,\), and .*need images.*radii"):
+        reproduce(name, tmp_path / "out", preset=TINY, **asked)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["sigma", "cluster-distance", "radii", "discriminators", "classifiers"])
+def test_tables_go_where_no_images_are_needed(tmp_path, name):
+    far = tmp_path / "far.csv"
+    far.write_text(
+        "a,b,label\n" + "".join(f"{x:.3f},{y:.3f},{i % 2}\n" for i, (x, y) in enumerate(9 + RNG.normal(size=(40, 2))))
+    )
+    small = replace(TINY, train_rows=90)
+    done = reproduce(name, tmp_path / "out", preset=small, inliers="toy", outliers=[f"{far}"])
+    (finding,) = done.findings
+    assert all(getattr(talk, figure.draw)(**figure.arguments) for figure in finding.figures)
+    said = " ".join(done.differences)
+    assert "vector flow" in said
+    assert "CNN" not in said
+    if finding.records:
+        assert {record["set"] for record in finding.records} >= {str(far)}
 
 
 def test_a_folder_of_other_settings_is_not_mixed_up(classifiers):
