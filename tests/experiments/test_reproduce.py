@@ -390,4 +390,9 @@ def test_a_fit_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkey
     # It went on from the middle: validations give the progress of the end, so they don't count.
     assert 0.3 < min(steps[180:]) < 0.6
     assert (len(flow.classes_), flow.training) == (3, None)
+    monkeypatch.setattr(FlowDensity, "_objective", whole)
+    data, expected = replace(context, _models={}, out=tmp_path / "in one go").toy()
+    np.testing.assert_array_equal(flow.encode(data.X, data.y), expected.encode(data.X, data.y))
+    for name, column in expected.history_.items():
+        np.testing.assert_array_equal(flow.history_[name], column)
     assert [p.name for p in (context.out / "models").iterdir()] == ["flow-toy-author"]

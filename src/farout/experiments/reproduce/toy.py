@@ -83,9 +83,9 @@ def _classifier(context: Context, data: Dataset, source: GumbelShell, beta: floa
     """Both differ in beta alone: the same network, steps, seed and path of the inliers."""
     steps = min(context.preset.toy_steps, MOST_STEPS)
 
-    def make(where: Training) -> CautiousClassifier:
+    def make(_: Training) -> CautiousClassifier:  # seconds: killed, it begins anew, with the same outliers
         return CautiousClassifier(
-            source, beta=beta, max_steps=steps, training=where, random_state=context.seed, verbose=context.verbose
+            source, beta=beta, max_steps=steps, random_state=context.seed, verbose=context.verbose
         )
 
     told = CAUTIOUS if beta else PLAIN
