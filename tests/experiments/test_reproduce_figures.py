@@ -8,6 +8,7 @@ from matplotlib.figure import Figure as Drawn
 from scipy.stats import chi, kstest
 
 from farout.data import Dataset, load_data
+from farout.experiments.reproduce import agreement
 from farout.experiments.reproduce import extremal as extremes
 from farout.experiments.reproduce.agreement import plain_classifier
 from farout.experiments.reproduce.archetypes import archetype_count, archetype_samples, archetypes
@@ -212,6 +213,15 @@ def test_draws_lie_beside_their_simplex_and_agreement_is_what_the_classifier_say
     assert float(table.rows[0][2]) == pytest.approx(np.mean(classifier.predict(X) == y), abs=6e-4)
     assert classifier.score(context.test.X, context.test.y) > 0.8
     assert (context.out / "models" / "plain-classifier").is_dir(), "a second run would train it again"
+
+
+def test_a_classifier_that_always_says_the_same_agrees_by_the_share_of_that_class(context):
+    class Always:
+        def predict(self, X):
+            return np.full(len(X), 2)
+
+    share = np.mean(context.train.y == 2)
+    assert agreement._agreement(context, Always(), 3, 7.0) == pytest.approx(share, abs=0.04)
 
 
 def test_nullspace_errors_stand_beside_the_talks(context):

@@ -53,7 +53,8 @@ def agreement_table(context: Context) -> tuple[Table, str]:
     told = (
         f"The agreement of a classifier with the label {verb} from c = 7 to c = 0.3 ({first[0]:.3f} and "
         f"{first[-1]:.3f} at k = {counts[0]}; the talk: {AGREEMENT[7.0]:g} and {AGREEMENT[0.3]:g}, of heads and a flow "
-        "that were trained otherwise)."
+        "that were trained otherwise). The flow is told the class when it decodes, so that a label is lost only where "
+        "the mixture leaves what the class looks like."
     )
     return table, told
 
