@@ -20,3 +20,13 @@ def data_root() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("real image sets are absent: set FAROUT_DATA to the folder that holds mnist/ and others")
     return Path(root)
+
+
+@pytest.fixture
+def no_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No data set can be found outside the folder a test gives; returns the user's cache folder."""
+    cache = tmp_path / "cache"
+    monkeypatch.delenv("FAROUT_DATA", raising=False)
+    monkeypatch.setattr("farout.data.locate.pooch.os_cache", lambda name: cache)
+    monkeypatch.setattr("farout.data.locate._SYSTEM_FOLDERS", (tmp_path / "system",))
+    return cache

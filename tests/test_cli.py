@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
 
 def run_process(*words, env=None):
     return subprocess.run(
-        [sys.executable, "-c", "import sys; from farout.cli import main; sys.exit(main())", *words],
+        [sys.executable, "-m", "farout", *words],
         capture_output=True,
         text=True,
         env=os.environ | (env or {}),

@@ -35,14 +35,6 @@ def tiny(monkeypatch):
         monkeypatch.setitem(PRESETS, name, replace(preset, **TINY, train_rows=150, test_rows=40))
 
 
-@pytest.fixture
-def no_sets(monkeypatch, tmp_path):
-    """No data set can be found outside the folder a test gives."""
-    monkeypatch.delenv("FAROUT_DATA", raising=False)
-    monkeypatch.setattr("farout.data.locate.pooch.os_cache", lambda name: tmp_path / "cache")
-    monkeypatch.setattr("farout.data.locate._SYSTEM_FOLDERS", (tmp_path / "system",))
-
-
 def put_idx(folder, prefix, n, first_label=0):
     """Images and labels as MNIST and its kin are given out; the class is a bar at its own height."""
     labels = (np.arange(n) % 3 + first_label).astype(np.uint8)

@@ -96,9 +96,27 @@ def test_cluster_distances_order_classes_by_how_far_they_are():
     }
     distances = cluster_distances(own, compared)
     assert distances.shape == (2, 2)
-    np.testing.assert_allclose(distances[:, 0], [3, 20], rtol=0.15)
-    assert distances[0, 1] == pytest.approx(30, rel=0.1)
-    assert distances[1, 1] < 2.5, "the same cluster lies at its own spread"
+    own_mean = chi_mean_std(2)[0]  # of the norm in a plane
+    np.testing.assert_allclose(distances[:, 0], np.array([3, 20]) / own_mean, rtol=0.15)
+    assert distances[0, 1] == pytest.approx(30 / own_mean, rel=0.1)
+    assert distances[1, 1] == pytest.approx(1, abs=0.15), "the same cluster lies at its own spread"
+
+
+def test_a_set_that_spreads_widely_is_far_though_its_middle_is_near():
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(200, 6))
+    wide, apart = 40 * rng.normal(size=(200, 6)), rng.normal(size=(200, 6)) + 5
+    near, far, beside = cluster_distances({0: own}, {0: {"near": own[:100] + 0.3, "wide": wide, "apart": apart}})[0]
+    assert near == pytest.approx(1, abs=0.3)
+    assert far > 20
+    assert far > beside > near
+    alone = cluster_distances({0: own}, {0: {"near": own[:100] + 0.3}})
+    assert alone[0, 0] == pytest.approx(1, abs=0.4)
+
+
+def test_a_unit_needs_samples_that_differ():
+    with pytest.raises(InvalidDataError, match="found 3 that are the same"):
+        cluster_distances({0: np.ones((3, 2))}, {0: {"a": np.random.default_rng(0).normal(size=(9, 2))}})
 
 
 @pytest.mark.parametrize(

@@ -172,11 +172,56 @@ def test_resume_goes_on_where_an_interrupt_left(validation, tmp_path):
         fit(first, interrupted_at(40, first), validation, Training(checkpoint_dir=tmp_path))
     assert (tmp_path / "last.ckpt").is_file()
     second, resumed = fit(validation=validation, where=Training(checkpoint_dir=tmp_path, resume=True))
-    torch.testing.assert_close(weights(second), weights(whole), atol=5e-3, rtol=0)
+    assert torch.equal(weights(second), weights(whole))
     assert not torch.equal(weights(first), weights(second))
     assert [s for s in resumed.steps if s < 40] == [s for s in history.steps if s < 40]
     assert resumed.steps[-1] == history.steps[-1]
     assert resumed.figures["loss"][:20] == pytest.approx(history.figures["loss"][:20], nan_ok=True)
+
+
+def noisy(module, cut_off=None, error=KeyboardInterrupt):
+    """An objective with noise of its own, that fails in the middle of a step."""
+    inner = squares(module)
+
+    def objective(batch, progress):
+        x = batch[0] + 0.3 * torch.randn_like(batch[0]) if module.training else batch[0]
+        if module.training and cut_off is not None and round(progress * 150) == cut_off:
+            raise error
+        return inner((x, batch[1]), progress)
+
+    return objective
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError], ids=["interrupted", "killed"])
+@pytest.mark.parametrize("cut_off", [119, 120, 121, 130, 140])
+@pytest.mark.parametrize("validation", [False, True])
+def test_cut_off_and_gone_on_is_the_same_as_in_one_go_to_the_bit(validation, cut_off, error, tmp_path):
+    budget = {"max_steps": 150, "batch_size": 60}  # three batches a pass, and some rows left over
+    whole, first, second = linear(), linear(), linear()
+    _, expected = fit(whole, noisy(whole), validation, **budget)
+    with pytest.raises(error):
+        fit(first, noisy(first, cut_off, error), validation, Training(checkpoint_dir=tmp_path), **budget)
+    _, history = fit(second, noisy(second), validation, Training(checkpoint_dir=tmp_path, resume=True), **budget)
+    assert torch.equal(weights(second), weights(whole))
+    assert history.steps == expected.steps
+    for name, column in expected.figures.items():
+        np.testing.assert_array_equal(history.figures[name], column)
+
+
+def test_a_checkpoint_of_before_goes_on_too(tmp_path):
+    where, module = Training(checkpoint_dir=tmp_path), linear()
+    with pytest.raises(KeyboardInterrupt):
+        fit(module, interrupted_at(40, module), where=where)
+    last = tmp_path / "last.ckpt"
+    kept = torch.load(last)
+    del (
+        kept["farout"]["drawn"],
+        kept["farout"]["steps_above"],
+        kept["loops"]["fit_loop"]["state_dict"]["combined_loader"],
+    )
+    torch.save(kept, last)
+    _, history = fit(where=Training(checkpoint_dir=tmp_path, resume=True))
+    assert history.steps == list(range(60))
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):

@@ -16,7 +16,10 @@ __all__ = ["Bar", "Interrupted", "KeepBest"]
 
 
 class KeepBest(Callback):
-    """Holds the weights of the best validation; part of every checkpoint, so that a resumed run has them too."""
+    """Holds the weights of the best validation; part of every checkpoint, so that a resumed run has them too.
+
+    It also notes the validation in the history: the module's own hook would come after the checkpoint is written.
+    """
 
     def __init__(self) -> None:
         self.best = math.inf
@@ -24,6 +27,7 @@ class KeepBest(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = float(trainer.callback_metrics["validation loss"])
+        cast(Any, pl_module).history.add(trainer.global_step, {"validation loss": value})
         if value < self.best:
             self.best = value
             state = cast(Any, pl_module).module.state_dict()
@@ -48,7 +52,9 @@ class Interrupted(Callback):
         # Not for other exceptions: nobody should go on from a training that diverged.
         if self.happened and self.where.checkpoint_dir is not None and cast(Any, pl_module).started:
             # The batch that was cut off doesn't count, or every later validation would come a step early.
-            trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
+            progress = trainer.fit_loop.epoch_loop.batch_progress.total
+            cast(Any, trainer.train_dataloader).taken -= progress.ready - progress.completed
+            progress.reset_on_restart()
             trainer.save_checkpoint(Path(self.where.checkpoint_dir) / "last.ckpt")
 
 

@@ -56,8 +56,8 @@ def run(
         try:
             trainer.fit(
                 task,
-                _loader(rows, batch_size, generator),
-                None if validation_rows is None else _loader(validation_rows, 4 * batch_size),
+                _training_batches(rows, batch_size, generator),
+                None if validation_rows is None else _validation_batches(validation_rows, 4 * batch_size),
                 ckpt_path=_last_checkpoint(where),
                 weights_only=True,
             )
@@ -103,16 +103,55 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def _loader(rows: Batch, batch_size: int, generator: torch.Generator | None = None) -> Any:
-    """Batches of equal size for training (with a generator: shuffled), all rows for validation."""
-    return DataLoader(
-        _Rows(rows),
-        batch_size=batch_size,
-        shuffle=generator is not None,
-        generator=generator,
-        drop_last=generator is not None,
-        collate_fn=_as_is,
+class _Shuffled(DataLoader[tuple[Tensor, ...]]):
+    """Batches of equal size in a new order each pass, which goes on in the middle of a pass where a checkpoint left it.
+
+    Lightning keeps ``state_dict`` in its checkpoints, and asks for a new iterator once or twice before the first batch.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # of DataLoader: Lightning makes copies for several devices
+        super().__init__(*args, **kwargs)
+        self.start = self._order().get_state()  # of this pass
+        self.taken = 0  # batches of it
+        self.went_on = False  # since the last iterator
+
+    def _order(self) -> torch.Generator:
+        return cast(torch.Generator, self.generator)
+
+    def __iter__(self) -> Any:
+        if self.went_on:
+            self.start, self.taken, self.went_on = self._order().get_state(), 0, False
+        else:
+            self._order().set_state(self.start)
+        batches = super().__iter__()
+        for _ in range(self.taken):
+            next(batches)
+        return self._counted(batches)
+
+    def _counted(self, batches: Any) -> Iterator[Any]:
+        # By number: a sampler that is asked for more than there is draws another order from the generator.
+        for taken in range(self.taken, len(self)):
+            batch = next(batches)
+            self.taken, self.went_on = taken + 1, True
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.taken < len(self):
+            return {"start": self.start, "taken": self.taken}
+        return {"start": self._order().get_state(), "taken": 0}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.start, self.taken, self.went_on = state["start"], state["taken"], False
+
+
+def _training_batches(rows: Batch, batch_size: int, generator: torch.Generator) -> _Shuffled:
+    return _Shuffled(
+        _Rows(rows), batch_size=batch_size, shuffle=True, generator=generator, drop_last=True, collate_fn=_as_is
     )
+
+
+def _validation_batches(rows: Batch, batch_size: int) -> Any:
+    return DataLoader(_Rows(rows), batch_size=batch_size, collate_fn=_as_is)
 
 
 class _Task(pl.LightningModule):
@@ -128,23 +167,42 @@ class _Task(pl.LightningModule):
         self.started = False
         self.first_loss: float | None = None
         self.steps_above = 0
+        self.before: tuple[int, dict[str, Any]] | None = None  # a step, and the state that it began with
+        self.noise: list[Tensor] | None = None  # of a checkpoint
 
     def on_train_start(self) -> None:
         self.started = True
+        if self.noise is not None:
+            _set_noise(self.noise)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["farout"] = {
             "steps": self.history.steps,
             "figures": self.history.figures,
             "first_loss": self.first_loss,
+            "steps_above": self.steps_above,
+            # A step that was cut off will be taken again, from what it began with.
+            "drawn": self.before[1] if self.before and self.before[0] == self.global_step else self._drawn(),
         }
+
+    def _drawn(self) -> dict[str, Any]:
+        """All that makes the next step another one than the last, but for weights and batch."""
+        objective: Any = self.objective
+        known = objective.state_dict() if hasattr(objective, "state_dict") else None
+        return {"noise": _noise(self.device), "objective": known}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["farout"]
         self.history = History(saved["steps"], saved["figures"])
         self.first_loss = saved["first_loss"]
+        self.steps_above = saved.get("steps_above", 0)
+        drawn = saved.get("drawn", {})  # absent from the first checkpoints, after which noise begins anew
+        self.noise = drawn.get("noise")
+        if drawn.get("objective") is not None:
+            cast(Any, self.objective).load_state_dict(drawn["objective"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.before = self.global_step, self._drawn()
         try:
             loss, figures = self.objective(batch, self.global_step / self.budget.max_steps)
         except DivergedError as error:
@@ -168,10 +226,6 @@ class _Task(pl.LightningModule):
         if not math.isfinite(float(loss)):
             raise self._diverged(f"the validation loss became {float(loss)}")
         self.log("validation loss", loss, batch_size=len(batch[0]), sync_dist=True)
-
-    def on_validation_end(self) -> None:
-        value = float(self.trainer.callback_metrics["validation loss"])
-        self.history.add(self.global_step, {"validation loss": value})
 
     def configure_optimizers(self) -> Any:
         b = self.budget
@@ -200,6 +254,19 @@ class _Task(pl.LightningModule):
             f"{self.title}: training diverged at step {self.global_step}: {what}. No model was made. Lower "
             f"learning_rate (it is {self.budget.learning_rate:g}), or look for extreme values in the data."
         )
+
+
+def _noise(device: torch.device) -> list[Tensor]:
+    """States of the generators that a step on this device draws from."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_noise(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0].cpu())
+    for state in states[1:]:
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(state.cpu())
 
 
 def _checkpoints(where: Training, validation_rows: Batch | None) -> list[Callback]:

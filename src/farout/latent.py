@@ -121,12 +121,14 @@ def cluster_distances(
 
     For each class, its own latents and those of the other data set encoded *under that class* go
     to the plane that separates them best (LDA); the distance is the mean, over the samples of an
-    other class, of their distance from the centre of the class's own samples.
+    other class, of their distance from the centre of the class's own samples, divided by the same
+    mean over these. That unit is the class's own: the plane's, which is the spread of all clusters
+    together, grows with a set that spreads widely, and such a set would look near.
 
     Parameters
     ----------
     latents_by_class : mapping of class to array-like, shape (n, d)
-        Latents of each class's own samples.
+        Latents of each class's own samples, two or more that differ.
     compared : mapping of class to mapping of name to array-like, shape (m, d)
         For the same classes, latents of each class of the other data set under that condition;
         the names and their order are the same for all.
@@ -134,20 +136,21 @@ def cluster_distances(
     Returns
     -------
     ndarray, shape (classes, names)
-        Distances, 0 or more, in standard deviations within a cluster.
+        Distances, 0 or more; 1 is as far as the class's own samples lie from their centre on average.
 
     Raises
     ------
     InvalidDataError
-        If classes or names do not match, or if latents are not 2-d or not finite.
+        If classes or names do not match, if latents are not 2-d or not finite, or if a class's own are all
+        the same.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> near, far = rng.normal(size=(200, 2)), rng.normal(20.0, size=(200, 2))
     >>> distances = cluster_distances({7: near}, {7: {"near": near + 0.1, "far": far}})
-    >>> bool(distances[0, 0] < 3 < 15 < distances[0, 1])
-    True
+    >>> bool(0.8 < distances[0, 0] < 1.2), bool(distances[0, 1] > 15)
+    (True, True)
     """
     names = [list(group) for group in compared.values()]
     same = all(row == names[0] for row in names)
@@ -166,7 +169,13 @@ def _distances_from(own: ArrayLike, others: list[ArrayLike]) -> Floats:
     labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     plane = lda_projection(np.concatenate(groups), labels)
     away = np.linalg.norm(plane - plane[labels == 0].mean(axis=0), axis=1)
-    return np.array([away[labels == k].mean() for k in range(1, len(groups))])
+    means = np.array([away[labels == k].mean() for k in range(len(groups))])
+    if not means[0] > 1e-9 * means.max():
+        raise InvalidDataError(
+            f"a class's own latents must differ, or distances from them have no unit; found {len(groups[0])} that are "
+            "the same in the plane; give two or more different samples of each class"
+        )
+    return np.asarray(means[1:] / means[0])
 
 
 def _as_latents(Z: ArrayLike, where: str) -> Floats:

@@ -150,13 +150,15 @@ def train(
     module : Module
         What learns. ``objective`` closes over it.
     objective : callable
-        ``(batch, progress) -> (loss, figures)``; called under ``module.eval()`` for validation.
+        ``(batch, progress) -> (loss, figures)``; called under ``module.eval()`` for validation. One that remembers
+        batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows.
     rows, validation_rows : sequence of Tensor
         Tensors with as many rows each; a batch holds the same rows of all.
     budget : Budget
     where : Training, optional
     seed : int, default=0
-        The same seed gives the same result on the same machine; torch's global state is left as it was.
+        The same seed gives the same result on the same machine, in one go or resumed, as long as all that an objective
+        draws is torch's; torch's global state is left as it was.
     verbose : bool, default=False
         Show a progress bar, when stderr is a terminal.
     name : str

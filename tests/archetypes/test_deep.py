@@ -313,6 +313,26 @@ def test_its_own_flow_is_trained_where_the_archetypes_are(tmp_path, blobs, monke
     assert asked == [fo.Training(accelerator="cpu")]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError], ids=["interrupted", "killed"])
+def test_cut_off_and_gone_on_is_the_same_as_in_one_go(tmp_path, blobs, flow, monkeypatch, error):
+    def cut_off(self, batch, progress):
+        found = call(self, batch, progress)
+        if self.heads.training and round(130 * progress) == 115:
+            raise error
+        return found
+
+    call, where = DeepObjective.__call__, fo.Training(checkpoint_dir=tmp_path, resume=True)
+    params = {"max_steps": 130, "validation_fraction": 0, "batch_size": 32}
+    monkeypatch.setattr(DeepObjective, "__call__", cut_off)
+    with pytest.raises(error):
+        quick(flow, training=where, **params).fit(*blobs)
+    monkeypatch.setattr(DeepObjective, "__call__", call)
+    resumed, whole = quick(flow, training=where, **params).fit(*blobs), quick(flow, **params).fit(*blobs)
+    assert flow_bytes(resumed.flow_) == flow_bytes(whole.flow_)
+    np.testing.assert_array_equal(resumed.archetypes_, whole.archetypes_)
+    assert resumed.history_ == whole.history_
+
+
 def test_fitted_without_labels_it_uses_none_of_the_flows_classes(blobs, flow):
     X, y = blobs
     model = quick(flow).fit(X)

@@ -24,6 +24,7 @@ from farout.experiments.reproduce.run import EXPERIMENTS, open_context, reproduc
 from farout.experiments.reproduce.sets import open_set, parse_sets
 from farout.experiments.reproduce.tables import _judged, ap_at_talks_shares, source_of, taken_rows
 from farout.flows.estimator import FlowDensity
+from farout.report import talk
 
 TINY = replace(
     PRESETS["smoke"],
@@ -42,14 +43,6 @@ RNG = np.random.default_rng(0)
 def classifiers(tmp_path_factory):
     """A table in one go."""
     return reproduce("classifiers", tmp_path_factory.mktemp("reproduced") / "out", preset=TINY)
-
-
-@pytest.fixture
-def no_sets(monkeypatch, tmp_path):
-    """No data set can be found outside the folder a test gives."""
-    monkeypatch.delenv("FAROUT_DATA", raising=False)
-    monkeypatch.setattr("farout.data.locate.pooch.os_cache", lambda name: tmp_path / "cache")
-    monkeypatch.setattr("farout.data.locate._SYSTEM_FOLDERS", (tmp_path / "system",))
 
 
 @pytest.fixture
@@ -306,6 +299,31 @@ def test_an_absent_outlier_set_is_told_too(no_sets, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["all", "archetypes", "nullspace"])
+def test_tables_are_refused_at_once_where_images_are_needed(tmp_path, name):
+    asked = {"inliers": "toy", "outliers": ["nowhere.csv"], "tell": pytest.fail}
+    with pytest.raises(InvalidDataError, match=r"--inliers toy: its rows have shape \(2,\), and .*need images.*radii"):
+        reproduce(name, tmp_path / "out", preset=TINY, **asked)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["sigma", "cluster-distance", "radii", "discriminators", "classifiers"])
+def test_tables_go_where_no_images_are_needed(tmp_path, name):
+    far = tmp_path / "far.csv"
+    far.write_text(
+        "a,b,label\n" + "".join(f"{x:.3f},{y:.3f},{i % 2}\n" for i, (x, y) in enumerate(9 + RNG.normal(size=(40, 2))))
+    )
+    small = replace(TINY, train_rows=90)
+    done = reproduce(name, tmp_path / "out", preset=small, inliers="toy", outliers=[f"{far}"])
+    (finding,) = done.findings
+    assert all(getattr(talk, figure.draw)(**figure.arguments) for figure in finding.figures)
+    said = " ".join(done.differences)
+    assert "vector flow" in said
+    assert "CNN" not in said
+    if finding.records:
+        assert {record["set"] for record in finding.records} >= {str(far)}
+
+
 def test_a_folder_of_other_settings_is_not_mixed_up(classifiers):
     with pytest.raises(RunError, match=r"other settings \(seed\): 0 there, 1 now"):
         reproduce("classifiers", classifiers.out, preset=TINY, seed=1)
@@ -366,10 +384,15 @@ def test_a_fit_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkey
     monkeypatch.setattr(FlowDensity, "_objective", killed)
     with pytest.raises(MemoryError):
         context.toy()
-    assert not (context.out / "models" / "flow-toy").exists()
+    assert not (context.out / "models" / "flow-toy-author").exists()
     again = replace(context, _models={})
     _, flow = again.toy()
     # It went on from the middle: validations give the progress of the end, so they don't count.
     assert 0.3 < min(steps[180:]) < 0.6
     assert (len(flow.classes_), flow.training) == (3, None)
-    assert [p.name for p in (context.out / "models").iterdir()] == ["flow-toy"]
+    monkeypatch.setattr(FlowDensity, "_objective", whole)
+    data, expected = replace(context, _models={}, out=tmp_path / "in one go").toy()
+    np.testing.assert_array_equal(flow.encode(data.X, data.y), expected.encode(data.X, data.y))
+    for name, column in expected.history_.items():
+        np.testing.assert_array_equal(flow.history_[name], column)
+    assert [p.name for p in (context.out / "models").iterdir()] == ["flow-toy-author"]

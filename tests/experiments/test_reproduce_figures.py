@@ -8,10 +8,12 @@ from matplotlib.figure import Figure as Drawn
 from scipy.stats import chi, kstest
 
 from farout.data import Dataset, load_data
+from farout.experiments.reproduce import agreement
 from farout.experiments.reproduce import extremal as extremes
 from farout.experiments.reproduce.agreement import plain_classifier
 from farout.experiments.reproduce.archetypes import archetype_count, archetype_samples, archetypes
 from farout.experiments.reproduce.context import Context
+from farout.experiments.reproduce.differences import differences
 from farout.experiments.reproduce.extremal import extremal, largest_cdf, largest_pdf, simulated_maxima
 from farout.experiments.reproduce.latent import cluster_distance, radii
 from farout.experiments.reproduce.mapping import mapping
@@ -88,11 +90,30 @@ def test_toy_outliers_lie_on_a_shell_and_the_kl_term_lowers_confidence_there(con
     assert cautious.mean() < plain.mean()
 
 
+def test_a_second_run_of_the_plane_fits_nothing(context):
+    first = toy(context).tables[0].rows, mapping(context).figures[0].arguments["latents"]
+    again = replace(context, _models={}, tell=pytest.fail)
+    assert toy(again).tables[0].rows == first[0]
+    np.testing.assert_array_equal(mapping(again).figures[0].arguments["latents"], first[1])
+
+
+def test_flows_of_the_plane_are_the_authors_and_near_the_law_that_the_data_are_drawn_from(context):
+    means = np.array([[0, 2], [-np.sqrt(3), -1], [np.sqrt(3), -1]])  # METHODS, section 1
+    test = load_data("toy:test")
+    log_p = np.log(np.exp(-0.5 * ((test.X[:, None] - means) ** 2).sum(axis=2)) / (2 * np.pi))
+    told, mixed = context.toy()[1], context.toy(classes=False)[1]
+    assert (told.architecture, mixed.architecture, mixed.classes_) == ("toy", "toy", None)
+    assert told.score(test.X, test.y) > log_p[np.arange(len(test)), test.y].mean() - 0.1
+    assert mixed.score(test.X) > np.logaddexp.reduce(log_p, axis=1).mean() - np.log(3) - 0.2
+    said = " ".join(differences(context, ["mapping"]))
+    assert "two GLOW blocks (hidden width 500, clamp 2), 80 steps" in said
+
+
 def test_mapping_grids_are_regular_in_their_own_space_and_exact_in_the_other(context):
     finding = mapping(context)
     draw(finding)
     (figure,) = finding.figures
-    _, flow = context.toy()
+    _, flow = context.toy(classes=False)
     for grid, own, other in (("from_latent", "latent", "data"), ("from_data", "data", "latent")):
         first, second = figure.arguments[grid][own]
         assert np.ptp(first[..., 0], axis=1).max() == 0
@@ -192,6 +213,15 @@ def test_draws_lie_beside_their_simplex_and_agreement_is_what_the_classifier_say
     assert float(table.rows[0][2]) == pytest.approx(np.mean(classifier.predict(X) == y), abs=6e-4)
     assert classifier.score(context.test.X, context.test.y) > 0.8
     assert (context.out / "models" / "plain-classifier").is_dir(), "a second run would train it again"
+
+
+def test_a_classifier_that_always_says_the_same_agrees_by_the_share_of_that_class(context):
+    class Always:
+        def predict(self, X):
+            return np.full(len(X), 2)
+
+    share = np.mean(context.train.y == 2)
+    assert agreement._agreement(context, Always(), 3, 7.0) == pytest.approx(share, abs=0.04)
 
 
 def test_nullspace_errors_stand_beside_the_talks(context):

@@ -170,6 +170,7 @@ def test_nearest_samples_stand_below_their_archetype_and_apart():
     np.testing.assert_allclose(pixels[np.ix_(rows, columns)][..., 0], [[0.1, 0.2], [0.3, 0.5], [0.4, 0.6]])
     assert np.diff(rows)[0] > np.diff(rows)[1]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1\nada", "2\nbruno"]
+    assert [t.get_text() for t in axes.texts] == ["number\nclass"]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["archetype", "nearest samples", ""]
 
 

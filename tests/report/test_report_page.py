@@ -147,7 +147,7 @@ def test_classes_are_rows_of_the_sample_sheet():
     content = full()
     (samples,) = [s for s in sections(content) if s.key == "samples"]
     generated, real = (re.findall(r"<text[^>]*>([^<]*)<", p.svg) for p in samples.pictures)
-    assert generated == ["0", "1", "2"]
+    assert generated == ["0", "1", "2", "class"]
     assert real == []
 
 

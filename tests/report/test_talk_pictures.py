@@ -51,7 +51,7 @@ def test_toy_shows_each_class_in_both_spaces_with_hollow_outliers():
         markers = {tuple(map(tuple, c.get_paths()[0].vertices)) for c in filled}
         assert len(markers) == 3, "classes must differ in grey print"
     assert legend(figure)[0] == "class 0"
-    assert legend(figure)[3] == "class 0, outliers"
+    assert legend(figure)[1] == "class 0, outliers"
 
 
 def test_regions_put_each_cell_at_its_place():

@@ -60,6 +60,14 @@ class LatentPool:
         """Put a batch into the pool, without its gradient; the oldest fall out."""
         self._kept = self.joined(t.detach().flip(0))[: self.size]
 
+    def state_dict(self) -> dict[str, Tensor | None]:
+        """What it keeps, which no later `push` changes."""
+        return {"kept": self._kept}
+
+    def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
+        """Keep what another pool kept."""
+        self._kept = state["kept"]
+
 
 def archetype_loss(heads: ArchetypeHeads, t: Tensor) -> Tensor:
     """How far the archetypes are from being mixtures of samples: ``mean_j ||(B A Z - Z)_j||^2``.

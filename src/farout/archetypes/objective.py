@@ -59,6 +59,14 @@ class DeepObjective:
         losses = self.losses(*batch)
         return weighted(losses, self.weights), {name: float(value.detach()) for name, value in losses.items()}
 
+    def state_dict(self) -> dict[str, Tensor | None]:
+        """The pool's, for a training that goes on later."""
+        return self.pool.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
+        """Go on with the pool of that state."""
+        self.pool.load_state_dict(state)
+
     def losses(
         self, events: Tensor, labels: Tensor, side_labels: Tensor, skip: Sequence[str] = ()
     ) -> dict[str, Tensor]:

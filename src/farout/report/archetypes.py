@@ -77,6 +77,8 @@ def archetype_sheet(
         room = int(min(0.62, 8.8 / k) * 72 / 5.4)  # letters of nine points over one image
         named = zip(short_names(k), classes, strict=True)
         axes.set_xticks(axes.get_xticks(), [f"{number}\n{plain(c, max(2, room))}" for number, c in named])
+        look: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "bottom"}
+        axes.annotate("number\nclass", (0, 1), (-3, 3), fontsize=9, **look)  # where the ticks of both sides are
     if nearest is not None:
         _set_apart(axes)
     return figure

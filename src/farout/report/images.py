@@ -44,6 +44,7 @@ def image_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     column_title: str = "",
+    row_title: str = "",
 ) -> Figure:
     """Images in rows and columns.
 
@@ -57,6 +58,8 @@ def image_grid(
         Labels of all rows or columns, or none.
     column_title : str
         What the column labels are, with their unit.
+    row_title : str
+        What the row labels are.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def image_grid(
     rows, columns = X.shape[:2]
     tile = min(0.62, 8.8 / columns)  # inches
     shape = tile * event_shape[1] / event_shape[2]
-    figure, axes = new_axes(tile * columns + 0.9 * bool(row_labels), shape * rows + 0.6)
+    figure, axes = new_axes(tile * columns + 0.9 * bool(row_labels) + 0.2 * bool(row_title), shape * rows + 0.6)
     axes.grid(False)
     axes.imshow(mosaic, interpolation="none")
     axes.spines[:].set_visible(False)
@@ -82,6 +85,7 @@ def image_grid(
     axes.set_xticks(np.arange(len(column_labels)) * step[1] + middle[1], [*map(plain, column_labels)])
     axes.set_xlabel(column_title, labelpad=6)
     axes.xaxis.set_label_position("top")
+    axes.set_ylabel(row_title)
     return figure
 
 
@@ -94,7 +98,7 @@ def image_sheet(X: Floats, labels: NDArray[Any] | None, event_shape: Sequence[in
     classes = np.unique(labels)
     chosen = classes[np.unique(np.linspace(0, len(classes) - 1, _ROWS).astype(int))]
     grid = np.stack([padded_rows(X[np.asarray(labels) == c], _COLUMNS) for c in chosen])
-    return image_grid(grid, event_shape, row_labels=[str(c) for c in chosen])
+    return image_grid(grid, event_shape, row_labels=[str(c) for c in chosen], row_title="class")
 
 
 def _mosaic(X: Floats, event_shape: Sequence[int]) -> tuple[Floats, tuple[int, int]]:

@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -52,7 +53,7 @@ def strengths_figure(
     event_shape : tuple of int
         Shape of a sample.
     row_labels : sequence of str
-        Labels of the image rows.
+        Classes of the image rows.
     data : ndarray, shape (n, d), optional
         Real inliers, shown below the scatter.
     """
@@ -67,6 +68,7 @@ def strengths_figure(
         row_labels=row_labels,
         column_labels=[f"{strength:g}" for strength, _ in outliers_by_strength],
         column_title="strength (σ: multiples of the typical latent radius)",
+        row_title="class" if row_labels else "",
     )
 
 
@@ -209,6 +211,8 @@ def roc_figure(sets: Mapping[str, Floats]) -> Figure:
 def radii_figure(sets: Mapping[str, Floats], latent_dim: int) -> Figure:
     """Latent norms on shared bins, with the chi density that inliers should follow.
 
+    The axis is logarithmic where a set lies so far out that the inliers would be a needle.
+
     Parameters
     ----------
     sets : mapping of str to ndarray, shape (n,)
@@ -220,15 +224,26 @@ def radii_figure(sets: Mapping[str, Floats], latent_dim: int) -> Figure:
     figure, axes = new_axes(8.4, 3.3)
     r = np.linspace(max(0.0, mean - 4 * std), mean + 4 * std, 200)
     edges = _shared_edges([r, *sets.values()], 75, reach=9 * mean)
+    if edges[0] > mean / 10 and edges[-1] > 4 * mean:
+        edges = np.geomspace(edges[0], edges[-1], len(edges))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     label = f"χ, {latent_dim} dimensions (ideal inliers)"
     (chi,) = axes.plot(r, chi_pdf(r, latent_dim), color=INK, linewidth=1.6, label=label)
     chi.set_linestyle((0, (4, 2)))
     _draw_densities(figure, axes, sets, edges, [chi])
-    axes.set_xlabel("latent radius ‖z‖ (standard deviations)")
-    axes.set_ylabel("density")
+    scale = ", logarithmic" if axes.get_xscale() == "log" else ""
+    axes.set_xlabel(f"latent radius ‖z‖ (standard deviations{scale})")
+    axes.set_ylabel("density (per standard deviation)")
     scales: Any = (lambda radius: radius / mean, lambda sigma: sigma * mean)
     top = axes.secondary_xaxis("top", functions=scales)
     top.set_xlabel("σ (multiples of the typical radius)")
+    if scale:
+        top.xaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 1.5, 2, 3, 5, 10]))
+        top.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        top.xaxis.set_minor_locator(NullLocator())
     return figure
 
 

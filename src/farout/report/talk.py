@@ -117,7 +117,7 @@ def distances_figure(
     Parameters
     ----------
     distances : ndarray, shape (r, c)
-        0 or more, in standard deviations within a cluster.
+        0 or more; 1 is as far as a class's own samples lie from their centre.
     rows, columns : sequences
         Classes of the inliers, and of the other set.
     compared, own : str
@@ -130,10 +130,10 @@ def distances_figure(
     top = float(distances.max()) or 1.0
     # Never down to black: the numbers stay in the upper half of contrast, and so does the frame.
     shown = axes.imshow(distances, cmap="gray", vmin=-0.25 * top, vmax=top, aspect="auto", interpolation="none")
-    digits = 1 if c <= 16 and top < 99.5 else 0
+    digits = 1 if top < (99.5 if c <= 16 else 9.95) else 0
+    size = min(9.0, 110 * cell / len(f"{top:.{digits}f}"))  # the longest number is as wide as its cell
     for (i, j), value in np.ndenumerate(distances):
         ink = _ON_LIGHT if value > 0.45 * top else _ON_DARK
-        size = min(9.0, 72 * cell / (2.6 + digits))
         axes.text(j, i, f"{value:.{digits}f}", ha="center", va="center", color=ink, fontsize=size)
     axes.set_xticks(np.arange(c), [plain(name, 14) for name in columns])
     if max(len(str(name)) for name in columns) > 12 * cell:
@@ -145,7 +145,10 @@ def distances_figure(
     axes.spines[:].set_visible(False)
     axes.set_xlabel(f"class of {plain(compared)}")
     axes.set_ylabel(f"condition: class of {plain(own, 18)}")
-    bar = figure.colorbar(shown, ax=axes, pad=0.02, fraction=0.05, aspect=30)
+    # As high as the matrix, and 0.15 inches wide, whatever shape that has.
+    bar = figure.colorbar(
+        shown, ax=axes, pad=0.02, fraction=0.15 / (cell * c + 0.15), aspect=min(0.36, cell) * r / 0.15
+    )
     bar.ax.set_ylim(0, top)
-    bar.set_label("distance (standard deviations)")
+    bar.set_label("distance (own samples: 1)")
     return figure

@@ -1,5 +1,6 @@
 """Our figures of a table beside the published ones, as a picture."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,8 +31,10 @@ def compared_figure(rows: Sequence[str], panels: Sequence[Mapping[str, Any]], me
     figure = Figure(figsize=(8.6, 1.15 + ROW * len(rows)), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     handles: list[Any] = []
+    letters = int(90 / len(panels))  # of ten points, above one panel
     for place, panel in zip(axes, panels, strict=True):
         handles = _panel(place, panel, metric)
+        place.set_title(textwrap.fill(plain(panel["title"], 2 * letters), letters), fontsize=10)
     axes[0].set_yticks(range(len(rows)), [plain(row) for row in rows])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     top_legend(figure, handles, ["ours (mean ± sd)", "the talk", "chance"])
@@ -52,7 +55,6 @@ def _panel(axes: Axes, panel: Mapping[str, Any], metric: str) -> list[Any]:
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.set_xlabel(metric)
-    axes.set_title(plain(panel["title"], 34), fontsize=10)
     return [dots, rings, chance]
 
 

@@ -49,10 +49,8 @@ def toy_figure(
             _cloud(axes, outliers[space][outlier_labels == c], index, hollow=True)
     panels[0].set_title("data space", fontsize=10)
     panels[1].set_title("latent space, each class under its own condition", fontsize=10)
-    handles: list[Artist] = [_key(index) for index in range(len(classes))]
-    names = [f"class {plain(c, 14)}" for c in classes]
-    hollow = [_key(index, hollow=True) for index in range(len(classes))]
-    top_legend(figure, [*handles, *hollow], [*names, *(f"{name}, outliers" for name in names)])
+    handles: list[Artist] = [_key(index, hollow=out) for index in range(len(classes)) for out in (False, True)]
+    top_legend(figure, handles, [f"class {plain(c, 14)}{of}" for c in classes for of in ("", ", outliers")])
     return figure
 
 

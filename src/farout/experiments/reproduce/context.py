@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from farout.archetypes.deep import DeepArchetypes
 from farout.data import Dataset, load_data
+from farout.detectors.classifier import CautiousClassifier
 from farout.experiments.archetypes import some_rows
 from farout.experiments.reproduce.presets import Preset
 from farout.experiments.reproduce.sets import JudgedSet
@@ -21,7 +22,7 @@ __all__ = ["Context", "Figure", "Finding", "Table"]
 
 MODELS = "models"
 Of = Literal["inliers", "faces"]
-Model = TypeVar("Model", FlowDensity, DeepArchetypes)
+Model = TypeVar("Model", FlowDensity, DeepArchetypes, CautiousClassifier)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Context:
             )
 
         name = f"flow-{of}" + ("" if noise is None else f"-noise-{noise:g}")
-        return self._kept(name, make, data, f"a flow on {data.name}, {steps} steps")
+        return self.kept(name, make, data, f"a flow on {data.name}, {steps} steps")
 
     def archetypes(self, k: int, bias: bool = False, of: Of = "inliers") -> DeepArchetypes:
         """Deep archetypes that start from `flow`, with labels; fitted once.
@@ -170,18 +171,27 @@ class Context:
                 verbose=self.verbose,
             )
 
-        return self._kept(name, make, data, about)
+        return self.kept(name, make, data, about)
 
-    def toy(self) -> tuple[Dataset, FlowDensity]:
-        """The talk's three Gaussians in the plane, and their flow, which knows the classes."""
-        data = load_data("toy:train")
+    def toy(self, classes: bool = True) -> tuple[Dataset, FlowDensity]:
+        """The talk's three Gaussians in the plane, and the author's flow for them: two GLOW blocks; fitted once.
+
+        Parameters
+        ----------
+        classes : bool
+            Whether the flow is told them. One that isn't has the map of the whole mixture, which a flow that is told
+            them learns from a tenth of the rows alone.
+        """
+        data, steps = load_data("toy:train"), self.preset.toy_steps
+        name, about = ("", "") if classes else ("-no-class", " without its classes")
 
         def make(where: Training) -> FlowDensity:
             return FlowDensity(
-                max_steps=self.preset.toy_steps, training=where, random_state=self.seed, verbose=self.verbose
+                architecture="toy", max_steps=steps, training=where, random_state=self.seed, verbose=self.verbose
             )
 
-        return data, self._kept("flow-toy", make, data, f"a flow on toy, {self.preset.toy_steps} steps")
+        fitted = data if classes else replace(data, y=None)
+        return data, self.kept(f"flow-toy-author{name}", make, fitted, f"a flow on toy{about}, {steps} steps")
 
     def some(self, data: Dataset, most: int | None, seed: int = 0) -> Dataset:
         """At most so many rows, drawn at random and in their order."""
@@ -189,11 +199,20 @@ class Context:
             return data
         return data.take(np.sort(some_rows(len(data), most, seed)))
 
-    def _is_done(self, name: str) -> bool:
-        return name in self._models or (self.out / MODELS / name / "config.json").is_file()
+    def kept(self, name: str, make: Callable[[Training], Model], data: Dataset, about: str) -> Model:
+        """The model of a name: from memory, from its run folder, or fitted, from its last checkpoint on.
 
-    def _kept(self, name: str, make: Callable[[Training], Model], data: Dataset, about: str) -> Model:
-        """The model of a name: from memory, from its run folder, or fitted, from its last checkpoint on."""
+        Parameters
+        ----------
+        name : str
+            Of the folder in ``out / "models"``.
+        make : callable
+            From where to train to an unfitted model.
+        data : Dataset
+            What it is fitted on, with its labels where there are any.
+        about : str
+            What is fitted, in words.
+        """
         folder = self.out / MODELS / name
         if name not in self._models and self._is_done(name):
             self._models[name] = load(folder)
@@ -201,7 +220,7 @@ class Context:
             self.tell(f"fitting {about}")
             checkpoints = folder.with_name(f"{name}.checkpoints")
             model = make(Training(checkpoint_dir=checkpoints, resume=True))
-            model.fit(data.X, data.y)
+            model.fit(data.X, data.y)  # type: ignore[arg-type]  # a classifier refuses data without labels itself
             model.training = None  # where it was trained is no part of what it is
             model.verbose = False
             model.save(folder)
@@ -209,3 +228,6 @@ class Context:
             self._models[name] = model
         found: Model = self._models[name]
         return found
+
+    def _is_done(self, name: str) -> bool:
+        return name in self._models or (self.out / MODELS / name / "config.json").is_file()

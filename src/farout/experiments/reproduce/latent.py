@@ -46,9 +46,10 @@ def cluster_distance(context: Context) -> Finding:
         "cluster-distance",
         "Distances between clusters of latent space",
         "Each class of another set is encoded under the condition of each class of the inliers; both go to the plane "
-        "that separates them best (LDA), and a cell is the mean distance from the middle of the inliers' cluster. The "
-        "unit is the standard deviation within clusters, pooled over all: a set that the flow throws far and wide has "
-        f"small distances in its own wide unit, so that sets don't compare. Nearest: {'; '.join(nearest)}.",
+        "that separates them best (LDA), and a cell is the mean distance from the middle of the inliers' cluster. 1 is "
+        "as far as the inliers of that class lie from it themselves, so that a set which the flow throws far and wide "
+        "is far; the plane is found anew for each set and condition. "
+        f"Nearest: {'; '.join(nearest)}.",
         figures,
         [],
         records,
@@ -56,9 +57,9 @@ def cluster_distance(context: Context) -> Finding:
 
 
 def _own_latents(context: Context) -> dict[Any, Array]:
-    """Latents of the test part's own classes, each under its own condition."""
+    """Latents of the test part's own classes, each under its own condition; one row alone has no spread."""
     test, flow = context.test, context.flow()
-    classes = shown_classes(np.array(test.classes), 10)
+    classes = shown_classes(np.array([c for c in test.classes if np.sum(test.y == c) > 1]), 10)
     return {c: _encoded(flow, rows_of_class(test, c, EACH, context.seed), c) for c in classes.tolist()}
 
 
@@ -83,7 +84,8 @@ def _matrix(distances: Array, rows: list[str], columns: list[str], name: str, in
     return Figure(
         "distances_figure",
         {"distances": distances, "rows": rows, "columns": columns, "compared": name, "own": inliers},
-        f"{name}: at most {EACH} samples of each class. The darker, the nearer.{left_out}",
+        f"{name}: at most {EACH} samples of each class. The darker, the nearer; 1: no farther than the class's own."
+        f"{left_out}",
         f"Mean distance of the classes of {name} from each class of {inliers}, in latent space",
     )
 

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 def mapping(context: Context) -> Finding:
     """A grid of latent space decoded, and a grid of data space encoded."""
-    data, flow = context.toy()
+    data, flow = context.toy(classes=False)
     shown = context.some(data, SHOWN, context.seed).X
     of_latent, of_data = _grid(3.0), _grid(float(np.ceil(np.abs(shown).max())))
     figure = Figure(
@@ -28,7 +28,8 @@ def mapping(context: Context) -> Finding:
             "data": shown,
             "latents": flow.encode(shown),
         },
-        "Without regard to class: the map of the whole mixture. The thick lines go through the middle of each grid.",
+        "The map of the whole mixture, by a flow that isn't told the classes. The thick lines go through the middle of "
+        "each grid.",
         "Grids of latent and of data space, each regular in its own space and deformed in the other, with the data",
     )
     back = flow.decode(flow.encode(shown)) - shown

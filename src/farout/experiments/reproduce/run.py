@@ -113,6 +113,8 @@ def reproduce(
         If a data set isn't there, before any training.
     InvalidSettingError
         If a name is unknown or a setting makes no sense.
+    InvalidDataError
+        If the inliers have no labels, or are no images and the experiment needs these.
     RunError
         If the folder holds a reproduction with other settings.
     """
@@ -161,15 +163,17 @@ def open_context(
     if set(names) <= WITHOUT_DATA:
         parts = load_data("toy:train"), load_data("toy:test")
     else:
-        parts, sets = _data(preset, data_root)
+        parts, sets = _data(preset, data_root, names)
     faces = _faces(preset, data_root) if WITH_FACES & set(names) else None
     _claim(out, preset, seed)
     context = Context(preset, out, *parts, sets, faces, seed, tell, verbose)
     return _cut_to_size(context)
 
 
-def _data(preset: Preset, data_root: str | Path | None) -> tuple[tuple[Dataset, Dataset], dict[str, JudgedSet]]:
-    train, test = inlier_parts(preset.inliers, data_root)
+def _data(
+    preset: Preset, data_root: str | Path | None, names: Sequence[str]
+) -> tuple[tuple[Dataset, Dataset], dict[str, JudgedSet]]:
+    train, test = inlier_parts(preset.inliers, data_root, names)
     return (train, test), {spec: open_set(spec, train, data_root) for spec in preset.outliers}
 
 

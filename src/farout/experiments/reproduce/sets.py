@@ -1,6 +1,6 @@
 """Outlier sets of a reproduction: what they stand for in the talk, and the parts that no training sees."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from farout.data.spec import DataSpec, Split, parse_spec
 from farout.data.splits import train_test_split_indices
 from farout.errors import InvalidDataError, InvalidSettingError
 
-__all__ = ["ROLES", "JudgedSet", "inlier_parts", "open_set", "parse_sets"]
+__all__ = ["ROLES", "WITH_IMAGES", "JudgedSet", "inlier_parts", "open_set", "parse_sets"]
 
 ROLES = {
     "letters": "letters",
@@ -25,6 +25,9 @@ ROLES = {
     "turned-digits": "kmnist",
 }
 """Which set of the talk a set is, or stands in for."""
+
+WITH_IMAGES = {"archetype-count", "archetypes", "archetype-samples", "nullspace"}
+"""Experiments that show inliers as pictures, or tell errors of pixels; the others take rows of tables too."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,23 @@ def parse_sets(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def inlier_parts(spec: str, data_root: str | Path | None) -> tuple[Dataset, Dataset]:
+def inlier_parts(spec: str, data_root: str | Path | None, names: Sequence[str] = ()) -> tuple[Dataset, Dataset]:
     """The train and the test part of the inliers.
+
+    Parameters
+    ----------
+    spec : str
+        Without a split.
+    data_root : path, optional
+    names : sequence of str
+        Experiments that they are for.
 
     Raises
     ------
     InvalidSettingError
-        If the spec names a split, or the inliers have no labels.
+        If the spec names a split.
+    InvalidDataError
+        If the inliers have no labels, or are no images and one of the experiments needs these.
     DataNotFoundError
         If they aren't there.
     """
@@ -89,6 +102,13 @@ def inlier_parts(spec: str, data_root: str | Path | None) -> tuple[Dataset, Data
     train, test = (load_data(_with_split(parts, split), data_root=data_root) for split in ("train", "test"))
     if train.y is None:
         raise InvalidDataError(f"--inliers {spec}: the talk's experiments need labels, and these data have none.")
+    needing = [name for name in names if name in WITH_IMAGES]
+    if needing and not train.is_image:
+        raise InvalidDataError(
+            f"--inliers {spec}: its rows have shape {train.event_shape}, and {', '.join(needing)} need images, of "
+            "shape (channels, height, width); give images, or choose sigma, cluster-distance, radii, discriminators or "
+            "classifiers, one at a time."
+        )
     return train, test
 
 

@@ -19,7 +19,7 @@ def sigma(context: Context) -> Finding:
         "sigma",
         "Samples at growing sigma",
         f"Samples of {names}, each row one class and one direction of latent space, from the typical radius (1 σ) to "
-        "ten times that. They leave the data step by step and end as clipped noise; how soon depends on the flow.",
+        "ten times that. They leave the data step by step, pictures for clipped noise; how soon depends on the flow.",
         [_rows(context, of) for of in sets],
     )
 

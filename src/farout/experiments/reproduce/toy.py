@@ -11,6 +11,7 @@ from farout.experiments.reproduce.context import Context, Figure, Finding, Table
 from farout.flows.estimator import FlowDensity
 from farout.outliers.extremal import GumbelShell
 from farout.outliers.source import Outliers
+from farout.training import Training
 
 __all__ = ["toy"]
 
@@ -80,10 +81,16 @@ def _both_spaces(data: Dataset, flow: FlowDensity, outliers: Outliers, context: 
 
 def _classifier(context: Context, data: Dataset, source: GumbelShell, beta: float) -> CautiousClassifier:
     """Both differ in beta alone: the same network, steps, seed and path of the inliers."""
-    context.tell(f"toy: a classifier {CAUTIOUS if beta else PLAIN}")
     steps = min(context.preset.toy_steps, MOST_STEPS)
-    model = CautiousClassifier(source, beta=beta, max_steps=steps, random_state=context.seed, verbose=context.verbose)
-    return model.fit(data.X, data.y if data.y is not None else [])
+
+    def make(_: Training) -> CautiousClassifier:  # seconds: killed, it begins anew, with the same outliers
+        return CautiousClassifier(
+            source, beta=beta, max_steps=steps, random_state=context.seed, verbose=context.verbose
+        )
+
+    told = CAUTIOUS if beta else PLAIN
+    name = "toy-classifier-kl" if beta else "toy-classifier"
+    return context.kept(name, make, data, f"a classifier on toy {told}, {steps} steps")
 
 
 def _on_grid(probabilities: Array) -> dict[str, Array]:
