@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farout.errors import InvalidSettingError
 
@@ -66,10 +66,13 @@ class SourceSettings(_Section):
     and ``outliers``, a list of DATA, for real alone. archetypal and nullspace have a ``concentration``, a number or one
     for each archetype, such as "7,0.3,0.3", and ``n_archetypes`` where they make their own; ``beyond``, a number or a
     range, is for archetypal, ``w`` and ``exact`` are for nullspace. collage and boundary have a ``quantile``; boundary
-    has ``beyond``, a number, as well.
+    has ``beyond``, a number, as well. Without a name, it is normal where a strength, law or covariance is given, and
+    recommended else.
     """
 
-    name: Literal["normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] = "normal"
+    name: Literal["recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] = (
+        "recommended"
+    )
     strength: str | float | int | None = None
     law: Literal["exact", "author"] | None = None
     covariance: Literal["identity", "class"] | None = None
@@ -80,6 +83,14 @@ class SourceSettings(_Section):
     w: Literal["fitted", "normal", "own"] | None = None
     exact: bool | None = None
     quantile: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("name") is None:
+            shell = any(values.get(key) is not None for key in ("strength", "law", "covariance"))
+            return {**values, "name": "normal" if shell else "recommended"}
+        return values
 
 
 class ModelSettings(_Section):

@@ -84,6 +84,20 @@ def test_outliers_made_once_come_again_and_inliers_walk_their_path_once(model, t
     assert inliers.min() > 80  # the spy's path adds 100
 
 
+@pytest.mark.parametrize(("strength", "calls_of_source"), [(2.5, 10), (fo.Schedule(4.0, 2.0), 12)])
+def test_images_have_outliers_made_once_unless_their_strength_is_scheduled(strength, calls_of_source, monkeypatch):
+    digits = fo.load_data("digits:train")
+    source = fo.NormalShell(strength, event_shape=(1, 8, 8))
+    drawn = []
+    draw = fo.NormalShell._draw
+    monkeypatch.setattr(fo.FlowDensity, "_steps", lambda self, n: 2)
+    monkeypatch.setattr(fo.NormalShell, "_draw", lambda self, n, *rest: drawn.append(n) or draw(self, n, *rest))
+    clf = fo.CautiousClassifier(source, event_shape=(1, 8, 8), max_steps=12, batch_size=1000, random_state=0)
+    clf.fit(digits.X, digits.y)
+    assert len(drawn) == calls_of_source  # 10 000 in chunks of 1 024, or fresh ones at each of 12 steps
+    assert sum(drawn) == (10_000 if calls_of_source == 10 else 12_000)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_one_outlier_fills_a_batch(model, table):
     fitted = model(SpySource([]), network=SpyNetwork, max_steps=2, batch_size=32, n_outliers=1, random_state=0)
@@ -104,12 +118,13 @@ def test_beta_0_without_a_source_fits_no_flow(table, monkeypatch):
     assert [len(b) for b in clf.network_.batches] == [50] * 5
 
 
-def test_the_default_source_is_a_shell_on_a_flow_of_the_training_rows(table, monkeypatch):
+def test_the_default_source_of_vectors_is_a_shell_on_a_flow_of_the_training_rows(table, monkeypatch):
     monkeypatch.setattr(fo.FlowDensity, "_steps", lambda self, n: 2)
     clf = fo.CautiousClassifier(max_steps=1, random_state=0).fit(table[0][:60], table[1][:60])
-    assert type(clf.source_) is fo.NormalShell
-    assert clf.source_.strength == 2.5
-    assert clf.source_.flow_.seed_ == clf.seed_ == 0
+    assert type(clf.source_) is fo.Recommended
+    (shell,) = clf.source_.sources_
+    assert (type(shell), shell.strength) == (fo.NormalShell, 2.5)
+    assert shell.flow_.seed_ == clf.seed_ == 0
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -165,7 +180,8 @@ def test_every_parameter_learns(table, flow):
         ({"batch_size": 0}, "batch_size must be a finite number above 0"),
         ({"learning_rate": np.inf}, "learning_rate must be a finite number above 0"),
         ({"max_steps": -1}, "max_steps must be a finite number above 0"),
-        ({"n_outliers": 0}, "n_outliers must be a finite number above 0"),
+        ({"n_outliers": 0}, "n_outliers must be 1 or more, None or 'auto'; got 0"),
+        ({"n_outliers": "many"}, "n_outliers must be 1 or more, None or 'auto'; got 'many'"),
         ({"contamination": 0.7}, "contamination must lie in"),
         ({"calibration_fraction": 1}, "calibration_fraction must be at least 0 and below 1"),
     ],

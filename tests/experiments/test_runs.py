@@ -102,4 +102,5 @@ def test_sources_are_what_the_settings_say():
     source = make_source(SourceSettings(name="gumbel", strength=3, law="author", covariance="class"), None)
     assert isinstance(source, fo.GumbelShell)
     assert (source.strength, source.law, source.covariance) == (3.0, "author", "class")
-    assert make_source(SourceSettings(), None).strength == 2.5
+    assert make_source(SourceSettings(covariance="class"), None).strength == 2.5
+    assert type(make_source(SourceSettings(), None)) is fo.Recommended

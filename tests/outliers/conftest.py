@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_digits, make_blobs
 
 from farout.flows.estimator import FlowDensity
 
@@ -24,3 +24,15 @@ def flow(blobs):
 @pytest.fixture(scope="session")
 def plain_flow(blobs):
     return FlowDensity(options=SMALL, max_steps=30, random_state=0).fit(blobs[0])
+
+
+@pytest.fixture(scope="session")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[y < 4][:400], np.array(["zero", "one", "two", "three"])[y[y < 4][:400]]
+
+
+@pytest.fixture(scope="session")
+def image_flow(digits):
+    options = {"n_blocks": (1, 1), "hidden": (8, 8), "n_dense": 2, "dense_hidden": 32}
+    return FlowDensity(event_shape=(1, 8, 8), options=options, max_steps=150, random_state=0).fit(*digits)

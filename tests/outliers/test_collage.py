@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 
 import farout as fo
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -14,18 +13,6 @@ from farout.outliers import rows as base
 from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[y < 4][:400], np.array(["zero", "one", "two", "three"])[y[y < 4][:400]]
-
-
-@pytest.fixture(scope="module")
-def image_flow(digits):
-    options = {"n_blocks": (1, 1), "hidden": (8, 8), "n_dense": 2, "dense_hidden": 32}
-    return FlowDensity(event_shape=(1, 8, 8), options=options, max_steps=150, random_state=0).fit(*digits)
 
 
 @pytest.fixture(scope="module")

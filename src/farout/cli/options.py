@@ -132,11 +132,15 @@ KeepCheckpoints = Annotated[
 ]
 
 Source = Annotated[
-    Literal["normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] | None,
-    _option("--source", help="Where outliers come from. [default: normal]", panel=_SOURCE),
+    Literal["recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] | None,
+    _option(
+        "--source",
+        help="Where outliers come from. [default: recommended, or normal with a strength]",
+        panel=_SOURCE,
+    ),
 ]
 FlowSource = Annotated[
-    Literal["normal", "gumbel", "archetypal", "nullspace", "collage", "boundary"] | None,
+    Literal["recommended", "normal", "gumbel", "archetypal", "nullspace", "collage", "boundary"] | None,
     _option(
         "--source",
         help="What the outliers are; archetypal ones are of deep archetypes. [default: normal]",

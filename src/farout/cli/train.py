@@ -26,7 +26,10 @@ DetectorScore = Annotated[
 NumberOfOutliers = Annotated[
     int | None,
     typer.Option(
-        "--n-outliers", min=1, show_envvar=False, help="Distinct outliers, made once. [default: fresh ones each step]"
+        "--n-outliers",
+        min=0,
+        show_envvar=False,
+        help="Distinct outliers, made once; 0: fresh ones each step. [default: 10000 for images, else 0]",
     ),
 ]
 Augmentation = Annotated[

@@ -1,7 +1,7 @@
 """CautiousClassifier: a classifier that was taught, on generated outliers, to say that it doesn't know."""
 
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     Parameters
     ----------
     source : OutlierSource, optional
-        Where outliers come from, fitted on this classifier's training rows; ``NormalShell(2.5)`` when omitted.
+        Where outliers come from, fitted on this classifier's training rows; `Recommended` when omitted.
     beta : float, default=1.0
         Weight of the outliers. 0 is the plain classifier; then the source only gives the inliers' path, and without
         a source none is made.
@@ -46,10 +46,10 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         Inliers a step; there are as many outliers.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
-    n_outliers : int, optional
-        Distinct outliers to make, once, and go around among; each inlier then walks their path once too. Saves time
-        where the source is slow or training long; a `Schedule` of strengths counts with its end. Fresh outliers at
-        each step when omitted.
+    n_outliers : int, None or "auto", default="auto"
+        Distinct outliers to make, once, and go around among; each inlier then walks their path once too, which saves
+        half of the time and more. A `Schedule` of strengths counts with its end. None: fresh ones at each step.
+        "auto": 10 000 for images, fresh ones for vectors, which are quickly made, and where a strength has a schedule.
     augmentation : {"affine"} or callable, optional
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
@@ -96,7 +96,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         batch_size: int = 128,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
-        n_outliers: int | None = None,
+        n_outliers: int | Literal["auto"] | None = "auto",
         augmentation: str | Augmentation | None = None,
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,

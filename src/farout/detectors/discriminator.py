@@ -29,7 +29,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
     Parameters
     ----------
     source : OutlierSource, optional
-        Where outliers come from, fitted on this model's training rows; ``NormalShell(2.5)`` when omitted.
+        Where outliers come from, fitted on this model's training rows; `Recommended` when omitted.
     network : Module or callable, optional
         As in `CautiousClassifier`; it gives one log-odds a class, or one in all without labels.
     score_by : {"max", "random"}, default="max"
@@ -42,10 +42,10 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Inliers a step; there are as many outliers.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
-    n_outliers : int, optional
-        Distinct outliers to make, once, and go around among; each inlier then walks their path once too. Saves time
-        where the source is slow or training long; a `Schedule` of strengths counts with its end. Fresh outliers at
-        each step when omitted.
+    n_outliers : int, None or "auto", default="auto"
+        Distinct outliers to make, once, and go around among; each inlier then walks their path once too, which saves
+        half of the time and more. A `Schedule` of strengths counts with its end. None: fresh ones at each step.
+        "auto": 10 000 for images, fresh ones for vectors, which are quickly made, and where a strength has a schedule.
     augmentation : {"affine"} or callable, optional
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
@@ -90,7 +90,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         batch_size: int = 128,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
-        n_outliers: int | None = None,
+        n_outliers: int | Literal["auto"] | None = "auto",
         augmentation: str | Augmentation | None = None,
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,

@@ -208,6 +208,8 @@ def _model(
         # A flow that comes fitted learns nothing here: all rows set the threshold.
         share: dict[str, Any] = {"calibration_fraction": 0.0} if settings.flow_run is not None else {}
         return FlowDetector(flow=flow, **_scored_by(asked), **share, **common)
+    if asked.get("n_outliers") == 0:
+        asked["n_outliers"] = None
     source = make_source(settings.source, flow, real, archetypes)
     if settings.kind == "discriminator":
         _refuse(asked, {"score", *_LEARNING}, settings.kind)

@@ -16,12 +16,14 @@ from farout.outliers.collage import Collage
 from farout.outliers.extremal import GumbelShell, NormalShell
 from farout.outliers.nullspace import Nullspace
 from farout.outliers.real import RealOutliers
+from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource
 
 __all__ = ["make_source"]
 
 DEFAULT_STRENGTH, DEFAULT_CONCENTRATION, DEFAULT_ARCHETYPES = 2.5, 0.3, 3
-_MEANT = {
+_MEANT: dict[str, set[str]] = {
+    "recommended": set(),
     "normal": {"strength", "covariance"},
     "gumbel": {"strength", "covariance", "law"},
     "real": {"outliers"},
@@ -70,6 +72,7 @@ def make_source(
             flag = option.replace("_", "-")
             raise InvalidSettingError(f"--{flag} has no meaning for the source {settings.name!r}; leave it out.")
     makers: dict[str, Callable[[], OutlierSource]] = {
+        "recommended": lambda: Recommended(flow),
         "real": lambda: RealOutliers(_stacked(real)),
         "normal": lambda: NormalShell(_strength(settings), flow, settings.covariance or "identity"),
         "gumbel": lambda: GumbelShell(

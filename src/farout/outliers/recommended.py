@@ -13,10 +13,10 @@ __all__ = ["Recommended"]
 
 
 class Recommended(KeepsFittedFlow, Mixture):
-    """`Collage` and ``NormalShell(2.5)``, half and half, on one flow: near outliers of real parts, and far ones.
+    """What was best where classes were held out: the source to begin with, and the one that models take by default.
 
-    What was compared, and by what it was chosen, stands in ``docs/results/part-4.md``. It is what the models take when
-    no source is given.
+    For images `Collage` and ``NormalShell(2.5)``, half and half: near outliers made of real parts, and far ones. For
+    vectors ``NormalShell(2.5)`` alone. What was compared stands in ``docs/results/part-4.md``.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Recommended(KeepsFittedFlow, Mixture):
     ----------
     sources_ : list of OutlierSource
         Fitted.
-    weights_ : ndarray of shape (2,)
+    weights_ : ndarray of shape (n_sources,)
     classes_ : ndarray or None
 
     Examples
@@ -40,8 +40,9 @@ class Recommended(KeepsFittedFlow, Mixture):
     >>> import farout as fo
     >>> X, y = make_blobs(300, n_features=4, centers=3, random_state=0)
     >>> flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X, y)
-    >>> out = fo.Recommended(flow=flow, random_state=0).fit(X, y).sample(200, random_state=0)
-    >>> sorted(set(out.source.tolist()))
+    >>> fo.Recommended(flow=flow).fit(X, y).sample(5, random_state=0).x.shape
+    (5, 4)
+    >>> [type(part).__name__ for part in fo.Recommended(event_shape=(1, 28, 28)).sources]
     ['Collage', 'NormalShell']
     """
 
@@ -63,4 +64,6 @@ class Recommended(KeepsFittedFlow, Mixture):
     @property
     def sources(self) -> list[OutlierSource]:  # type: ignore[override]
         """What is mixed, not fitted."""
-        return [Collage(flow=self.flow), NormalShell(2.5, flow=self.flow)]
+        shell = NormalShell(2.5, flow=self.flow)
+        images = self.event_shape is not None or (self.flow is not None and self.flow.event_shape is not None)
+        return [Collage(flow=self.flow), shell] if images else [shell]

@@ -173,6 +173,10 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
             raise InvalidSettingError(f"{type(self).__name__}.sample: n must be at least 1; got {n}.")
         return self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
 
+    def changes(self) -> bool:
+        """Whether its outliers change as training goes on, by a `Schedule` of strengths."""
+        return any(isinstance(value, Schedule) for value in self.get_params(deep=False).values())
+
     def batches(
         self, batch_size: int = 128, *, random_state: Any = None, distinct: int | None = None
     ) -> "OutlierBatches":

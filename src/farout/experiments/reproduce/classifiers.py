@@ -19,6 +19,7 @@ def classifiers(context: Context) -> Finding:
             beta=0.0 if row.source == "none" else 1.0,
             event_shape=context.train.event_shape if context.train.is_image else None,
             max_steps=context.preset.model_steps,
+            n_outliers=None,
             random_state=seed,
             verbose=context.verbose,
         )

@@ -18,6 +18,7 @@ def discriminators(context: Context) -> Finding:
             source_of(row, context, covariance="class"),
             event_shape=context.train.event_shape if context.train.is_image else None,
             max_steps=context.preset.model_steps,
+            n_outliers=None,
             random_state=seed,
             verbose=context.verbose,
         )
