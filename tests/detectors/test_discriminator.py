@@ -96,7 +96,7 @@ def test_classes_of_model_and_source_need_not_match(theirs, labelled, table):
 def test_class_lookup(table):
     source = SpySource([], classes=np.array([1, 2, 9]))
     model = fo.OutlierDiscriminator(source, max_steps=1, random_state=0).fit(*table)
-    assert model._class_lookup().tolist() == [1, 2, -1, -1]
+    assert model._feed(0).lookup.tolist() == [1, 2, -1, -1]
 
 
 def test_a_flow_with_classes_serves_a_model_without(table, flow):
