@@ -139,7 +139,7 @@ CASES = {
         1,
         ["beyond", "1 (on the boundary) or more"],
     ),
-    "fewer than no outliers": (TRAIN.replace("{name}", "good.npz") + " --n-outliers -1", 2, ["--n-outliers", "-1"]),
+    "fewer than no outliers": (TRAIN.replace("{name}", "good.npz") + " --n-outliers -1", 2, ["--n-outliers", "0"]),
     "real without outliers": (TRAIN.replace("{name}", "good.npz") + " --source real", 1, ["--outliers"]),
     "outliers of another shape": (
         TRAIN.replace("{name}", "good.npz") + " --source real --outliers {good}/wide.npz",
