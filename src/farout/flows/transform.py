@@ -1,5 +1,6 @@
 """The contract of every invertible transform, with its shape checks in this one place."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import pairwise
@@ -67,6 +68,13 @@ class Transform(nn.Module, ABC):
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Set data-dependent parameters from training data, once, before training; return the output."""
         return cast(Tensor, self(x, condition)[0])
+
+    def standard(self) -> "Transform | None":
+        """The leading part that is fitted to the data and then fixed; None where there is none.
+
+        Training noise is added behind it, where all columns are on one scale.
+        """
+        return None
 
     @abstractmethod
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...
@@ -148,6 +156,11 @@ class Chain(Transform):
         for step in self.transforms:
             x = step.initialize(x, condition if step.condition_features else None)
         return x
+
+    def standard(self) -> Transform | None:
+        """The first steps, as long as each is fitted to the data and then fixed."""
+        steps = list(itertools.takewhile(lambda step: step.standard() is step, self.transforms))
+        return Chain(steps) if steps else None
 
     @property
     def transforms(self) -> list[Transform]:
