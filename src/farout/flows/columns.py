@@ -51,10 +51,12 @@ class OnColumns(Transform):
     def standard(self) -> Transform | None:
         """The inner transform's, on the same columns."""
         inner = self.inner.standard()
-        if inner is None:
-            return None
-        chosen = torch.zeros(self.in_shape[0], dtype=torch.bool, device=self.where.device)
-        return OnColumns(chosen.index_fill(0, self.where, True).tolist(), inner).to(self.where.device)
+        return None if inner is None else self.around(inner)
+
+    def around(self, inner: Transform) -> "OnColumns":
+        """The same columns for another inner transform."""
+        chosen = torch.zeros(self.in_shape[0], dtype=torch.bool)
+        return OnColumns(chosen.index_fill(0, self.where.cpu(), True).tolist(), inner).to(self.where.device)
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Initialise the inner transform."""

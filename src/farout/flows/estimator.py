@@ -27,11 +27,13 @@ from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.architectures import build_flow
 from farout.flows.columns import on_columns
 from farout.flows.flow import NO_CLASS, Flow
+from farout.flows.table import scores_part
 from farout.persistence import Persistent
 from farout.training import Budget, Training, inference_device, suitable_threads, train
 
 __all__ = ["FlowDensity"]
 
+ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 
 
@@ -237,10 +239,11 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
     def _train_if_better(self, rows: list[Tensor], validation: list[Tensor], budget: Budget) -> None:
         """Train a flow that is a model already at step 0, and keep what the held-out rows find better.
 
-        With too few rows to hold any out there is nothing to decide it by, and the flow stays as it is.
+        With too few rows to hold any out there is nothing to decide it by, and with too few for the columns held-out
+        rows never found it better: then the flow stays as it is.
         """
         self.history_ = {"step": []}
-        if not len(validation[0]):
+        if not len(validation[0]) or len(rows[0]) < ROWS_A_COLUMN * int(self._units.varies.sum()):
             return
         before = copy.deepcopy(self.flow_.state_dict())
         at_start = self._judge(validation)
@@ -392,10 +395,35 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         fixed = int((~self._units.varies).sum())
         if not fixed:
             return 0.0
-        X = check_events(self, X, self.event_shape, reset=False)
-        departures = self._units.departures(X)
+        departures = self.departures(X)
         kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((self.n_rows_ + 1) / (self.n_rows_ + 2)))
         return kept - departures * math.log(self.n_rows_ + 1)
+
+    def departures(self, X: ArrayLike) -> NDArray[np.int64]:
+        """How many of the columns that were constant in training have another value, of shape (n,)."""
+        check_is_fitted(self)
+        return self._units.departures(check_events(self, X, self.event_shape, reset=False))
+
+    def stages(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """Rows on their way through the flow, each of shape (n, d), for what compares rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+
+        Returns
+        -------
+        dict of str to ndarray
+            "units": model units, in which columns of a table have unit variance; "scores": normal scores of columns, if
+            the architecture begins with them, as "table" does; "latents": the end, as of no class.
+        """
+        U, _ = self._check_query(X, None)
+        result = {"units": U}
+        scores = scores_part(self.flow_.transform)
+        if scores is not None:
+            result["scores"] = self._map(lambda u, _: scores(u)[0], U, None)
+        result["latents"] = self._map(lambda u, c: self.flow_.encode(u, c)[0], U, None).astype(np.float64)
+        return result
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Mean log-likelihood a row, in nats."""
