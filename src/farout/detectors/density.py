@@ -24,11 +24,11 @@ SCORES = ("auto", "likelihood", "ratio", "typicality", "nearest")
 TABLE_FLOW: Mapping[str, Any] = {
     "architecture": "table",
     "noise": 0.1,
-    "max_steps": 1500,
+    "max_steps": 600,
     "batch_size": 256,
     "learning_rate": 1e-3,
     "validation_fraction": 0.1,
-    "patience": 5,
+    "patience": 3,
 }
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 

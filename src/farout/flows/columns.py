@@ -48,10 +48,10 @@ class OnColumns(Transform):
         self.register_buffer("where", torch.nonzero(mask)[:, 0])
         self.inner = inner
 
-    def standard(self) -> Transform | None:
+    def parts(self) -> tuple[Transform | None, Transform]:
         """The inner transform's, on the same columns."""
-        inner = self.inner.standard()
-        return None if inner is None else self.around(inner)
+        first, rest = self.inner.parts()
+        return (None, self) if first is None else (self.around(first), self.around(rest))
 
     def around(self, inner: Transform) -> "OnColumns":
         """The same columns for another inner transform."""
@@ -73,6 +73,4 @@ class OnColumns(Transform):
 
 def on_columns(flow: Flow, chosen: Sequence[bool]) -> Flow:
     """The flow on some columns of longer vectors, with its own weights and classes."""
-    wide = Flow(OnColumns(chosen, flow.transform), flow.n_classes)
-    wide.embedding = flow.embedding
-    return wide
+    return flow.on(OnColumns(chosen, flow.transform))

@@ -29,7 +29,8 @@ from farout.flows.columns import on_columns
 from farout.flows.flow import NO_CLASS, Flow
 from farout.flows.table import scores_part
 from farout.persistence import Persistent
-from farout.training import Budget, Training, inference_device, suitable_threads, train
+from farout.flows.transform import Transform
+from farout.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
 
 __all__ = ["FlowDensity"]
 
@@ -218,52 +219,50 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             weight_decay=self.weight_decay,
             patience=self.patience,
         )
-        self._initialize([t[inner] for t in rows], seed)
         fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
-        if self.flow_.transform.standard() is not None:
-            self._train_if_better(fitted, validation, budget)
+        if self.flow_.transform.parts()[0] is None:
+            first = [t[:CHUNK] for t in fitted]
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                self.flow_.initialize(self.noisy(first[0]), *first[1:])
+            history = self._descend(self.flow_, self._objective, fitted, validation, budget)
         else:
-            self.history_ = self._descend(fitted, validation, budget)
+            self.flow_.initialize(*fitted)
+            history = self._train_rest(fitted, validation, budget)
+        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         self.settle()
 
-    def _initialize(self, rows: list[Tensor], seed: int) -> None:
-        """Fit what is fitted to data before training; a part fitted once for all sees all rows, and no noise."""
-        first = [t[:CHUNK] for t in rows]
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(seed)
-            if self.flow_.transform.standard() is None:
-                self.flow_.initialize(self.noisy(first[0]), *first[1:])
-            else:
-                self.flow_.initialize(*rows)
-
-    def _train_if_better(self, rows: list[Tensor], validation: list[Tensor], budget: Budget) -> None:
-        """Train a flow that is a model already at step 0, and keep what the held-out rows find better.
+    def _train_rest(self, rows: list[Tensor], validation: list[Tensor], budget: Budget) -> History:
+        """Train what comes after the part fitted once, and keep it if held-out rows find it better than step 0.
 
         With too few rows to hold any out there is nothing to decide it by, and with too few for the columns held-out
         rows never found it better: then the flow stays as it is.
         """
-        self.history_ = {"step": []}
-        if not len(validation[0]) or len(rows[0]) < ROWS_A_COLUMN * int(self._units.varies.sum()):
-            return
-        before = copy.deepcopy(self.flow_.state_dict())
-        at_start = self._judge(validation)
-        self.history_ = self._descend(rows, validation, budget)
-        if not self._judge(validation) < at_start:
-            self.flow_.load_state_dict(before)
+        varying = int(self._units.varies.sum())
+        if not len(validation[0]) or len(rows[0]) < ROWS_A_COLUMN * varying:
+            return History()
+        once, rest = self.flow_.transform.parts()
+        learned = self.flow_.on(rest)
+        with torch.no_grad():
+            rows, validation = ([cast(Transform, once)(t[0])[0], *t[1:]] for t in (rows, validation))
 
-    @torch.no_grad()
-    def _judge(self, rows: list[Tensor]) -> float:
-        """Loss of held-out rows, each several times under the same noise."""
-        self.flow_.eval()
-        with torch.random.fork_rng(), suitable_threads(rows[0][0].numel()):
-            torch.manual_seed(0)
-            losses = [float(self._objective(rows, 1.0)[0]) for _ in range(4)]
-        return float(np.mean(losses))
+        def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
+            labels = self.hidden(batch[1]) if len(batch) > 1 else None
+            blurred = batch[0] + self.noise * torch.randn_like(batch[0])
+            return -learned.log_prob(blurred, labels).mean() / varying, {}
 
-    def _descend(self, rows: list[Tensor], validation: list[Tensor], budget: Budget) -> dict[str, list[float]]:
-        history = train(
-            self.flow_,
-            self._objective,
+        before, at_start = copy.deepcopy(learned.state_dict()), _judge(learned, objective, validation)
+        history = self._descend(learned, objective, rows, validation, budget)
+        if not _judge(learned, objective, validation) < at_start:
+            learned.load_state_dict(before)
+        return history
+
+    def _descend(
+        self, flow: Flow, objective: Objective, rows: list[Tensor], validation: list[Tensor], budget: Budget
+    ) -> History:
+        return train(
+            flow,
+            objective,
             rows,
             budget,
             validation_rows=validation if len(validation[0]) else None,
@@ -272,7 +271,6 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             verbose=self.verbose,
             name="flow",
         )
-        return {"step": [float(s) for s in history.steps], **history.figures}
 
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
@@ -320,11 +318,11 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
 
     def _blurred(self, u: Tensor, gauss: Tensor) -> Tensor:
         """With noise of the sizes ``gauss``; behind the part of the flow that is fitted to data, where it has one."""
-        standard = self.flow_.transform.standard()
-        if standard is None:
+        once, _ = self.flow_.transform.parts()
+        if once is None:
             return u + self.noise * gauss
         with torch.no_grad():
-            blurred: Tensor = standard.inverse(standard(u)[0] + self.noise * gauss)[0]
+            blurred: Tensor = once.inverse(once(u)[0] + self.noise * gauss)[0]
         return blurred
 
     def _objective(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -572,3 +570,12 @@ def _require_table(X: NDArray[Any], units: Units, estimator: Any) -> None:
         f"{type(estimator).__name__}: X has {X.shape[1]} feature(s){constant}, and a flow couples features with each "
         "other, so it needs at least 2 that vary; for one column use sklearn.neighbors.KernelDensity."
     )
+
+
+@torch.no_grad()
+def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
+    """Loss of held-out rows, each several times under the same noise."""
+    flow.eval()
+    with torch.random.fork_rng(), suitable_threads(rows[0][0].numel()):
+        torch.manual_seed(0)
+        return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))

@@ -43,15 +43,13 @@ class Marginals(Transform):
     x_knots: Tensor
     y_knots: Tensor
 
+    fitted_once = True
+
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         line = torch.linspace(-1, 1, KNOTS).repeat(shape[0], 1)
         self.register_buffer("x_knots", line)
         self.register_buffer("y_knots", line.clone())
-
-    def standard(self) -> Transform:
-        """Itself: fitted to the data once, never trained."""
-        return self
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Learn the maps from the columns of ``x``."""

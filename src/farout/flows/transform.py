@@ -31,6 +31,8 @@ class Transform(nn.Module, ABC):
         Length of the condition vector that comes with each event; 0 for a transform that takes none.
     """
 
+    fitted_once = False  # True for what ``initialize`` fits to data and training leaves alone
+
     def __init__(self, in_shape: Shape, out_shape: Shape | None = None, condition_features: int = 0) -> None:
         super().__init__()
         self.in_shape = tuple(in_shape)
@@ -69,12 +71,12 @@ class Transform(nn.Module, ABC):
         """Set data-dependent parameters from training data, once, before training; return the output."""
         return cast(Tensor, self(x, condition)[0])
 
-    def standard(self) -> "Transform | None":
-        """The leading part that is fitted to the data and then fixed; None where there is none.
+    def parts(self) -> "tuple[Transform | None, Transform]":
+        """The leading part that is fitted to data once and never trained (None where there is none), and the rest.
 
-        Training noise is added behind it, where all columns are on one scale.
+        Training noise is added between them, where all columns are on one scale.
         """
-        return None
+        return None, self
 
     @abstractmethod
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...
@@ -157,10 +159,11 @@ class Chain(Transform):
             x = step.initialize(x, condition if step.condition_features else None)
         return x
 
-    def standard(self) -> Transform | None:
-        """The first steps, as long as each is fitted to the data and then fixed."""
-        steps = list(itertools.takewhile(lambda step: step.standard() is step, self.transforms))
-        return Chain(steps) if steps else None
+    def parts(self) -> tuple[Transform | None, Transform]:
+        """The first steps, as long as each is fitted to data once, and the others."""
+        steps = self.transforms
+        first = list(itertools.takewhile(lambda step: step.fitted_once, steps))
+        return (Chain(first), Chain(steps[len(first) :])) if 0 < len(first) < len(steps) else (None, self)
 
     @property
     def transforms(self) -> list[Transform]:

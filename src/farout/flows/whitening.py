@@ -35,15 +35,13 @@ class Whitening(Transform):
     mean: Tensor
     factor: Tensor
 
+    fitted_once = True
+
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         # One triangular factor serves both directions, so that they are inverses to the digit in any precision.
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("factor", torch.eye(shape[0]))
-
-    def standard(self) -> Transform:
-        """Itself: fitted to the data once, never trained."""
-        return self
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Learn mean and covariance from ``x``."""
