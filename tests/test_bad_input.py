@@ -79,7 +79,11 @@ CASES = {
     "one class": (TRAIN.replace("{name}", "one_class.npz"), 1, ["1 class only", "at least 2"]),
     "no labels": (TRAIN.replace("{name}", "unlabelled.npz"), 1, ["y", "label"]),
     # One constant column is fine: a flow leaves it out.
-    "constant columns but one": (FIT.replace("{name}", "constant.npz"), 1, ["1 of them not constant", "at least 2 that vary"]),
+    "constant columns but one": (
+        FIT.replace("{name}", "constant.npz"),
+        1,
+        ["1 of them not constant", "at least 2 that vary"],
+    ),
     "odd sides": (FIT.replace("{name}", "odd.npz"), 1, ["even", "(1, 7, 7)"]),
     "unseen labels in train": (
         "train classifier {good}/unseen.npz --flow {good}/flow --out {out}/run",

@@ -56,7 +56,7 @@ def pca(train: Rows, test: Rows, seed: int) -> Rows:
 
 
 def ecod(train: Rows, test: Rows, seed: int) -> Rows:
-    """Sums of negative log tail probabilities of columns (Li et al., 2022); like pyod, with the test rows among them."""
+    """Sums of negative log tail probabilities of columns (Li et al., 2022); as in pyod, test rows count too."""
     both = np.vstack([train, test])
     n = len(both)
     ordered = np.sort(both, axis=0)

@@ -4,17 +4,17 @@ Train on 70 % of the normal rows, standardised; test on the other 30 % and all a
 The anomalies are for this table alone: nothing of farout was chosen by them (docs/results/part-4.md).
 """
 
-import multiprocessing
-import resource
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from quality.peers import detectors
-from quality.records import Records, markdown, mean_sd
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
+
+from quality.peers import detectors
+from quality.records import Records, markdown, mean_sd
 
 FOLDERS = {"tables": "tabular", "features": "embeddings"}
 DEFAULT = ["FlowDetector", "kNN", "LOF", "IForest", "OCSVM", "PCA", "ECOD"]
@@ -39,12 +39,28 @@ def protocol(path: Path, seed: int):
 def measure(path: Path, name: str, seed: int) -> dict:
     """AUROC, seconds of fit and score, and the memory that they added, in MiB."""
     train, test, y = protocol(path, seed)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = reset_peak()
     start, cpu = time.perf_counter(), time.process_time()
     scores = detectors()[name](train, test, seed)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return {"auroc": float(roc_auc_score(y, scores)), "seconds": seconds, "cpu": cpu, "mib": memory, "n": len(train)}
+    mib = peak() - before
+    return {"auroc": float(roc_auc_score(y, scores)), "seconds": seconds, "cpu": cpu, "mib": mib, "n": len(train)}
+
+
+def peak() -> float:
+    """Most memory held since ``reset_peak``, in MiB; NaN where the system doesn't tell (it is Linux that does)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return float(lines["VmHWM"].split()[0]) / 1024
+
+
+def reset_peak() -> float:
+    """Forget the former peak; the memory held now, in MiB."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
 
 
 def run(root: Path, out: Path, seeds: Sequence[int], sets: Sequence[str], names: Sequence[str]) -> None:
@@ -52,19 +68,15 @@ def run(root: Path, out: Path, seeds: Sequence[int], sets: Sequence[str], names:
     records = Records(out, ("set", "detector", "seed"))
     paths = [(kind, p) for kind, folder in FOLDERS.items() for p in sorted((root / "adbench" / folder).glob("*.npz"))]
     paths = [(kind, p) for kind, p in paths if not sets or p.stem in sets]
-    # Each in a process of its own, whose imports are done: so memory is the detector's.
-    with multiprocessing.get_context("spawn").Pool(1, initializer=_import, maxtasksperchild=1) as pool:
-        for seed in seeds:
-            for kind, path in paths:
-                for name in names:
-                    if not records.has(set=path.stem, detector=name, seed=seed):
-                        row = pool.apply(measure, (path, name, seed))
-                        records.add({"kind": kind, "set": path.stem, "detector": name, "seed": seed, **row})
+    import farout._lightning  # noqa: F401  (so that the first set doesn't count its seconds)
+
+    for seed in seeds:
+        for kind, path in paths:
+            for name in names:
+                if not records.has(set=path.stem, detector=name, seed=seed):
+                    row = measure(path, name, seed)
+                    records.add({"kind": kind, "set": path.stem, "detector": name, "seed": seed, **row})
     print(report(records, names))
-
-
-def _import() -> None:
-    import farout._lightning  # noqa: F401
 
 
 def report(records: Records, names: Sequence[str]) -> str:

@@ -105,7 +105,10 @@ def test_scores_that_a_flow_cannot_give(table, bare_flow):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"score_by": "entropy"}, "score_by='entropy' is unknown; choose one of auto, likelihood, ratio, typicality, nearest"),
+        (
+            {"score_by": "entropy"},
+            "score_by='entropy' is unknown; choose one of auto, likelihood, ratio, typicality, nearest",
+        ),
         ({"flow": "mine"}, "flow must be a FlowDensity; got 'mine'"),
         ({"contamination": 0}, "contamination must lie in"),
         ({"calibration_fraction": -0.5}, "calibration_fraction must be at least 0"),

@@ -130,7 +130,17 @@ TRANSFORMS = {
 
 CASES = [*TRANSFORMS, *(f"{name}{c}" for name in FLOWS for c in ("", ", conditional"))]
 
-FIXED = ("permutation", "orthogonal", "haar", "squeeze", "flatten", "multiscale of nothing", "marginals", "whitening", "on columns of")
+FIXED = (
+    "permutation",
+    "orthogonal",
+    "haar",
+    "squeeze",
+    "flatten",
+    "multiscale of nothing",
+    "marginals",
+    "whitening",
+    "on columns of",
+)
 LEARNING = [name for name in CASES if not name.startswith(FIXED)]
 
 

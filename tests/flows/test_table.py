@@ -33,7 +33,9 @@ def test_past_the_data_it_grows_like_a_root():
     z = layer.initialize(torch.linspace(-1, 1, 101).double()[:, None])
     far, _ = layer(torch.tensor([[1.0], [1.5], [1 + 1e6], [-1 - 1e6]]).double())
     top = float(z.max())
-    np.testing.assert_allclose(far[:, 0].numpy(), [top, top + 2**0.5 - 1, top + 2e6**0.5 - 1, 1 - top - 2e6**0.5], atol=1e-2)
+    np.testing.assert_allclose(
+        far[:, 0].numpy(), [top, top + 2**0.5 - 1, top + 2e6**0.5 - 1, 1 - top - 2e6**0.5], atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, KNOTS, KNOTS + 1, 5000])

@@ -180,8 +180,8 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
             return "nearest" if vectors else default_score(flow)
         if self.score_by == "nearest" and not vectors:
             raise InvalidSettingError(
-                "FlowDetector: score_by='nearest' compares rows of tables without classes; leave y and event_shape out, "
-                "or choose 'likelihood' or 'typicality'."
+                "FlowDetector: score_by='nearest' compares rows of tables without classes; leave y and event_shape "
+                "out, or choose 'likelihood' or 'typicality'."
             )
         if self.score_by == "ratio" and default_score(flow) != "ratio":
             n_classes = 0 if flow.classes_ is None else len(flow.classes_)

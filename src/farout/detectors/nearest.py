@@ -33,13 +33,12 @@ def log_distances(
     views: Mapping[str, NDArray[np.float64]], reference: Mapping[str, NDArray[np.float64]], *, own: bool = False
 ) -> NDArray[np.float64]:
     """Logs of the distances to the rows of ``reference``, of shape (n, views); ``own``: the rows are those, themselves
-    left out."""
+    left out.
+    """
     return np.stack([_log_distance(rows, reference[name], NEIGHBOURS[name], own) for name, rows in views.items()], 1)
 
 
-def _log_distance(
-    rows: NDArray[np.float64], reference: NDArray[np.float64], k: int, own: bool
-) -> NDArray[np.float64]:
+def _log_distance(rows: NDArray[np.float64], reference: NDArray[np.float64], k: int, own: bool) -> NDArray[np.float64]:
     k = max(1, min(k + own, len(reference)))
     nearest = NearestNeighbors(n_neighbors=k).fit(reference).kneighbors(rows, return_distance=False)[:, -1]
     # Not the distance of the search: that is rounded as the batch has it.

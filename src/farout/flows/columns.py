@@ -42,7 +42,7 @@ class OnColumns(Transform):
         n = int(mask.sum())
         if inner.in_shape != (n,) or inner.out_shape != (n,):
             raise InvalidSettingError(
-                f"OnColumns: {n} columns are chosen, but the inner transform maps {inner.in_shape} to {inner.out_shape}."
+                f"OnColumns: {n} columns are chosen; the inner transform maps {inner.in_shape} to {inner.out_shape}."
             )
         super().__init__((len(mask),), condition_features=inner.condition_features)
         self.register_buffer("where", torch.nonzero(mask)[:, 0])

@@ -28,8 +28,8 @@ from farout.flows.architectures import build_flow
 from farout.flows.columns import on_columns
 from farout.flows.flow import NO_CLASS, Flow
 from farout.flows.table import scores_part
-from farout.persistence import Persistent
 from farout.flows.transform import Transform
+from farout.persistence import Persistent
 from farout.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
 
 __all__ = ["FlowDensity"]
@@ -60,8 +60,8 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         Keyword arguments of the architecture, such as ``{"coupling": "gin", "multiscale": True}``.
     noise : float, default=0.02
         Standard deviation of the Gaussian noise added in training, in model units (images span [-1, 1], columns of
-        tables have unit variance); with "table", in those of its whitened normal scores. The author has 0.15 for images,
-        which leaves more speckle in outliers.
+        tables have unit variance); with "table", in those of its whitened normal scores. The author has 0.15 for
+        images, which leaves more speckle in outliers.
     class_dropout : float, default=0.1
         Share of training rows whose class is hidden; 0 gives a purely conditional model.
     max_steps : int, optional
@@ -386,7 +386,8 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         """
         U, labels = self._check_query(X, y)
         log_p = self._map(lambda u, c: self.flow_.log_prob(u, c)[:, None], U, labels)[:, 0]
-        return log_p.astype(np.float64) - self._units.log_scale + self._log_constants(X)
+        in_data_units: NDArray[np.float64] = log_p.astype(np.float64) - self._units.log_scale + self._log_constants(X)
+        return in_data_units
 
     def _log_constants(self, X: ArrayLike) -> NDArray[np.float64] | float:
         """What constant columns add to ``log p``; the flow counted each as a latent of 0."""
