@@ -396,8 +396,7 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             return 0.0
         departures = self.departures(X)
         kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((self.n_rows_ + 1) / (self.n_rows_ + 2)))
-        logs: NDArray[np.float64] = kept - departures * math.log(self.n_rows_ + 1)
-        return logs
+        return cast(NDArray[np.float64], kept - departures * math.log(self.n_rows_ + 1))
 
     def departures(self, X: ArrayLike) -> NDArray[np.int64]:
         """How many of the columns that were constant in training have another value, of shape (n,)."""
