@@ -13,7 +13,7 @@ X, cultivar = load_wine(return_X_y=True)
 normal, foreign = X[cultivar != 2], X[cultivar == 2]  # the third cultivar is never seen in training
 train, test = np.split(np.random.default_rng(0).permutation(normal), [90])
 
-detector = fo.FlowDetector(flow=fo.FlowDensity(max_steps=100), contamination=0.1, random_state=0).fit(train)
+detector = fo.FlowDetector(contamination=0.1, random_state=0).fit(train)
 
 truth = np.repeat([1, 0], [len(test), len(foreign)])  # higher scores are more normal
 scores = detector.score_samples(np.concatenate([test, foreign]))

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from farout.flows.actnorm import ActNorm
+from farout.flows.columns import OnColumns
 from farout.flows.couplings import COUPLINGS
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow, seed_flow
+from farout.flows.marginals import Marginals
 from farout.flows.networks import conv_subnets, dense_subnets
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.reshapes import Flatten, Haar, MultiScale, Squeeze
+from farout.flows.table import table_flow
 from farout.flows.transform import Chain, Transform
 from farout.flows.vector import toy_flow, vector_flow
+from farout.flows.whitening import Whitening
 
 __all__ = ["CASES", "FLOWS", "LEARNING", "N_CLASSES", "TRANSFORMS", "Case", "build_case", "randomise"]
 
@@ -40,6 +44,26 @@ def multiscale(features: int) -> Transform:
     return MultiScale((5, 2, 2), inner)
 
 
+def rows(n_features: int) -> Tensor:
+    """Skewed, correlated columns, one of them of four levels."""
+    gauss = torch.randn(200, n_features, generator=torch.Generator().manual_seed(2))
+    x = gauss + 0.7 * gauss.roll(1, dims=1)
+    x[:, 0] = x[:, 0].exp()
+    x[:, 1] = x[:, 1].round().clamp(-1, 2)
+    return x
+
+
+def fitted(module: Transform | Flow) -> Transform | Flow:
+    """With what is fitted to data fitted."""
+    module.initialize(rows(5 if isinstance(module, Transform) else module.event_shape[0]))
+    return module
+
+
+def on_columns(features: int) -> Transform:
+    subnets = dense_subnets(6, condition_features=features)
+    return OnColumns([True, False, True, True, False], COUPLINGS["glow"]((3,), subnets, 1.5, features))
+
+
 CONDITIONED: dict[str, Callable[[int], Transform]] = {
     **{
         f"{name} {kind}": lambda f, name=name, kind=kind: coupling(name, kind, f)
@@ -47,6 +71,7 @@ CONDITIONED: dict[str, Callable[[int], Transform]] = {
     },
     "chain": chain,
     "multiscale": multiscale,
+    "on columns": on_columns,
 }
 
 PLAIN: dict[str, Callable[[], Transform]] = {
@@ -63,6 +88,9 @@ PLAIN: dict[str, Callable[[], Transform]] = {
     "squeeze 1x4x6": lambda: Squeeze((1, 4, 6)),
     "squeeze 3x2x4": lambda: Squeeze((3, 2, 4)),
     "flatten": lambda: Flatten((2, 3, 2)),
+    "marginals": lambda: fitted(Marginals((5,))),
+    "whitening": lambda: fitted(Whitening((5,))),
+    "on columns of nothing learned": lambda: OnColumns([True, False, True], Permutation((2,))),
     "multiscale of nothing": lambda: MultiScale((3, 2, 2), Flatten((2, 2, 2))),
 }
 
@@ -74,6 +102,7 @@ FLOWS: dict[str, Callable[..., Flow]] = {
     "seed 1x8x8": lambda **k: seed_flow((1, 8, 8), **k),
     "seed 3x4x4": lambda **k: seed_flow((3, 4, 4), **k),
     "image as it comes 1x8x8": lambda **k: image_flow((1, 8, 8), **k),
+    "table 6": lambda **k: fitted(table_flow((6,), n_blocks=2, hidden=8, **k)),
     "vector as it comes 2": lambda **k: vector_flow((2,), **k),
     **{f"vector {c} 7": lambda c=c, **k: vector_flow((7,), coupling=c, n_blocks=3, hidden=8, **k) for c in COUPLINGS},
     **{
@@ -101,7 +130,17 @@ TRANSFORMS = {
 
 CASES = [*TRANSFORMS, *(f"{name}{c}" for name in FLOWS for c in ("", ", conditional"))]
 
-FIXED = ("permutation", "orthogonal", "haar", "squeeze", "flatten", "multiscale of nothing")
+FIXED = (
+    "permutation",
+    "orthogonal",
+    "haar",
+    "squeeze",
+    "flatten",
+    "multiscale of nothing",
+    "marginals",
+    "whitening",
+    "on columns of",
+)
 LEARNING = [name for name in CASES if not name.startswith(FIXED)]
 
 

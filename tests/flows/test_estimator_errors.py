@@ -32,7 +32,8 @@ BAD_DATA = {
     "another event shape": (X, None, {"event_shape": (1, 4, 4)}, "holds 16 numbers, but each row of X has 4"),
     "a short y": (X, Y[:50], {}, "X has 60 rows, but y has 50 labels"),
     "y with NaN": (X, np.where(Y == 1, np.nan, 0.0), {}, "y has NaN"),
-    "a constant column": (np.c_[X, np.ones(60)], None, {}, "constant column: 4 never change"),
+    # Constant columns are left out of the flow now; an error only where fewer than 2 columns are left.
+    "constant columns but one": (np.c_[X[:, :1], np.ones((60, 2))], None, {}, "3 feature.s., 1 of them not constant"),
     "one feature": (X[:, :1], None, {}, r"X has 1 feature\(s\)"),
     "odd images": (X[:, :3], None, {"event_shape": (1, 1, 3)}, "even height and width; pad or crop"),
     "two channels": (np.c_[X, X], None, {"event_shape": (2, 2, 2)}, "must have 1 or 3 channels"),

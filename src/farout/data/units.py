@@ -14,12 +14,16 @@ Shape = tuple[int, ...]
 class Units:
     """``model = (data - shift) / scale``: images to [-1, 1], tables to zero mean and unit variance a column.
 
+    A constant column of a table has the scale 0: it is 0 in model units, and the constant again in data units,
+    whatever the model unit. What departs from it, `departures` counts.
+
     The arithmetic is done in float64 before anything becomes float32, so that a column of large numbers that
     differ little (years, time stamps) loses nothing.
 
     Parameters
     ----------
     shift, scale : ndarray of shape (d,)
+        A scale of 0 is a constant column's.
     value_range : pair of float, optional
         Lowest and highest value of images, in data units.
     bin_width : float, optional
@@ -43,8 +47,9 @@ class Units:
         """Units that fit training rows ``X`` of shape (n, d)."""
         if len(event_shape) == 1:
             X64 = X.astype(np.float64)
-            scale = X64.std(axis=0)
-            return cls(X64.mean(axis=0), np.where(scale > 0, scale, 1.0))
+            varies = np.ptp(X64, axis=0) > 0
+            # Not the mean of a constant, nor its deviation: both are off by rounding.
+            return cls(np.where(varies, X64.mean(axis=0), X64[0]), np.where(varies, X64.std(axis=0), 0.0))
         low, high = value_range(X)
         middle, half = (high + low) / 2, (high - low) / 2
         d = X.shape[1]
@@ -52,8 +57,8 @@ class Units:
 
     def to_model(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Data units to model units."""
-        result: NDArray[np.float64] = (X - self.shift) / self.scale
-        return result
+        result: NDArray[np.float64] = (X - self.shift) / np.where(self.varies, self.scale, 1.0)
+        return result if self.varies.all() else np.where(self.varies, result, 0.0)
 
     def to_data(self, U: NDArray[Any]) -> NDArray[np.float64]:
         """Model units to data units."""
@@ -61,9 +66,22 @@ class Units:
         return result
 
     @property
+    def varies(self) -> NDArray[np.bool_]:
+        """The columns that aren't constant, of shape (d,)."""
+        varies: NDArray[np.bool_] = self.scale > 0
+        return varies
+
+    def departures(self, X: NDArray[Any]) -> NDArray[np.int64]:
+        """In how many constant columns each row has another value, of shape (n,); 1e-9 of the constant is rounding."""
+        fixed = ~self.varies
+        constant = self.shift[fixed]
+        other = np.abs(X[:, fixed] - constant) > 1e-9 * np.abs(constant)
+        return np.asarray(other.sum(axis=1), dtype=np.int64)
+
+    @property
     def log_scale(self) -> float:
         """Sum of ``log scale`` in nats: what a log-density in data units is below one in model units."""
-        return float(np.log(self.scale).sum())
+        return float(np.log(self.scale[self.varies]).sum())
 
     @property
     def bits_offset(self) -> float:

@@ -1,5 +1,6 @@
 """FlowDetector: the flow itself as a detector."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from farout.data.holdout import holdout_split
 from farout.data.validation import check_events, check_labels, seed_of
+from farout.detectors.nearest import ROWS, log_distances, surprise, views_of
 from farout.detectors.thresholds import NoveltyMixin
 from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
@@ -18,29 +20,46 @@ from farout.persistence import Persistent
 
 __all__ = ["FlowDetector"]
 
-SCORES = ("auto", "likelihood", "ratio", "typicality")
+SCORES = ("auto", "likelihood", "ratio", "typicality", "nearest")
+# The default flow for rows without labels; docs/results/part-4.md says what decided.
+TABLE_FLOW: Mapping[str, Any] = {
+    "architecture": "table",
+    "noise": 0.1,
+    "max_steps": 600,
+    "batch_size": 256,
+    "learning_rate": 1e-3,
+    "validation_fraction": 0.1,
+    "patience": 3,
+}
+SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
 class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
-    """A novelty detector that scores by the exact density of a normalizing flow.
+    """A novelty detector that scores by the exact density of a normalizing flow, or by how near its training rows are.
 
     Parameters
     ----------
-    score_by : {"auto", "likelihood", "ratio", "typicality"}, default="auto"
+    score_by : {"auto", "likelihood", "ratio", "typicality", "nearest"}, default="auto"
         - "likelihood": ``max_y log p(x|y)``, or ``log p(x)`` without labels.
         - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
           What all images share cancels (after Ren et al., 2019). Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
-        - "auto": "ratio" where the flow knows two classes or more and no class, "likelihood" elsewhere.
+        - "nearest": minus the log of the distance to the nearest training rows, in standard deviations of held-out
+          inliers; the most surprising of up to three ways to see a row: columns of unit variance (nearest row), normal
+          scores of columns (third nearest, where the flow begins with them), the flow's latents (nearest). For rows
+          without classes.
+        - "auto": "ratio" where the flow knows two classes or more and no class; "nearest" for tables without labels;
+          "likelihood" elsewhere.
     flow : FlowDensity, optional
-        Used as it is when fitted; then give ``fit`` rows that the flow hasn't seen. A default one when omitted.
+        Used as it is when fitted; then give ``fit`` rows that the flow hasn't seen. A default one when omitted: for
+        tables without labels the architecture "table", which is a Gaussian copula unless held-out rows say better.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
-        Share of rows held out to set the threshold.
+        Share of rows held out to set the threshold; for "nearest" 20 rows at least, up to a quarter.
     random_state : int, Generator or None, default=None
     verbose : bool, default=False
         A progress bar on stderr, when that is a terminal.
@@ -52,6 +71,9 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         The score in use.
     offset_ : float
         Threshold of the score.
+    reference_ : dict of str to ndarray
+        For "nearest": the training rows that others are compared with, at most 20 000, in each way of seeing; `centre_`
+        and `spread_` are median and standard deviation of held-out inliers' log distances, of shape (views,).
 
     Examples
     --------
@@ -67,7 +89,7 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
 
     def __init__(
         self,
-        score_by: Literal["auto", "likelihood", "ratio", "typicality"] = "auto",
+        score_by: Literal["auto", "likelihood", "ratio", "typicality", "nearest"] = "auto",
         flow: FlowDensity | None = None,
         event_shape: tuple[int, ...] | None = None,
         contamination: float = 0.05,
@@ -120,23 +142,48 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
         labels = None if y is None else check_labels(y, len(X), "FlowDetector")
         seed = seed_of(self.random_state)
+        table = labels is None and len(self.event_shape or (1,)) == 1
         flow = self.flow
         if flow is None:
-            flow = FlowDensity(event_shape=self.event_shape, verbose=self.verbose)
+            flow = FlowDensity(self.event_shape, verbose=self.verbose, **(TABLE_FLOW if table else {}))
         _, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
-        inner, held = holdout_split(len(X), self.calibration_fraction, indices, seed)
+        inner, held = holdout_split(len(X), self._held_fraction(len(X), table), indices, seed)
         self.flow_ = fitted_flow(flow, X[inner], None if labels is None else labels[inner], seed)
         self.classes_ = self.flow_.classes_
         self.score_ = self._choose_score()
         self.typical_ = 0.0
         if self.score_ == "typicality":
             self.typical_ = float(flow_scores(self.flow_, X[inner], "likelihood").mean())
-        self._calibrate(X[held] if len(held) else X)
+        if self.score_ == "nearest":
+            self._calibrate_nearest(X[inner], X[held])
+        else:
+            self._calibrate(X[held] if len(held) else X)
+
+    def _held_fraction(self, n: int, table: bool) -> float:
+        if self.calibration_fraction == 0 or not (self.score_by == "nearest" or (self.score_by == "auto" and table)):
+            return self.calibration_fraction
+        return max(self.calibration_fraction, min(SCALE_ROWS / n, 0.25))
+
+    def _calibrate_nearest(self, inner: NDArray[Any], held: NDArray[Any]) -> None:
+        """Keep training rows to compare with, and set scale and threshold by held-out ones."""
+        self.reference_ = views_of(self.flow_, inner[:ROWS])
+        # Without rows held out, each training row is compared with the others.
+        own = not len(held)
+        views = self.reference_ if own else views_of(self.flow_, held)
+        logs = log_distances(views, self.reference_, own=own)
+        self.centre_, self.spread_ = np.median(logs, axis=0), np.maximum(logs.std(axis=0), 1e-3)
+        self._set_threshold(-surprise(logs, self.centre_, self.spread_))
 
     def _choose_score(self) -> str:
         flow = self.flow_
+        vectors = len(flow.event_shape_) == 1 and flow.classes_ is None
         if self.score_by == "auto":
-            return default_score(flow)
+            return "nearest" if vectors else default_score(flow)
+        if self.score_by == "nearest" and not vectors:
+            raise InvalidSettingError(
+                "FlowDetector: score_by='nearest' compares rows of tables without classes; leave y and event_shape "
+                "out, or choose 'likelihood' or 'typicality'."
+            )
         if self.score_by == "ratio" and default_score(flow) != "ratio":
             n_classes = 0 if flow.classes_ is None else len(flow.classes_)
             lack = "never saw rows without a class (class_dropout=0)" if n_classes > 1 else f"knows {n_classes} classes"
@@ -147,9 +194,11 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         return self.score_by
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The score in nats, of shape (n,); higher is more normal."""
+        """The score, of shape (n,), higher is more normal: in nats, or in standard deviations for "nearest"."""
         check_is_fitted(self)
         X = check_events(self, X, self.event_shape, reset=False)
+        if self.score_ == "nearest":
+            return -surprise(log_distances(views_of(self.flow_, X), self.reference_), self.centre_, self.spread_)
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, X, "likelihood") - self.typical_)
         return flow_scores(self.flow_, X, self.score_)

@@ -37,9 +37,13 @@ class Calibrated(ABC):
 
     def _calibrate(self, X: NDArray[Any]) -> None:
         """Set the threshold that ``contamination`` of inliers like ``X`` fall below."""
+        self._set_threshold(self.score_samples(X))
+
+    def _set_threshold(self, scores: NDArray[np.float64]) -> None:
+        """The same from the scores of such inliers."""
         # By the Weibull position k / (n + 1): a fresh inlier falls below the k-th smallest of n with just that
         # probability, where NumPy's default flags 13 % instead of 5 % with ten rows.
-        self.calibration_scores_ = np.sort(self.score_samples(X))
+        self.calibration_scores_ = np.sort(scores)
         threshold = float(np.quantile(self.calibration_scores_, self.contamination, method="weibull"))
         # A row that scores the threshold itself passes whatever rows are beside it: sums round differently in batches.
         self.offset_ = threshold - 1e-9 * max(1.0, abs(threshold))

@@ -8,6 +8,7 @@ from typing import Any
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow, seed_flow
+from farout.flows.table import table_flow
 from farout.flows.transform import Shape
 from farout.flows.vector import toy_flow, vector_flow
 
@@ -15,6 +16,7 @@ __all__ = ["ARCHITECTURES", "build_flow"]
 
 ARCHITECTURES: dict[str, Callable[..., Flow]] = {
     "vector": vector_flow,
+    "table": table_flow,
     "image": image_flow,
     "seed": seed_flow,
     "toy": toy_flow,
@@ -32,7 +34,7 @@ def build_flow(
 
     Parameters
     ----------
-    architecture : {"auto", "vector", "image", "seed", "toy"} or callable
+    architecture : {"auto", "vector", "table", "image", "seed", "toy"} or callable
         A callable is called as ``architecture(event_shape, n_classes=..., seed=..., **options)``.
     options : mapping, optional
         Keyword arguments of that architecture, such as ``{"multiscale": True}``.
@@ -67,7 +69,7 @@ def build_flow(
 
 
 def _check_dimensions(architecture: Any, event_shape: Shape) -> None:
-    needed = {"vector": 1, "toy": 1, "image": 3, "seed": 3}.get(architecture)
+    needed = {"vector": 1, "table": 1, "toy": 1, "image": 3, "seed": 3}.get(architecture)
     if needed is not None and needed != len(event_shape):
         kind = "vectors" if needed == 1 else "images (channels, height, width)"
         raise InvalidSettingError(

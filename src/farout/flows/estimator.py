@@ -1,7 +1,9 @@
 """FlowDensity: a normalizing flow as a scikit-learn estimator."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self, cast
 
 import numpy as np
@@ -18,18 +20,21 @@ from farout.data.validation import (
     check_labels,
     check_positive,
     encode_labels,
-    require_varying_columns,
     resolve_event_shape,
     seed_of,
 )
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.architectures import build_flow
+from farout.flows.columns import on_columns
 from farout.flows.flow import NO_CLASS, Flow
+from farout.flows.table import scores_part
+from farout.flows.transform import Transform
 from farout.persistence import Persistent
-from farout.training import Budget, Training, inference_device, suitable_threads, train
+from farout.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
 
 __all__ = ["FlowDensity"]
 
+ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 
 
@@ -39,18 +44,24 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
     ``log p(x|y) = log N(f(x; y); 0, I) + log|det df/dx|`` (Dinh et al., 2015; Bungert, 2021). With labels, the
     class is dropped at random in training, so that the same model also knows ``log p(x)``.
 
+    Constant columns of a table have no density and are left out of the flow: their latent is 0, ``decode`` gives the
+    constant whatever the latent. A row has the constant with probability ``(n + 1)/(n + 2)`` after n rows that all had
+    it (Laplace's rule of succession), so that each departure from one costs ``log(n + 1)`` nats.
+
     Parameters
     ----------
     event_shape : tuple of int, optional
         (channels, height, width) of images, 1 or 3 channels and even sides; rows of X are these, flattened. Rows are
         vectors when omitted.
-    architecture : {"auto", "vector", "image", "seed", "toy"} or callable, default="auto"
-        See `farout.flows.architectures`; "seed" is the author's.
+    architecture : {"auto", "vector", "table", "image", "seed", "toy"} or callable, default="auto"
+        See `farout.flows.architectures`; "auto" is "vector" or "image", "table" the one that detectors use on tables,
+        "seed" the author's.
     options : dict, optional
         Keyword arguments of the architecture, such as ``{"coupling": "gin", "multiscale": True}``.
     noise : float, default=0.02
         Standard deviation of the Gaussian noise added in training, in model units (images span [-1, 1], columns of
-        tables have unit variance). The author has 0.15 for images, which leaves more speckle in outliers.
+        tables have unit variance); with "table", in those of its whitened normal scores. The author has 0.15 for
+        images, which leaves more speckle in outliers.
     class_dropout : float, default=0.1
         Share of training rows whose class is hidden; 0 gives a purely conditional model.
     max_steps : int, optional
@@ -133,7 +144,7 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array of shape (n, d) or (n, *event_shape)
-            At least 2 rows, finite; columns of a table must vary.
+            At least 2 rows, finite; at least 2 columns of a table must vary.
         y : array of shape (n,), optional
             Labels, numbers or text.
 
@@ -158,14 +169,14 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
         self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], type(self).__name__)
-        if len(self.event_shape_) == 1:
-            _require_table(X, self)
-        labels = self._learn_classes(X, y)
         units = Units.of(X, self.event_shape_)
+        if len(self.event_shape_) == 1:
+            _require_table(X, units, self)
+        labels = self._learn_classes(X, y)
         self.shift_, self.scale_ = units.shift, units.scale
         self.value_range_, self.bin_width_ = units.value_range, units.bin_width
         seed = seed_of(self.random_state)
-        self.seed_ = seed
+        self.seed_, self.n_rows_ = seed, len(X)
         self.flow_ = self._build("flow_")
         self._train(self._tensors(X, labels), seed)
 
@@ -192,7 +203,11 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
 
     def _build(self, name: str) -> Flow:
         n_classes = 0 if self.classes_ is None else len(self.classes_)
-        return build_flow(self.architecture, self.options, self.event_shape_, n_classes, self.seed_ % 2**32)
+        build = partial(build_flow, self.architecture, self.options, n_classes=n_classes, seed=self.seed_ % 2**32)
+        varies = self._units.varies
+        if varies.all():
+            return build(self.event_shape_)
+        return on_columns(build((int(varies.sum()),)), varies.tolist())
 
     def _train(self, rows: tuple[Tensor, ...], seed: int) -> None:
         labels = rows[1].numpy() if len(rows) > 1 else None
@@ -204,24 +219,58 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
             weight_decay=self.weight_decay,
             patience=self.patience,
         )
-        # A flow without any learned number (never the case for ours) could not be trained.
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            first = [t[inner[:CHUNK]] for t in rows]
-            self.flow_.initialize(self.noisy(first[0]), *first[1:])
-        history = train(
-            self.flow_,
-            self._objective,
-            [t[inner] for t in rows],
+        fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
+        if self.flow_.transform.parts()[0] is None:
+            first = [t[:CHUNK] for t in fitted]
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                self.flow_.initialize(self.noisy(first[0]), *first[1:])
+            history = self._descend(self.flow_, self._objective, fitted, validation, budget)
+        else:
+            self.flow_.initialize(*fitted)
+            history = self._train_rest(fitted, validation, budget)
+        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
+        self.settle()
+
+    def _train_rest(self, rows: list[Tensor], validation: list[Tensor], budget: Budget) -> History:
+        """Train what comes after the part fitted once, and keep it if held-out rows find it better than step 0.
+
+        With too few rows to hold any out there is nothing to decide it by, and with too few for the columns held-out
+        rows never found it better: then the flow stays as it is.
+        """
+        varying = int(self._units.varies.sum())
+        if not len(validation[0]) or len(rows[0]) < ROWS_A_COLUMN * varying:
+            return History()
+        once, rest = self.flow_.transform.parts()
+        learned = self.flow_.on(rest)
+        with torch.no_grad():
+            rows, validation = ([cast(Transform, once)(t[0])[0], *t[1:]] for t in (rows, validation))
+
+        def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
+            labels = self.hidden(batch[1]) if len(batch) > 1 else None
+            blurred = batch[0] + self.noise * torch.randn_like(batch[0])
+            return -learned.log_prob(blurred, labels).mean() / varying, {}
+
+        before, at_start = copy.deepcopy(learned.state_dict()), _judge(learned, objective, validation)
+        history = self._descend(learned, objective, rows, validation, budget)
+        if not _judge(learned, objective, validation) < at_start:
+            learned.load_state_dict(before)
+        return history
+
+    def _descend(
+        self, flow: Flow, objective: Objective, rows: list[Tensor], validation: list[Tensor], budget: Budget
+    ) -> History:
+        return train(
+            flow,
+            objective,
+            rows,
             budget,
-            validation_rows=[t[held] for t in rows] if len(held) else None,
+            validation_rows=validation if len(validation[0]) else None,
             where=self.training,
-            seed=seed,
+            seed=self.seed_,
             verbose=self.verbose,
             name="flow",
         )
-        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
-        self.settle()
 
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
@@ -265,7 +314,16 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         if self.bin_width_ is not None:
             width = self.bin_width_ / float(self.scale_[0])
             u = u + width * (torch.rand_like(u) - 0.5)
-        return u + self.noise * torch.randn_like(u)
+        return self._blurred(u, torch.randn_like(u))
+
+    def _blurred(self, u: Tensor, gauss: Tensor) -> Tensor:
+        """With noise of the sizes ``gauss``; behind the part of the flow that is fitted to data, where it has one."""
+        once, _ = self.flow_.transform.parts()
+        if once is None:
+            return u + self.noise * gauss
+        with torch.no_grad():
+            blurred: Tensor = once.inverse(once(u)[0] + self.noise * gauss)[0]
+        return blurred
 
     def _objective(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
         u = self.noisy(batch[0])
@@ -332,10 +390,49 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         return X.astype(np.float32) if self._dtype == torch.float32 else X
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Exact ``log p(x|y)`` in data units, or ``log p(x)`` without labels, in nats, of shape (n,)."""
+        """Exact ``log p(x|y)`` in data units, or ``log p(x)`` without labels, in nats, of shape (n,).
+
+        Constant columns count by the probability that they are what they are, not by a density.
+        """
         U, labels = self._check_query(X, y)
         log_p = self._map(lambda u, c: self.flow_.log_prob(u, c)[:, None], U, labels)[:, 0]
-        return log_p.astype(np.float64) - self._units.log_scale
+        in_data_units: NDArray[np.float64] = log_p.astype(np.float64) - self._units.log_scale + self._log_constants(X)
+        return in_data_units
+
+    def _log_constants(self, X: ArrayLike) -> NDArray[np.float64] | float:
+        """What constant columns add to ``log p``; the flow counted each as a latent of 0."""
+        fixed = int((~self._units.varies).sum())
+        if not fixed:
+            return 0.0
+        departures = self.departures(X)
+        kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((self.n_rows_ + 1) / (self.n_rows_ + 2)))
+        return cast(NDArray[np.float64], kept - departures * math.log(self.n_rows_ + 1))
+
+    def departures(self, X: ArrayLike) -> NDArray[np.int64]:
+        """How many of the columns that were constant in training have another value, of shape (n,)."""
+        check_is_fitted(self)
+        return self._units.departures(check_events(self, X, self.event_shape, reset=False))
+
+    def stages(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """Rows on their way through the flow, each of shape (n, d), for what compares rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+
+        Returns
+        -------
+        dict of str to ndarray
+            "units": model units, in which columns of a table have unit variance; "scores": normal scores of columns, if
+            the architecture begins with them, as "table" does; "latents": the end, as of no class.
+        """
+        U, _ = self._check_query(X, None)
+        result = {"units": U}
+        scores = scores_part(self.flow_.transform)
+        if scores is not None:
+            result["scores"] = self._map(lambda u, _: scores(u)[0], U, None)
+        result["latents"] = self._map(lambda u, c: self.flow_.encode(u, c)[0], U, None).astype(np.float64)
+        return result
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Mean log-likelihood a row, in nats."""
@@ -416,7 +513,9 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         generator = np.random.default_rng(seed_of(random_state))
         if self.bin_width_ is not None:
             U = U + (self.bin_width_ / self.scale_) * (generator.random(U.shape) - 0.5)
-        return self._units.to_data(U + self.noise * generator.standard_normal(U.shape))
+        like = next(self.flow_.parameters())
+        gauss = torch.from_numpy(generator.standard_normal(U.shape)).to(like.device)
+        return self._units.to_data(self._blurred(torch.from_numpy(U).to(like.device), gauss).cpu().numpy())
 
     def clean(
         self, X: ArrayLike, y: ArrayLike | None = None, *, bound: float | None = None, random_state: Any = None
@@ -481,10 +580,21 @@ class FlowDensity(Persistent, DensityMixin, BaseEstimator):
         return torch.cat(out).numpy()
 
 
-def _require_table(X: NDArray[Any], estimator: Any) -> None:
-    if X.shape[1] < 2:
-        raise InvalidDataError(
-            f"{type(estimator).__name__}: X has 1 feature(s), and a flow couples features with each other, so it "
-            "needs at least 2; for one column use sklearn.neighbors.KernelDensity."
-        )
-    require_varying_columns(X, estimator)
+def _require_table(X: NDArray[Any], units: Units, estimator: Any) -> None:
+    varying = int(units.varies.sum())
+    if varying >= 2:
+        return
+    constant = "" if varying == X.shape[1] else f", {varying} of them not constant"
+    raise InvalidDataError(
+        f"{type(estimator).__name__}: X has {X.shape[1]} feature(s){constant}, and a flow couples features with each "
+        "other, so it needs at least 2 that vary; for one column use sklearn.neighbors.KernelDensity."
+    )
+
+
+@torch.no_grad()
+def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
+    """Loss of held-out rows, each several times under the same noise."""
+    flow.eval()
+    with torch.random.fork_rng(), suitable_threads(rows[0][0].numel()):
+        torch.manual_seed(0)
+        return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))

@@ -127,6 +127,12 @@ class Flow(nn.Module):
             )
         return cast(Tensor, self.embedding(torch.where(y == NO_CLASS, self.n_classes, y)))
 
+    def on(self, transform: Transform) -> "Flow":
+        """A flow by another transform with the same classes: the embedding is shared, not copied."""
+        other = Flow(transform, self.n_classes)
+        other.embedding = self.embedding
+        return other
+
     @torch.no_grad()
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
         """Set data-dependent parameters (ActNorm) from training data, once, before training."""

@@ -1,5 +1,6 @@
 """The contract of every invertible transform, with its shape checks in this one place."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import pairwise
@@ -29,6 +30,8 @@ class Transform(nn.Module, ABC):
     condition_features : int, default=0
         Length of the condition vector that comes with each event; 0 for a transform that takes none.
     """
+
+    fitted_once = False  # True for what ``initialize`` fits to data and training leaves alone
 
     def __init__(self, in_shape: Shape, out_shape: Shape | None = None, condition_features: int = 0) -> None:
         super().__init__()
@@ -67,6 +70,13 @@ class Transform(nn.Module, ABC):
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Set data-dependent parameters from training data, once, before training; return the output."""
         return cast(Tensor, self(x, condition)[0])
+
+    def parts(self) -> "tuple[Transform | None, Transform]":
+        """The leading part that is fitted to data once and never trained (None where there is none), and the rest.
+
+        Training noise is added between them, where all columns are on one scale.
+        """
+        return None, self
 
     @abstractmethod
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...
@@ -148,6 +158,12 @@ class Chain(Transform):
         for step in self.transforms:
             x = step.initialize(x, condition if step.condition_features else None)
         return x
+
+    def parts(self) -> tuple[Transform | None, Transform]:
+        """The first steps, as long as each is fitted to data once, and the others."""
+        steps = self.transforms
+        first = list(itertools.takewhile(lambda step: step.fitted_once, steps))
+        return (Chain(first), Chain(steps[len(first) :])) if 0 < len(first) < len(steps) else (None, self)
 
     @property
     def transforms(self) -> list[Transform]:

@@ -1,0 +1,1 @@
+"""Parts of ``outlier_quality.py``."""

@@ -1,0 +1,76 @@
+"""OnColumns: an inner transform on some columns of a vector; the others pass as they are."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from farout.errors import InvalidSettingError
+from farout.flows.flow import Flow
+from farout.flows.transform import Transform
+
+__all__ = ["OnColumns", "on_columns"]
+
+
+class OnColumns(Transform):
+    """An inner transform on some columns, the identity on the rest: how a flow leaves constant columns out.
+
+    Parameters
+    ----------
+    chosen : sequence of bool
+        One a column; True where the inner transform works.
+    inner : Transform
+        Between vectors of as many numbers as are chosen.
+
+    Raises
+    ------
+    InvalidSettingError
+        If the inner transform is for vectors of another length.
+
+    Examples
+    --------
+    >>> from farout.flows.actnorm import ActNorm
+    >>> layer = OnColumns([True, False], ActNorm((1,)))
+    >>> layer.initialize(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).tolist()
+    [[-1.0, 5.0], [1.0, 5.0]]
+    """
+
+    where: Tensor
+
+    def __init__(self, chosen: Sequence[bool], inner: Transform) -> None:
+        mask = torch.as_tensor(chosen, dtype=torch.bool)
+        n = int(mask.sum())
+        if inner.in_shape != (n,) or inner.out_shape != (n,):
+            raise InvalidSettingError(
+                f"OnColumns: {n} columns are chosen; the inner transform maps {inner.in_shape} to {inner.out_shape}."
+            )
+        super().__init__((len(mask),), condition_features=inner.condition_features)
+        self.register_buffer("where", torch.nonzero(mask)[:, 0])
+        self.inner = inner
+
+    def parts(self) -> tuple[Transform | None, Transform]:
+        """The inner transform's, on the same columns."""
+        first, rest = self.inner.parts()
+        return (None, self) if first is None else (self.around(first), self.around(rest))
+
+    def around(self, inner: Transform) -> "OnColumns":
+        """The same columns for another inner transform."""
+        chosen = torch.zeros(self.in_shape[0], dtype=torch.bool)
+        return OnColumns(chosen.index_fill(0, self.where.cpu(), True).tolist(), inner).to(self.where.device)
+
+    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Initialise the inner transform."""
+        return x.index_copy(1, self.where, self.inner.initialize(x[:, self.where], condition))
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        z, log_det = self.inner(x[:, self.where], condition)
+        return x.index_copy(1, self.where, z), log_det
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, log_det = self.inner.inverse(z[:, self.where], condition)
+        return z.index_copy(1, self.where, x), log_det
+
+
+def on_columns(flow: Flow, chosen: Sequence[bool]) -> Flow:
+    """The flow on some columns of longer vectors, with its own weights and classes."""
+    return flow.on(OnColumns(chosen, flow.transform))

@@ -1,0 +1,63 @@
+"""The flow for tables as detectors want it: a Gaussian copula at step 0, couplings on top."""
+
+from farout.flows.columns import OnColumns
+from farout.flows.flow import Flow
+from farout.flows.marginals import Marginals
+from farout.flows.transform import Chain, Shape, Transform
+from farout.flows.vector import dense_blocks
+from farout.flows.whitening import Whitening
+from farout.training import seeded
+
+__all__ = ["scores_part", "table_flow"]
+
+
+def table_flow(
+    event_shape: Shape,
+    *,
+    n_classes: int = 0,
+    coupling: str = "glow",
+    n_blocks: int = 4,
+    hidden: int | None = None,
+    clamp: float = 1.5,
+    seed: int = 0,
+) -> Flow:
+    """Normal scores a column, whitening, then couplings that start as the identity.
+
+    Before the first step it is a Gaussian copula with a shrunk covariance, which needs few rows; the couplings learn
+    what that leaves out.
+
+    Parameters
+    ----------
+    event_shape : tuple of int
+        (n_features,), at least 2 of them.
+    n_classes : int, default=0
+        0 for a flow without classes.
+    coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
+    n_blocks : int, default=4
+    hidden : int, optional
+        Width of the subnets; from the count of features (64 to 256) when omitted.
+    clamp : float, default=1.5
+        Bound of each log-scale.
+    seed : int, default=0
+        Of the fixed rotations and the first weights.
+
+    Returns
+    -------
+    Flow
+        Of event shape (n_features,).
+    """
+    (n_features,) = event_shape
+    hidden = min(max(64, 2 * n_features), 256) if hidden is None else hidden
+    with seeded(seed):
+        blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
+        return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]), n_classes)
+
+
+def scores_part(transform: Transform) -> Transform | None:
+    """The step that makes normal scores of columns, where a flow begins with one."""
+    if isinstance(transform, OnColumns):
+        inner = scores_part(transform.inner)
+        return None if inner is None else transform.around(inner)
+    if isinstance(transform, Chain):
+        return scores_part(transform.transforms[0])
+    return transform if isinstance(transform, Marginals) else None
