@@ -1,20 +1,29 @@
 """How well detectors and sources do on outliers that no training saw.
 
     python benchmarks/outlier_quality.py tables --data-root ../shared/data --seeds 0 1 2
+    python benchmarks/outlier_quality.py holdout --data-root ../shared/data --rows plain normal recommended
+    python benchmarks/outlier_quality.py images --data-root ../shared/data --rows plain normal recommended --seeds 0 1 2
+    python benchmarks/outlier_quality.py probe --data-root ../shared/data --rows normal recommended
 
-A run that was stopped goes on where it was; ``--out`` is where its measurements are kept.
+``tables``: ADBench's tables and ResNet features. ``holdout``: recipes of outliers by classes held out and by
+contamination, which is what they are chosen by. ``images``: the final table on the unseen sets. ``probe``: what grey
+levels and texture alone tell. A run that was stopped goes on where it was; ``--out`` is where its measurements are.
 """
 
 import argparse
 from pathlib import Path
 
-from quality import tables
+from quality import images, tables
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     add_tables(commands.add_parser("tables", help="ADBench's tables and ResNet features, beside pyod's detectors"))
+    for name, (run, text) in images.TASKS.items():
+        part = commands.add_parser(name, help=text)
+        images.add_arguments(part)
+        part.set_defaults(run=run)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

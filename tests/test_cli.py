@@ -417,3 +417,14 @@ def test_training_on_collages_that_are_made_once(runs, tmp_path):
     assert main([*words, "--max-steps", "3", "--out", str(tmp_path / "clf")]) == 0
     model = fo.load(tmp_path / "clf")
     assert (type(model.source_).__name__, model.n_outliers) == ("Collage", 50)
+
+
+def test_a_detector_of_rows_without_labels_is_the_one_of_python(tmp_path):
+    rows = np.random.default_rng(0).gamma(2.0, size=(300, 4))
+    rows[:, 2] = 7.0  # a constant column
+    np.save(tmp_path / "rows.npy", rows)
+    words = ["train", "detector", str(tmp_path / "rows.npy"), "--out", str(tmp_path / "run"), "--seed", "3"]
+    assert main(words) == 0
+    made, same = fo.load(tmp_path / "run"), fo.FlowDetector(random_state=3).fit(rows)
+    assert made.score_ == "nearest"
+    np.testing.assert_array_equal(made.score_samples(rows), same.score_samples(rows))

@@ -85,9 +85,10 @@ class VOS(fo.CautiousClassifier):
         return objective
 
     def _virtual(self, queues, n):
-        centred = torch.cat([q - q.mean(0) for q in queues])
-        covariance = centred.T @ centred / len(centred) + 1e-4 * torch.eye(centred.shape[1])
-        factor = torch.linalg.cholesky(covariance)
+        pooled = torch.cat([q - q.mean(0) for q in queues]).numpy()
+        covariance = pooled.T.astype(float) @ pooled / len(pooled)
+        ridge = 1e-4 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        factor = torch.from_numpy(np.linalg.cholesky(covariance + ridge)).float()
         found = []
         for q in queues:
             steps = torch.randn(self.draws, q.shape[1])

@@ -20,7 +20,7 @@ DiscriminatorScore = Annotated[
     typer.Option("--score", show_envvar=False, help="Which class's log-odds count. [default: max]"),
 ]
 DetectorScore = Annotated[
-    Literal["auto", "likelihood", "ratio", "typicality"] | None,
+    Literal["auto", "likelihood", "ratio", "typicality", "nearest"] | None,
     typer.Option("--score", show_envvar=False, help="What is scored. [default: auto]"),
 ]
 NumberOfOutliers = Annotated[

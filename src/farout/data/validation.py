@@ -15,7 +15,6 @@ __all__ = [
     "check_labels",
     "check_positive",
     "encode_labels",
-    "require_varying_columns",
     "resolve_event_shape",
     "seed_of",
 ]
@@ -110,22 +109,6 @@ def _require_finite(X: NDArray[Any], estimator: Any, where: str) -> None:
     raise InvalidDataError(
         f"{where}: X has {kind} in row {row}, {label} ({int(bad.sum())} cells in all are not finite); "
         "fill them in (sklearn.impute.SimpleImputer) or drop these rows."
-    )
-
-
-def require_varying_columns(X: NDArray[Any], estimator: Any) -> None:
-    """Raise if a column of a table holds one value only: its density is a spike that swamps all others."""
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
-    if len(constant) == 0:
-        return
-    names = getattr(estimator, "feature_names_in_", None)
-    shown = ", ".join(str(c) if names is None else repr(str(names[c])) for c in constant[:5])
-    more = "" if len(constant) <= 5 else f" and {len(constant) - 5} more"
-    rows = " (there is only 1 sample)" if len(X) == 1 else ""
-    raise InvalidDataError(
-        f"{type(estimator).__name__}: X has a constant column: {shown}{more} never change{rows}, so no density "
-        "exists there; drop them (sklearn.feature_selection.VarianceThreshold), or say event_shape=(channels, "
-        "height, width) if rows are images."
     )
 
 

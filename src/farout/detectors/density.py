@@ -18,7 +18,7 @@ from farout.flows.scores import default_score, flow_scores
 from farout.flows.sharing import KeepsFittedFlow, fitted_flow
 from farout.persistence import Persistent
 
-__all__ = ["FlowDetector"]
+__all__ = ["TABLE_FLOW", "FlowDetector"]
 
 SCORES = ("auto", "likelihood", "ratio", "typicality", "nearest")
 # The default flow for rows without labels; docs/results/part-4.md says what decided.

@@ -17,7 +17,6 @@ from farout.data.validation import (
     check_events,
     check_labels,
     check_positive,
-    require_varying_columns,
     resolve_event_shape,
     seed_of,
 )
@@ -70,8 +69,6 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         self._check_settings()
         where = type(self).__name__
         self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
-        if len(self.event_shape_) == 1:
-            require_varying_columns(X, self)
         labels = None if y is None else check_labels(y, len(X), where)
         classes, indices = (None, np.full(len(X), -1)) if labels is None else _classes(labels)
         self.classes_ = classes

@@ -8,7 +8,7 @@ from farout.archetypes.deep import DeepArchetypes
 from farout.config import FitSettings, FlowSettings, TrainSettings
 from farout.data import Dataset, load_data
 from farout.detectors.classifier import CautiousClassifier
-from farout.detectors.density import FlowDetector
+from farout.detectors.density import TABLE_FLOW, FlowDetector
 from farout.detectors.discriminator import OutlierDiscriminator
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.evaluation import evaluate
@@ -100,7 +100,7 @@ def train_model(
     real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
     with begun_run(out, settings, resume=resume, force=force) as run:
         if flow is None and _needs_flow(settings):
-            flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
+            flow = _flow(_for_detector(settings, data), data, settings.seed, run.training("flow"), verbose)
         model = _model(settings, data, flow, _reused_archetypes(settings), real, run.training("model"), verbose)
         return run.finish(model.fit(data.X, data.y), data), warnings
 
@@ -155,6 +155,15 @@ def _flow(settings: FlowSettings, data: Dataset, seed: int, training: Training, 
         random_state=seed,
         verbose=verbose,
     )
+
+
+def _for_detector(settings: TrainSettings, data: Dataset) -> FlowSettings:
+    """The flow's settings; a detector of rows without labels has the flow that `FlowDetector` takes for those."""
+    asked = settings.flow
+    if settings.kind != "detector" or data.is_image or data.y is not None or asked.architecture != "auto":
+        return asked
+    usual = FlowSettings()
+    return asked.model_copy(update={k: v for k, v in TABLE_FLOW.items() if getattr(asked, k) == getattr(usual, k)})
 
 
 def _reused_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, list[str]]:
