@@ -425,6 +425,7 @@ def test_a_detector_of_rows_without_labels_is_the_one_of_python(tmp_path):
     np.save(tmp_path / "rows.npy", rows)
     words = ["train", "detector", str(tmp_path / "rows.npy"), "--out", str(tmp_path / "run"), "--seed", "3"]
     assert main(words) == 0
+    rows = fo.load_data(tmp_path / "rows.npy").X
     made, same = fo.load(tmp_path / "run"), fo.FlowDetector(random_state=3).fit(rows)
     assert made.score_ == "nearest"
     np.testing.assert_array_equal(made.score_samples(rows), same.score_samples(rows))
