@@ -68,7 +68,7 @@ def scored(kind, model, rows):
     """The file of a model: what it gives for the rows of each set."""
     if kind == "discriminator":
         return {name: model.score_samples(X) for name, X in rows.items()}
-    return {name: model.decision_function(X) for name, X in rows.items()}
+    return {name: model.logits(X) for name, X in rows.items()}
 
 
 def subset(data, classes, keep):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 from spies import FAR, blobs
 
@@ -25,6 +26,7 @@ def cautious(table, flow):
 def test_probabilities_scores_and_predictions_agree(cautious, table):
     X = table[0]
     p = cautious.predict_proba(X)
+    np.testing.assert_allclose(np.log(p), cautious.logits(X) - logsumexp(cautious.logits(X), axis=1, keepdims=True))
     logits = cautious.network_(cautious._model_units(X, torch.float64)).detach()
     np.testing.assert_allclose(p, torch.softmax(logits, dim=1).numpy(), rtol=1e-10)
     np.testing.assert_array_equal(cautious.score_samples(X), p.max(axis=1))

@@ -172,7 +172,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         return cautious_loss(logits_in, y_in, logits_out, self.beta)
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+    def logits(self, X: ArrayLike) -> NDArray[np.float64]:
         """Logits of each class, of shape (n, n_classes), in the order of ``classes_``."""
         return self._logits(X)
 
