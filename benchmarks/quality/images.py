@@ -85,7 +85,7 @@ def fit_and_keep(file, name, flow, X, y, rows, train, seed, args):
         begun = time.perf_counter()
         model.fit(X, y)
         kept = {"seconds": time.perf_counter() - begun, **scored(kind, model, rows)}
-        if name == "plain" and kind == "classifier":
+        if kind == "classifier" and name != "vos":  # whose network has one part more
             further = FeatureScores(model, X, y)
             for set_name, values in rows.items():
                 kept |= {f"{set_name}|{score}": found for score, found in further(values).items()}
@@ -125,7 +125,7 @@ def holdout(args):
                 rows = {"in": inside, "out": outside}
                 found = fit_and_keep(file, name, flow, X, y, rows, train, seed, args)
                 line = {"fold": FOLDS[i], "row": name, "seed": seed, "seconds": float(found["seconds"])}
-                line |= judged(args.kind, found["in"], {"out": found["out"]}, labels)
+                line |= judged(args.kind, found, labels)
                 if "outliers" in found:
                     plain = plain or plain_of(out, X, y, train, args)
                     sure = plain.predict_proba(found["outliers"].astype(np.float32)).max(axis=1) > 0.99
@@ -143,16 +143,11 @@ def plain_of(out, X, y, train, args):
     return fo.load(folder)
 
 
-def judged(kind, inside, sets, labels):
-    """AUROC of each set by the main score, and accuracy."""
-    if kind == "discriminator":
-        return {name: auroc(inside, values) for name, values in sets.items()}
-    classes = np.unique(labels)
-    found = {"accuracy": float((classes[inside.argmax(axis=1)] == labels).mean())}
-    main = scores_of_logits(inside)
-    for name, values in sets.items():
-        found |= {f"{name}|{score}": auroc(main[score], given) for score, given in scores_of_logits(values).items()}
-    return found
+def judged(kind, found, labels):
+    """AUROC of the classes that were held out, by each score, and accuracy."""
+    scores = scores_in(kind, found)
+    line = {score: auroc(value(found, "in", score), value(found, "out", score)) for score in scores}
+    return line if kind == "discriminator" else {"accuracy": accuracy(kind, found["in"], labels)} | line
 
 
 def auroc(inside, outside):
