@@ -98,6 +98,19 @@ def test_images_have_outliers_made_once_unless_their_strength_is_scheduled(stren
     assert sum(drawn) == (10_000 if calls_of_source == 10 else 12_000)
 
 
+def test_real_outliers_of_images_are_all_used(monkeypatch):
+    digits = fo.load_data("digits:train")
+    drawn = []
+    draw = fo.RealOutliers._draw
+    monkeypatch.setattr(fo.RealOutliers, "_draw", lambda self, n, *rest: drawn.append(n) or draw(self, n, *rest))
+    clf = fo.CautiousClassifier(
+        fo.RealOutliers(1 - digits.X), event_shape=(1, 8, 8), max_steps=12, batch_size=1000, random_state=0
+    )
+    clf.fit(digits.X, digits.y)
+    assert drawn == [1000] * 12
+    assert fo.Mixture([fo.NormalShell(), fo.RealOutliers(digits.X)]).stays_fresh()
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_one_outlier_fills_a_batch(model, table):
     fitted = model(SpySource([]), network=SpyNetwork, max_steps=2, batch_size=32, n_outliers=1, random_state=0)

@@ -49,7 +49,8 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     n_outliers : int, None or "auto", default="auto"
         Distinct outliers to make, once, and go around among; each inlier then walks their path once too, which saves
         half of the time and more. A `Schedule` of strengths counts with its end. None: fresh ones at each step.
-        "auto": 10 000 for images, fresh ones for vectors, which are quickly made, and where a strength has a schedule.
+        "auto": 10 000 for images, fresh ones for vectors, which are quickly made, where a strength has a schedule, and
+        for `RealOutliers`.
     augmentation : {"affine"} or callable, optional
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in

@@ -32,7 +32,7 @@ from farout.training import Budget, Training, inference_device, suitable_threads
 
 __all__ = ["OutlierExposed"]
 
-DISTINCT = 10_000  # outliers made once, for images; MNIST's hold-out gained as much from 5 000
+DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
 CHUNK = 1024  # rows that go through the network at a time, for inference
 
 
@@ -138,7 +138,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         return Feed(
             self.source_,
             self.classes_,
-            lambda rows: self._model_units(rows),
+            self._model_units,
             self.batch_size if self._uses_outliers() else 0,
             self._distinct(),
             resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
@@ -150,7 +150,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         if self.n_outliers != "auto":
             return self.n_outliers
         source = self.source_
-        made_once = len(self.event_shape_) == 3 and source is not None and not source.changes()
+        made_once = len(self.event_shape_) == 3 and source is not None and not source.stays_fresh()
         return DISTINCT if made_once else None
 
     def _objective(self, feed: Feed) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:

@@ -94,9 +94,9 @@ class Mixture(OutlierSource):
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
         return self
 
-    def changes(self) -> bool:
+    def stays_fresh(self) -> bool:
         """Whether one of the sources does."""
-        return any(source.changes() for source in self.sources)
+        return any(source.stays_fresh() for source in self.sources)
 
     def _common_classes(self) -> NDArray[Any] | None:
         """The classes that all sources know; None when one of them (on a flow without classes) has none."""

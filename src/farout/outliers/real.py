@@ -62,6 +62,10 @@ class RealOutliers(OutlierSource):
             self.class_prior_ = counts / counts.sum()
         return self
 
+    def stays_fresh(self) -> bool:
+        """Yes: drawing costs nothing, and a part of the rows would teach less than all."""
+        return True
+
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         x = self.outliers_[rng.integers(len(self.outliers_), size=n)]
         return Outliers(x, self._labels(n, y, rng), np.full(n, np.nan), np.full(n, type(self).__name__))

@@ -173,8 +173,8 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
             raise InvalidSettingError(f"{type(self).__name__}.sample: n must be at least 1; got {n}.")
         return self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
 
-    def changes(self) -> bool:
-        """Whether its outliers change as training goes on, by a `Schedule` of strengths."""
+    def stays_fresh(self) -> bool:
+        """Whether making outliers once would lose something: by default, where a strength has a `Schedule`."""
         return any(isinstance(value, Schedule) for value in self.get_params(deep=False).values())
 
     def batches(
