@@ -20,6 +20,8 @@ PROMISED = {
     "Nullspace",
     "Collage",
     "Boundary",
+    "Recommended",
+    "Turned",
     "ArchetypalAnalysis",
     "DeepArchetypes",
     "FlowDetector",

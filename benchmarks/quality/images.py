@@ -22,10 +22,21 @@ UNSEEN = {
     "digits": (),  # for holdout alone
 }
 EXPOSED = {"mnist": "fashion-mnist:train", "fashion-mnist": "mnist:train"}  # real outliers of another kind
+OWN = "largest probability"  # of a model that knows distances; the others' is MSP
 FOLDS = ((0, 5), (1, 6), (2, 7), (3, 8), (4, 9))
 
 
-ROWS = ("plain", "exposed", "noise", "mixup", "vos", "normal", "gumbel", "deepaa", "collage", "boundary", "recommended")
+ROWS = (
+    "plain", "exposed", "noise", "mixup", "vos", "normal", "gumbel", "deepaa", "collage", "turned", "boundary",
+    "recommended",
+)  # fmt: skip
+OURS = (
+    "collage",
+    "turned",
+    "boundary",
+    "recommended",
+)  # with all that the models do by default; the others as published
+PLAIN_MODEL = {"kind_weight": 0.0, "distance_aware": False}
 
 
 def recipe(name, flow, args):
@@ -40,6 +51,7 @@ def recipe(name, flow, args):
         "gumbel": lambda: fo.GumbelShell(2.5, flow=flow),
         "deepaa": lambda: fo.Archetypal(0.3, base=fo.load(args.archetypes)),
         "collage": lambda: fo.Collage(flow=flow),
+        "turned": lambda: fo.Turned(flow=flow),
         "boundary": lambda: fo.Boundary(flow=flow),
         "recommended": lambda: fo.Recommended(flow=flow),
     }
@@ -54,11 +66,12 @@ def model_of(kind, name, source, train, seed, args):
         "max_steps": args.steps,
         "n_outliers": args.outliers,
         "augmentation": args.augmentation,
-        "training": fo.Training(precision="bf16-mixed"),
+        "training": fo.Training(precision=args.precision),
         "random_state": seed,
     }
+    common |= {} if name in OURS else PLAIN_MODEL
     if kind == "discriminator":
-        return fo.OutlierDiscriminator(source, **common)
+        return fo.OutlierDiscriminator(source, mismatched="auto" if name in OURS else False, **common)
     if name == "vos":
         return VOS(None, beta=0.0, **common)
     return fo.CautiousClassifier(source, beta=0.0 if source is None else args.beta, **common)
@@ -68,7 +81,10 @@ def scored(kind, model, rows):
     """The file of a model: what it gives for the rows of each set."""
     if kind == "discriminator":
         return {name: model.score_samples(X) for name, X in rows.items()}
-    return {name: model.logits(X) for name, X in rows.items()}
+    logits = {name: model.logits(X) for name, X in rows.items()}
+    if not hasattr(model, "reference_"):
+        return logits
+    return logits | {f"{name}|{OWN}": model.predict_proba(X) for name, X in rows.items()}
 
 
 def subset(data, classes, keep):
@@ -222,10 +238,11 @@ def report(out, unseen, labels, args):
             cells = [[auroc(value(m, "in", score), value(m, s, score)) for m in models] for s in unseen]
             single.append(line(name, score, [right, *cells], seconds))
         if args.kind == "classifier":
-            mean = {s: np.mean([softmax(m[s], axis=1) for m in models], axis=0) for s in ("in", *unseen)}
+            mean = {s: np.mean([probabilities(m, s) for m in models], axis=0) for s in ("in", *unseen)}
             cells = [[auroc(mean["in"].max(axis=1), mean[s].max(axis=1))] for s in unseen]
             cells = [[accuracy(args.kind, mean["in"], labels)], *cells]
-            joint.append(line(f"{len(models)} x {name}", "MSP", cells, seconds))
+            score = OWN if f"in|{OWN}" in models[0] else "MSP"
+            joint.append(line(f"{len(models)} x {name}", score, cells, seconds))
         else:
             mean = {s: np.mean([m[s] for m in models], axis=0) for s in ("in", *unseen)}
             cells = [[np.nan], *([auroc(mean["in"], mean[s])] for s in unseen)]
@@ -244,7 +261,14 @@ def value(found, name, score):
     """The score of a set, from the file of a model."""
     if score == "log-odds":
         return found[name]
+    if score == OWN:
+        return found[f"{name}|{OWN}"].max(axis=1)
     return found[f"{name}|{score}"] if f"{name}|{score}" in found else scores_of_logits(found[name])[score]
+
+
+def probabilities(found, name):
+    """Of the classes, from the file of a model."""
+    return found.get(f"{name}|{OWN}", softmax(found[name], axis=1))
 
 
 def accuracy(kind, logits, labels):
@@ -280,4 +304,5 @@ def add_arguments(parser):
     parser.add_argument("--outliers", type=int, default=10_000, help="distinct outliers of a recipe")
     parser.add_argument("--augmentation", default="affine")
     parser.add_argument("--beta", type=float, default=1.0)
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed is quicker where the processor has it")
     parser.add_argument("--out", default="runs/outlier_quality")

@@ -58,7 +58,7 @@ class VOS(fo.CautiousClassifier):
 
     queue, draws, begin, weight = 500, 2000, 0.4, 0.1
 
-    def _objective(self, feed):
+    def _objective(self, feed, head):
         net = self.network_
         net.register_module("certainty", nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 2)))
         forward = net[:-2]  # all but the last linear layer and `certainty`, which is registered after it
@@ -69,7 +69,7 @@ class VOS(fo.CautiousClassifier):
 
         def objective(batch, progress):
             x, y = batch
-            events, _ = feed.batch(x, y, progress)
+            events = feed.batch(x, y, progress).events
             features = forward(events)
             logits = last(features)
             for c in range(n_classes):

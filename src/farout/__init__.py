@@ -16,6 +16,7 @@ _HOMES = {
     "Boundary": "farout.outliers.boundary",
     "Mixture": "farout.outliers.mixture",
     "Recommended": "farout.outliers.recommended",
+    "Turned": "farout.outliers.turned",
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",
     "Schedule": "farout.outliers.source",

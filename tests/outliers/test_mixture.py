@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+import farout as fo
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.outliers.extremal import GumbelShell, NormalShell
@@ -150,3 +151,18 @@ def test_real_outliers_must_be_like_the_data(blobs, rows):
         InvalidDataError, match="the outliers must be finite rows of 4 numbers, like the normal data; got"
     ):
         RealOutliers(rows).fit(blobs[0])
+
+
+def test_kinds_count_on_from_source_to_source(image_flow, digits):
+    sources = [fo.NormalShell(flow=image_flow), fo.Turned(flow=image_flow), fo.Collage(flow=image_flow)]
+    mixture = fo.Mixture(sources, random_state=0).fit(*digits)
+    out = mixture.sample(300, random_state=0)
+    assert mixture.n_kinds == 9
+    assert set(out.kind[out.source == "NormalShell"]) == {0}
+    assert set(out.kind[out.source == "Turned"]) <= set(range(1, 8))
+    assert set(out.kind[out.source == "Collage"]) == {8}
+    x, y, kind = next(iter(mixture.batches(64, random_state=0, kinds=True)))
+    again = next(iter(mixture.batches(64, random_state=0)))
+    assert np.array_equal(x, again[0])
+    assert (len(again), y.tolist()) == (2, again[1].tolist())
+    assert kind.max() > 1

@@ -5,13 +5,14 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
 from farout.data.validation import check_events, check_labels
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.exposed import OutlierExposed
+from farout.detectors.features import tempered
 from farout.detectors.losses import cautious_loss
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.outliers.source import OutlierSource
@@ -55,6 +56,14 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
         model units, and gives one of the same shape.
+    kind_weight : float or "auto", default="auto"
+        Weight of a second task for the same features, while training: to tell class and kind of outlier
+        (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
+        vectors. Above 0 it needs a network whose last layer is linear.
+    distance_aware : bool or "auto", default="auto"
+        Let probabilities fade to uniform with the distance to the fifth nearest training row in the network's features
+        (after Sun et al., 2022), on a scale that gives distance and softmax an equal say over held-out inliers. "auto":
+        for images, unless nothing is learned from outliers. It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -73,6 +82,8 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    reference_ : float32 ndarray of shape (n, k)
+        If distance-aware: features of at most 20 000 training rows, of unit norm; ``proximity_`` is their scale.
 
     Examples
     --------
@@ -99,6 +110,8 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         weight_decay: float = 1e-4,
         n_outliers: int | Literal["auto"] | None = "auto",
         augmentation: str | Augmentation | None = None,
+        kind_weight: float | Literal["auto"] = "auto",
+        distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
         training: Training | None = None,
@@ -115,6 +128,8 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         self.weight_decay = weight_decay
         self.n_outliers = n_outliers
         self.augmentation = augmentation
+        self.kind_weight = kind_weight
+        self.distance_aware = distance_aware
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
         self.training = training
@@ -173,13 +188,24 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         return cautious_loss(logits_in, y_in, logits_out, self.beta)
 
+    def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``log(-log p)`` of the likeliest class."""
+        ordered = np.sort(logits, axis=1)
+        rest = np.exp(logsumexp(ordered[:, :-1], axis=1) - ordered[:, -1])
+        return cast(NDArray[np.float64], np.log(np.log1p(rest).clip(1e-300)))
+
     def logits(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``."""
+        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; they know no distance."""
         return self._logits(X)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probability of each class, of shape (n, n_classes), in the order of ``classes_``."""
-        return cast(NDArray[np.float64], softmax(self._logits(X), axis=1))
+        """Probability of each class, of shape (n, n_classes), in the order of ``classes_``.
+
+        The softmax of the logits; if distance-aware, it fades to uniform far from training rows.
+        """
+        logits, surprise = self._scored(X)
+        plain = not hasattr(self, "reference_")
+        return cast(NDArray[np.float64], softmax(logits, axis=1) if plain else tempered(logits, surprise))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""
@@ -187,7 +213,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         return cast(NDArray[Any], cast(NDArray[Any], self.classes_)[best])
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Largest softmax probability, of shape (n,), from 1 / n_classes to 1; higher is more normal."""
+        """Largest probability, of shape (n,), from 1 / n_classes to 1; higher is more normal."""
         return cast(NDArray[np.float64], self.predict_proba(X).max(axis=1))
 
     def is_inlier(self, X: ArrayLike) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from farout.data.validation import check_events
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.exposed import OutlierExposed
-from farout.detectors.losses import discriminator_loss
+from farout.detectors.losses import discriminator_loss, one_vs_all_loss
 from farout.detectors.thresholds import NoveltyMixin
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
@@ -51,6 +51,18 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
         model units, and gives one of the same shape.
+    mismatched : bool or "auto", default="auto"
+        Whether a row counts as an outlier of all classes but its own, and an outlier as one of all classes, so that
+        each ``D(., y)`` tells its class from all else (as one-vs-all classifiers do, Padhy et al., 2020). "auto": for
+        images with labels. False is eq. 9 to the letter.
+    kind_weight : float or "auto", default="auto"
+        Weight of a second task for the same features, while training: to tell class and kind of outlier
+        (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
+        vectors. Above 0 it needs a network whose last layer is linear.
+    distance_aware : bool or "auto", default="auto"
+        Take off the log-odds what a row lies farther than inliers from the fifth nearest training row in the network's
+        features (after Sun et al., 2022), on a scale that gives both an equal say over held-out inliers. "auto":
+        for images. It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -69,6 +81,8 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    reference_ : float32 ndarray of shape (n, k)
+        If distance-aware: features of at most 20 000 training rows, of unit norm; ``proximity_`` is their scale.
 
     Examples
     --------
@@ -93,6 +107,9 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         weight_decay: float = 1e-4,
         n_outliers: int | Literal["auto"] | None = "auto",
         augmentation: str | Augmentation | None = None,
+        mismatched: bool | Literal["auto"] = "auto",
+        kind_weight: float | Literal["auto"] = "auto",
+        distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
         training: Training | None = None,
@@ -109,6 +126,9 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         self.weight_decay = weight_decay
         self.n_outliers = n_outliers
         self.augmentation = augmentation
+        self.mismatched = mismatched
+        self.kind_weight = kind_weight
+        self.distance_aware = distance_aware
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
         self.training = training
@@ -140,6 +160,10 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
             raise InvalidSettingError(
                 f"OutlierDiscriminator: score_by={self.score_by!r} is unknown; choose 'max' or 'random'."
             )
+        if self.mismatched not in ("auto", True, False):
+            raise InvalidSettingError(
+                f"OutlierDiscriminator: mismatched must be True, False or 'auto'; got {self.mismatched!r}."
+            )
         with self._unfitted_on_failure():
             self._fit(check_events(self, X, self.event_shape, reset=True, min_rows=2), y)
         return self
@@ -150,14 +174,20 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         if logits_out is None or y_out is None:  # a source always gives outliers; for the type checker
             raise InvalidSettingError("OutlierDiscriminator: its source gave no outliers.")
+        if self._tells_classes():
+            return one_vs_all_loss(logits_in, y_in, logits_out)
         return discriminator_loss(_of_class(logits_in, y_in), _of_class(logits_out, y_out))
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Log-odds that a row is normal, of shape (n,): ``max_y log D(x, y) / (1 - D(x, y))``, in nats.
+    def _tells_classes(self) -> bool:
+        if self.mismatched != "auto":
+            return self.mismatched and self.classes_ is not None
+        return len(self.event_shape_) == 3 and self.classes_ is not None
 
-        Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1.
-        """
-        log_odds = self._logits(X)
+    def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._best(logits)
+
+    def _best(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Those of the best class, or of one at random."""
         if self.score_by == "max":
             best: NDArray[np.float64] = log_odds.max(axis=1)
             return best
@@ -166,6 +196,15 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
             np.arange(len(log_odds)), rng.integers(log_odds.shape[1], size=len(log_odds))
         ]
         return picked
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log-odds that a row is normal, of shape (n,): ``max_y log D(x, y) / (1 - D(x, y))``, in nats.
+
+        Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1. If distance-aware, less what
+        a row lies farther from training rows than inliers do.
+        """
+        log_odds, surprise = self._scored(X)
+        return self._best(log_odds) - surprise
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

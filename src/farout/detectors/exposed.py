@@ -1,7 +1,7 @@
 """What the discriminator and the classifier share: training on inliers and generated outliers side by side."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -21,19 +21,22 @@ from farout.data.validation import (
     seed_of,
 )
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
-from farout.detectors.feeding import Feed
+from farout.detectors.features import ROWS, Proximity, last_linear, with_features
+from farout.detectors.feeding import Feed, Step
+from farout.detectors.losses import kind_loss
 from farout.detectors.networks import make_network
 from farout.detectors.thresholds import Calibrated
 from farout.errors import InvalidSettingError
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource
 from farout.persistence import Persistent
-from farout.training import Budget, Training, inference_device, suitable_threads, train
+from farout.training import Budget, Training, inference_device, seeded, suitable_threads, train
 
 __all__ = ["OutlierExposed"]
 
 DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
 CHUNK = 1024  # rows that go through the network at a time, for inference
+KIND_WEIGHT = 0.5  # of the second task, for images
 
 
 class OutlierExposed(Persistent, Calibrated, BaseEstimator):
@@ -50,6 +53,8 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     weight_decay: float
     n_outliers: int | Literal["auto"] | None
     augmentation: str | Augmentation | None
+    kind_weight: float | Literal["auto"]
+    distance_aware: bool | Literal["auto"]
     training: Training | None
     random_state: Any
     verbose: bool
@@ -63,6 +68,10 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
 
     def _uses_outliers(self) -> bool:
         return True
+
+    @abstractmethod
+    def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The network's own score of rows, on a log scale, for the scale of distances."""
 
     def _fit(self, X: NDArray[Any], y: ArrayLike | None) -> None:
         """Fit the source and the network on checked ``X``, but for the rows held out for the threshold."""
@@ -81,6 +90,8 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         self.source_ = self._fit_source(X[inner], None if labels is None else labels[inner], seed)
         self.network_ = self._build("network_")
         self._train(X[inner], indices[inner], seed)
+        if self._aware():
+            self._set_distances(X[inner], X[held], seed)
         self._calibrate(X[held] if len(held) else X)
 
     def _check_settings(self) -> None:
@@ -93,6 +104,13 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         n = self.n_outliers
         if not (n in (None, "auto") or (isinstance(n, int | np.integer) and n > 0)):
             raise InvalidSettingError(f"{where}: n_outliers must be 1 or more, None or 'auto'; got {n!r}.")
+        weight = self.kind_weight
+        if weight != "auto" and not (isinstance(weight, int | float) and np.isfinite(weight) and weight >= 0):
+            raise InvalidSettingError(f"{where}: kind_weight must be 0 or more, or 'auto'; got {weight!r}.")
+        if self.distance_aware not in ("auto", True, False):
+            raise InvalidSettingError(
+                f"{where}: distance_aware must be True, False or 'auto'; got {self.distance_aware!r}."
+            )
         if self.source is not None and not isinstance(self.source, OutlierSource):
             raise InvalidSettingError(
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
@@ -119,9 +137,11 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
             weight_decay=self.weight_decay,
         )
         feed = self._feed(seed)
+        head = self._make_head(seed)
+        _lay_out(self.network_, torch.channels_last)  # half again as quick on a CPU
         history = train(
-            self.network_,
-            self._objective(feed),
+            self.network_ if head is None else nn.ModuleList([self.network_, head]),
+            self._objective(feed, head),
             (torch.from_numpy(feed.rows(X, indices)), torch.from_numpy(indices)),
             budget,
             where=self.training,
@@ -130,6 +150,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
             name=type(self).__name__,
         )
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
+        _lay_out(self.network_, torch.contiguous_format)  # as a loaded one's: the same scores, to the bit
         # In float64 for vectors, so that a row's score doesn't depend on the rows beside it.
         self.network_.eval().to(inference_device(self.training), self._dtype)
 
@@ -153,14 +174,79 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         made_once = len(self.event_shape_) == 3 and source is not None and not source.stays_fresh()
         return DISTINCT if made_once else None
 
-    def _objective(self, feed: Feed) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:
+    def _objective(self, feed: Feed, head: nn.Linear | None) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:
         def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
             x, y = batch
-            events, y_out = feed.batch(x, y, progress)
-            logits, n = self.network_(events), len(x)
-            return self._loss(logits[:n], y, logits[n:] if y_out is not None else None, y_out), {}
+            step, n = feed.batch(x, y, progress), len(x)
+            if head is None or step.y_out is None:
+                logits, further = self.network_(step.events), torch.zeros(())
+            else:
+                logits, features = with_features(self.network_, self._last_layer(), step.events)
+                further = float(self._kind_weight()) * self._kind_loss(head(features), y, step)
+            loss = self._loss(logits[:n], y, logits[n:] if step.y_out is not None else None, step.y_out)
+            return loss + further.to(loss), {}
 
         return objective
+
+    # --- the second task -----------------------------------------------------------------------------------------
+
+    def _kind_weight(self) -> float:
+        if self.kind_weight != "auto":
+            return self.kind_weight
+        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
+        return KIND_WEIGHT if suits else 0.0
+
+    def _make_head(self, seed: int) -> nn.Linear | None:
+        """A layer on the features that tells classes and kinds of outliers, while training alone."""
+        if self.source_ is None or not self._uses_outliers() or not self._kind_weight():
+            return None
+        with seeded(seed):
+            return nn.Linear(self._last_layer().in_features, self._n_labels() * (1 + self.source_.n_kinds))
+
+    def _n_labels(self) -> int:
+        return 1 if self.classes_ is None else len(self.classes_)
+
+    def _kind_loss(self, logits: Tensor, y: Tensor, step: Step) -> Tensor:
+        y_out, kind_out = cast(Tensor, step.y_out), cast(Tensor, step.kind_out)
+        labels, kinds = torch.cat([y, y_out]), torch.cat([torch.zeros_like(y), kind_out + 1])
+        return kind_loss(logits, labels, kinds, len(y), self._n_labels())
+
+    # --- distances of features -----------------------------------------------------------------------------------
+
+    def _last_layer(self) -> nn.Linear:
+        layer = last_linear(self.network_, self._n_outputs())
+        if layer is None:
+            raise InvalidSettingError(
+                f"{type(self).__name__}: kind_weight and distance_aware need a network whose last layer is a "
+                f"torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set kind_weight=0 and "
+                "distance_aware=False."
+            )
+        return layer
+
+    def _aware(self) -> bool:
+        if self.distance_aware != "auto":
+            return self.distance_aware
+        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
+        return suits and self._uses_outliers()
+
+    def _set_distances(self, inner: NDArray[Any], held: NDArray[Any], seed: int) -> None:
+        """Keep features of training rows, and the scale of distances from held-out ones."""
+        kept = inner[np.random.default_rng(seed).permutation(len(inner))[:ROWS]]
+        own = not len(held)
+        _, reference = self._outputs(kept)
+        logits, features = self._outputs(kept[:CHUNK] if own else held)
+        near = Proximity.fitted(reference, features, self._doubts(logits), own=own)
+        self.reference_ = near.reference
+        self.proximity_ = {"centre": near.centre, "power": near.power}
+
+    def _scored(self, X: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logits of rows, and how much farther than inliers they lie from training rows, in units of `_doubts`."""
+        check_is_fitted(self)
+        if not hasattr(self, "reference_"):
+            logits = self._logits(X)
+            return logits, np.zeros(len(logits))
+        logits, features = self._outputs(check_events(self, X, self.event_shape, reset=False))
+        return logits, Proximity(self.reference_, **self.proximity_).surprise(features)
 
     def _model_units(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         U = Units(self.shift_, self.scale_).to_model(X)
@@ -181,13 +267,31 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         """Logits of shape (n, n_outputs) for rows, which are taken as they come: no noise, no flow."""
         check_is_fitted(self)
         X = check_events(self, X, self.event_shape, reset=False)
-        device = next(self.network_.parameters(), torch.empty(0)).device
         with suitable_threads(X.shape[1]):
-            parts = [
-                self.network_(self._model_units(X[i : i + CHUNK], self._dtype).to(device)).cpu()
-                for i in range(0, len(X), CHUNK)
-            ]
+            parts = [self.network_(events).cpu() for events in self._parts(X)]
         return cast(NDArray[np.float64], torch.cat(parts).double().numpy())
+
+    def _parts(self, X: NDArray[Any]) -> Iterator[Tensor]:
+        """Events for the network, as many at a time as it takes."""
+        device = next(self.network_.parameters(), torch.empty(0)).device
+        for i in range(0, len(X), CHUNK):
+            yield self._model_units(X[i : i + CHUNK], self._dtype).to(device)
+
+    @torch.no_grad()
+    def _outputs(self, X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logits and features of checked rows."""
+        layer = self._last_layer()
+        with suitable_threads(X.shape[1]):
+            both = [with_features(self.network_, layer, events) for events in self._parts(X)]
+        logits, features = (torch.cat(column).cpu().double().numpy() for column in zip(*both, strict=True))
+        return logits, features
+
+
+def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+    """Bring the weights of convolutions into another order in memory."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _classes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -1,7 +1,7 @@
 """How inliers and outliers reach the network that tells them apart: one batch, one path, one augmentation."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,23 @@ from torch import Tensor
 from farout.detectors.augmentation import Augmentation
 from farout.outliers.source import OutlierBatches, OutlierSource
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "Step"]
+
+
+class Step(NamedTuple):
+    """What the network sees in one step.
+
+    Attributes
+    ----------
+    events : Tensor
+        Inliers, and after them outliers.
+    y_out, kind_out : int64 Tensor of shape (n,) or None
+        Class indices of the outliers, -1 without classes, and their kinds; None without outliers.
+    """
+
+    events: Tensor
+    y_out: Tensor | None = None
+    kind_out: Tensor | None = None
 
 
 class Feed:
@@ -52,16 +68,16 @@ class Feed:
         self.once = n_outliers is not None
         self.outliers: OutlierBatches | None = None
         if source is not None and batch_size:
-            self.outliers = source.batches(batch_size, random_state=rng, distinct=n_outliers)
-            self.stream: Iterator[tuple[Tensor, Tensor]] = iter(self.outliers)
+            self.outliers = source.batches(batch_size, random_state=rng, distinct=n_outliers, kinds=True)
+            self.stream: Iterator[tuple[Tensor, ...]] = iter(self.outliers)
             self.lookup = self._class_lookup(source)
 
     def rows(self, X: NDArray[Any], y: NDArray[np.int64]) -> NDArray[Any]:
         """The rows to train on: as given, or, where outliers are made once, walked along their path once."""
         return self._clean(X, y) if self.once else X
 
-    def batch(self, x: Tensor, y: Tensor, progress: float) -> tuple[Tensor, Tensor | None]:
-        """Events of rows ``x`` and, after them, of outliers; and class indices of the outliers, None without.
+    def batch(self, x: Tensor, y: Tensor, progress: float) -> Step:
+        """Events of rows ``x`` and, after them, of outliers.
 
         Parameters
         ----------
@@ -73,14 +89,15 @@ class Feed:
             From 0 to 1.
         """
         X = x.cpu().numpy()
-        events, y_out = [self.to_events(X if self.once else self._clean(X, y.cpu().numpy()))], None
+        events = [self.to_events(X if self.once else self._clean(X, y.cpu().numpy()))]
+        labels: tuple[Tensor, ...] = ()
         if self.outliers is not None:
             self.outliers.progress = progress
-            x_out, theirs = next(self.stream)
-            events.append(self.to_events(x_out[: len(x)].flatten(1).numpy()))
-            y_out = self._own_classes(theirs[: len(x)]).to(y.device)
+            x_out, theirs, kind = (column[: len(x)] for column in next(self.stream))
+            events.append(self.to_events(x_out.flatten(1).numpy()))
+            labels = (self._own_classes(theirs).to(y.device), kind.to(y.device))
         both = torch.cat(events).to(x.device)
-        return both if self.augmentation is None else self.augmentation(both), y_out
+        return Step(both if self.augmentation is None else self.augmentation(both), *labels)
 
     def _clean(self, X: NDArray[Any], y: NDArray[np.int64]) -> NDArray[Any]:
         if self.source is None:

@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cautious_loss", "discriminator_loss", "kl_to_uniform"]
+__all__ = ["cautious_loss", "discriminator_loss", "kind_loss", "kl_to_uniform", "one_vs_all_loss"]
 
 
 def kl_to_uniform(logits: Tensor) -> Tensor:
@@ -85,3 +85,62 @@ def discriminator_loss(d_in: Tensor, d_out: Tensor) -> Tensor:
     1.386...
     """
     return F.softplus(-d_in).mean() + F.softplus(d_out).mean()
+
+
+def one_vs_all_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
+    """Eq. 9 where a row is an outlier of each class but its own, and an outlier one of all classes.
+
+    Parameters
+    ----------
+    d_in : Tensor of shape (n, n_classes)
+        Log-odds of inliers to be members of each class.
+    y_in : int64 Tensor of shape (n,)
+        Their class indices.
+    d_out : Tensor of shape (m, n_classes)
+        Log-odds of outliers.
+
+    Returns
+    -------
+    Tensor
+        In nats, summed over classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(one_vs_all_loss(torch.zeros(1, 2), torch.tensor([1]), torch.zeros(1, 2)))  # 4 ln 2
+    2.772...
+    """
+    own = F.one_hot(y_in, d_in.shape[1]).to(d_in)
+    inside = F.binary_cross_entropy_with_logits(d_in, own, reduction="none").sum(dim=1).mean()
+    return inside + F.softplus(d_out).sum(dim=1).mean()
+
+
+def kind_loss(logits: Tensor, y: Tensor, kind: Tensor, n_in: int, n_classes: int) -> Tensor:
+    """Cross entropy of telling class and kind at once, of inliers and of outliers in equal parts.
+
+    A second task for the same features: a network that only learns to be undecided on outliers sees them all as one,
+    and forgets what else there is in a picture. Labels joined of class and transformation are Lee et al.'s (2020).
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n_in + n_out, n_kinds * n_classes)
+        Inliers first.
+    y : int64 Tensor of shape (n_in + n_out,)
+        Class indices; those below 0 count as 0.
+    kind : int64 Tensor of shape (n_in + n_out,)
+        0 for inliers, 1 and more for the kinds of outliers.
+    n_in, n_classes : int
+
+    Returns
+    -------
+    Tensor
+        In nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(kind_loss(torch.zeros(2, 4), torch.tensor([0, 1]), torch.tensor([0, 1]), 1, 2))  # 2 ln 4
+    2.772...
+    """
+    losses = F.cross_entropy(logits, kind * n_classes + y.clamp(min=0), reduction="none")
+    return losses[:n_in].mean() + losses[n_in:].mean()

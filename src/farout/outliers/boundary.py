@@ -100,8 +100,9 @@ class Boundary(RowSource):
         walk = _Walk(self.flow_, RatioRule(self.flow_, self.threshold_), Z, _outward(Z, rng), self._host_classes(hosts))
         of, steps = walk.crossings(self.reach)
         if not len(of):
-            return np.empty((0, Z.shape[1]), dtype=Z.dtype), of, None
-        return walk.at(of, self.beyond * steps), of, None if walk.guesses is None else walk.guesses[of]
+            return Candidates(np.empty((0, Z.shape[1]), dtype=Z.dtype), of)
+        guesses = None if walk.guesses is None else walk.guesses[of]
+        return Candidates(walk.at(of, self.beyond * steps), of, guesses)
 
     def _advice(self) -> str:
         return (

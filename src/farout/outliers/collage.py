@@ -1,4 +1,4 @@
-"""Collage: parts of real rows put together inside a flow, where the whole is nothing that a class explains."""
+"""Collage: parts of real rows put together and cleaned by a flow, where the whole is nothing that is normal."""
 
 import math
 from typing import Any
@@ -11,22 +11,25 @@ from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.flows.split import SplitFlow
 from farout.outliers.rows import Candidates, RowSource
+from farout.outliers.turns import positions, turned
 
 __all__ = ["Collage"]
 
-SHIFT = 1  # cells that a pasted map is moved by at most: one of the smallest map is 4 pixels of the image
+SHIFT = 0.1  # how far a pasted part is moved at most, as a share of a side
 OFF_CENTRE = 0.15  # how far from the middle the edge of a pasted half may lie, as a share of the side
 BLOCK = (0.25, 0.5)  # share of a vector that a pasted block has
 
 
 class Collage(RowSource):
-    """Outliers made of parts of real rows, joined inside the flow: strokes of the right kind that are no digit.
+    """Outliers made of parts of real rows: strokes of the right kind that are no digit.
 
-    A row is encoded without a class to the middle of the flow; half of another row's map, shifted a little, is pasted
-    over it along a random line through about the centre; the whole is encoded to the end, its latent clamped, and
-    decoded. For vectors a random block of the value after half of the couplings is exchanged with another row's.
-    It is kept if no class explains it: if ``max_y log p(x|y) - log p(x)`` lies under a quantile of the inliers'.
-    Without labels, or with one class, that is ``log p(x)``.
+    **Images**: an image, turned or mirrored or as it is, gets half of another one, turned likewise and shifted a
+    little, pasted over it along a random line through about the centre. The whole is encoded without a class, its
+    latent clamped, and decoded, which mends the seams. It is kept if no real row is near (`NearestRule`).
+
+    **Vectors**: a random block of the value after half of the flow's couplings is exchanged with another row's; the
+    latent is clamped and decoded. It is kept if no class explains it: if ``max_y log p(x|y) - log p(x)``, or without
+    labels ``log p(x)``, lies under a quantile of the inliers' (`RatioRule`).
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ class Collage(RowSource):
     ----------
     flow_ : FlowDensity
     threshold_ : float
-        Of the rule, in nats.
+        Of the rule: a distance in data units for images, nats for vectors.
     rows_, labels_ : ndarray
         Rows kept (one byte a number where they are images of grey levels) and their classes.
 
@@ -97,43 +100,73 @@ class Collage(RowSource):
         if self.bound is not None:
             check_positive(self.bound, "bound", "Collage")
 
+    def _by_nearest(self) -> bool:
+        return len(self.flow_.event_shape_) == 3
+
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        halves = SplitFlow(self.flow_)
-        maps = self._maps(halves, hosts, rng)
         n, (fewest, most) = len(hosts), self.pastes
         counts = rng.integers(fewest, most + 1, size=n)
         guests = (hosts[:, None] + rng.integers(1, len(self.rows_), size=(n, most))) % len(self.rows_)
-        for k in range(most):
-            (mine,) = np.nonzero(counts > k)
-            if len(mine):
-                maps[mine] = _pasted(maps[mine], self._maps(halves, guests[mine, k], rng), rng)
-        Z = halves.to_latent(maps)
+        if self._by_nearest():
+            Z = self.flow_.encode(self.flow_.noised(self._joined(hosts, guests, counts, rng), random_state=rng))
+        else:
+            halves = SplitFlow(self.flow_)
+            Z = halves.to_latent(self._exchanged(halves, hosts, guests, counts, rng))
         x = self.flow_.decode(Z if self.bound is None else Z.clip(-self.bound, self.bound), clip=True)
         classes = [self._host_classes(rows) for rows in (hosts, guests[:, 0])]
         guesses = np.stack([c for c in classes if c is not None], axis=1) if self.classes_ is not None else None
-        return x, np.arange(n), guesses
+        return Candidates(x, np.arange(n), guesses)
+
+    def _joined(
+        self,
+        hosts: NDArray[np.int64],
+        guests: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> NDArray[Any]:
+        """Images with halves of their guests on them, of shape (n, d)."""
+        images = self._turned(hosts, rng)
+        for k in range(guests.shape[1]):
+            (mine,) = np.nonzero(counts > k)
+            n, _, height, width = images[mine].shape
+            most = [int(SHIFT * side) for side in (height, width)]
+            steps = rng.integers(-np.array(most), np.array(most) + 1, size=(n, 2))
+            moved = _shifted(self._turned(guests[mine, k], rng), steps)
+            images[mine] = np.where(_half_planes(n, height, width, rng)[:, None], moved, images[mine])
+        return images.reshape(len(images), -1)
+
+    def _turned(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
+        """Kept images, each as it is or in one of its turns, of shape (n, channels, height, width)."""
+        shape = self.flow_.event_shape_
+        return turned(self._rows(rows).reshape(len(rows), *shape), rng.choice([0, *positions(shape)], size=len(rows)))
+
+    def _exchanged(
+        self,
+        halves: SplitFlow,
+        hosts: NDArray[np.int64],
+        guests: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> NDArray[Any]:
+        """Vectors in the middle of the flow, with blocks of their guests'."""
+        maps = self._maps(halves, hosts, rng)
+        for k in range(guests.shape[1]):
+            (mine,) = np.nonzero(counts > k)
+            if len(mine):
+                blocks = _blocks(len(mine), maps.shape[1], rng)
+                maps[mine] = np.where(blocks, self._maps(halves, guests[mine, k], rng), maps[mine])
+        return maps
 
     def _maps(self, halves: SplitFlow, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
         return halves.to_map(self.flow_.noised(self._rows(rows), random_state=rng))
 
     def _advice(self) -> str:
-        return (
-            f"train the flow for longer, so that it tells its classes apart, or choose a larger quantile than "
-            f"{self.quantile} or more pastes than {tuple(self.pastes)}."
-        )
-
-
-def _pasted(maps: NDArray[Any], guests: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Maps with a part of each one's guest on it: half an image, or a block of a vector."""
-    if maps.ndim == 2:
-        return np.where(_blocks(len(maps), maps.shape[1], rng), guests, maps)
-    n, _, height, width = maps.shape
-    moved = _shifted(guests, rng.integers(-SHIFT, SHIFT + 1, size=(n, 2)))
-    return np.where(_half_planes(n, height, width, rng)[:, None], moved, maps)
+        training = "" if self._by_nearest() else "train the flow for longer, so that it tells its classes apart, or "
+        return f"{training}choose a larger quantile than {self.quantile} or more pastes than {tuple(self.pastes)}."
 
 
 def _half_planes(n: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Cells on one side of a random line through about the middle, of shape (n, height, width)."""
+    """Pixels on one side of a random line through about the middle, of shape (n, height, width)."""
     angle = rng.uniform(0, 2 * math.pi, size=(n, 1, 1))
     edge = rng.uniform(-OFF_CENTRE, OFF_CENTRE, size=(n, 1, 1)) * min(height, width)
     down = (np.arange(height) - (height - 1) / 2)[:, None]
@@ -150,10 +183,10 @@ def _blocks(n: int, d: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return run
 
 
-def _shifted(maps: NDArray[Any], steps: NDArray[np.int64]) -> NDArray[Any]:
-    """Maps moved by whole cells, their edges repeated where nothing moves in."""
-    n, _, height, width = maps.shape
+def _shifted(images: NDArray[Any], steps: NDArray[np.int64]) -> NDArray[Any]:
+    """Images moved by whole pixels, their edges repeated where nothing moves in."""
+    n, _, height, width = images.shape
     rows = (np.arange(height) - steps[:, :1]).clip(0, height - 1)
     columns = (np.arange(width) - steps[:, 1:]).clip(0, width - 1)
-    moved: NDArray[Any] = maps.transpose(0, 2, 3, 1)[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None]]
+    moved: NDArray[Any] = images.transpose(0, 2, 3, 1)[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None]]
     return moved.transpose(0, 3, 1, 2)

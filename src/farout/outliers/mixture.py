@@ -1,6 +1,7 @@
 """Mixture: several sources as one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import numpy as np
@@ -94,6 +95,11 @@ class Mixture(OutlierSource):
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
         return self
 
+    @property
+    def n_kinds(self) -> int:
+        """Those of all sources."""
+        return sum(source.n_kinds for source in self.sources_)
+
     def stays_fresh(self) -> bool:
         """Whether one of the sources does."""
         return any(source.stays_fresh() for source in self.sources)
@@ -113,13 +119,16 @@ class Mixture(OutlierSource):
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         classes = None if y is None else self._labels(y, n)
         which = rng.choice(len(self.sources_), size=n, p=self.weights_)
-        parts, rows = [], []
+        parts, rows, kinds_before = [], [], 0
         for i, source in enumerate(self.sources_):
             (mine,) = np.nonzero(which == i)
             if len(mine):
                 labels = None if classes is None else classes[mine]
-                parts.append(source.sample(len(mine), labels, random_state=rng, progress=progress))
+                part = source.sample(len(mine), labels, random_state=rng, progress=progress)
+                kind = np.zeros(len(mine), dtype=np.int64) if part.kind is None else part.kind
+                parts.append(replace(part, kind=kinds_before + kind))
                 rows.append(mine)
+            kinds_before += source.n_kinds
         return _interleave(parts, np.argsort(np.concatenate(rows)), labelled=self.classes_ is not None)
 
     def _labels(self, y: ArrayLike, n: int) -> NDArray[Any]:
@@ -157,6 +166,7 @@ def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bo
         np.concatenate([p.strength for p in parts])[order],
         np.concatenate([p.source for p in parts])[order],
         _joined_weights(parts, order),
+        np.concatenate([p.kind for p in parts if p.kind is not None])[order],
     )
 
 

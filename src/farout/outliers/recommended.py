@@ -8,6 +8,7 @@ from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
 from farout.outliers.source import OutlierSource
+from farout.outliers.turned import Turned
 
 __all__ = ["Recommended"]
 
@@ -15,8 +16,9 @@ __all__ = ["Recommended"]
 class Recommended(KeepsFittedFlow, Mixture):
     """What was best where classes were held out: the source to begin with, and the one that models take by default.
 
-    For images `Collage` and ``NormalShell(2.5)``, half and half: near outliers made of real parts, and far ones. For
-    vectors ``NormalShell(2.5)`` alone. What was compared stands in ``docs/results/part-4.md``.
+    For images `Turned`, `Collage` and ``NormalShell(2.5)``, a third each: near outliers made of real images and of
+    their parts, and far ones. For vectors ``NormalShell(2.5)`` alone. What was compared stands in
+    ``docs/results/part-4.md``.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ class Recommended(KeepsFittedFlow, Mixture):
     >>> fo.Recommended(flow=flow).fit(X, y).sample(5, random_state=0).x.shape
     (5, 4)
     >>> [type(part).__name__ for part in fo.Recommended(event_shape=(1, 28, 28)).sources]
-    ['Collage', 'NormalShell']
+    ['Turned', 'Collage', 'NormalShell']
     """
 
     def __init__(
@@ -66,4 +68,4 @@ class Recommended(KeepsFittedFlow, Mixture):
         """What is mixed, not fitted."""
         shell = NormalShell(2.5, flow=self.flow)
         images = self.event_shape is not None or (self.flow is not None and self.flow.event_shape is not None)
-        return [Collage(flow=self.flow), shell] if images else [shell]
+        return [Turned(flow=self.flow), Collage(flow=self.flow), shell] if images else [shell]

@@ -1,7 +1,7 @@
 """Base of the sources that start from real rows, change them, and keep what a rule tells from inliers."""
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,20 +9,42 @@ from sklearn.utils.validation import check_is_fitted
 
 from farout.data.validation import check_events, check_labels, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
+from farout.outliers.nearest import NearestRule
 from farout.outliers.ratio import RatioRule
 from farout.outliers.source import FlowSource, Outliers
 
-__all__ = ["RowSource", "check_count"]
+__all__ = ["Candidates", "RowSource", "check_count"]
 
 CALIBRATED = 5000  # inliers that the threshold is set on
 SLOTS, FEWEST = 1024, 64  # outliers made at a time; candidates of a round, so that passes are worth their overhead
 ROUNDS = 100  # of candidates for the same slots: enough when 3 % or more are kept
 
-Candidates = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64] | None]
+
+class Candidates(NamedTuple):
+    """What may become outliers.
+
+    Attributes
+    ----------
+    x : ndarray of shape (m, d)
+    of : int ndarray of shape (m,)
+        Which host each comes from, in rising order.
+    guesses : int ndarray of shape (m, g) or None
+        Classes that most likely explain each.
+    kind : int ndarray of shape (m,) or None
+        Which of the source's kinds each is of.
+    """
+
+    x: NDArray[Any]
+    of: NDArray[np.int64]
+    guesses: NDArray[np.int64] | None = None
+    kind: NDArray[np.int64] | None = None
 
 
 class RowSource(FlowSource):
-    """Outliers from real rows; a subclass makes candidates, and the ratio rule decides which of them are kept.
+    """Outliers from real rows; a subclass makes candidates, and a rule decides which of them are kept.
+
+    The rule is that of ratios (`RatioRule`), or, for a source that says ``_by_nearest``, of nearest rows
+    (`NearestRule`).
 
     All goes under the flow's "no class", so that neither inliers nor outliers carry a class in their traces.
     """
@@ -78,7 +100,27 @@ class RowSource(FlowSource):
         chosen = _chosen_rows(len(rows), self.max_rows, labels, rng)
         self._keep(rows[chosen], None if labels is None else labels[chosen])
         inliers = self.clean(self._rows(np.arange(min(len(chosen), CALIBRATED))), random_state=rng)
-        self.threshold_ = RatioRule.fitted(flow, inliers, self.quantile).threshold
+        self._nearest: NearestRule | None = None
+        if self._by_nearest():
+            self._nearest = NearestRule.fitted(self._rows(np.arange(len(chosen))), inliers, self.quantile)
+            self.threshold_ = self._nearest.threshold
+        else:
+            self.threshold_ = RatioRule.fitted(flow, inliers, self.quantile).threshold
+
+    def _by_nearest(self) -> bool:
+        """Whether outliers are told by the nearest real row, and not by the ratio."""
+        return False
+
+    def _outside(self, found: Candidates) -> NDArray[np.bool_]:
+        """Which candidates the rule keeps."""
+        if not len(found.x):
+            return np.zeros(0, dtype=bool)
+        if not self._by_nearest():
+            return RatioRule(self.flow_, self.threshold_).explained_by(found.x, found.guesses) < 0
+        rule = getattr(self, "_nearest", None)
+        if rule is None:  # of a loaded source: it follows from the rows
+            rule = self._nearest = NearestRule.of(self._rows(np.arange(len(self.rows_))), self.threshold_)
+        return rule.outside(found.x)
 
     def _keep(self, rows: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Rows to start from: as one byte a number where they have the grey levels of the flow's images."""
@@ -110,8 +152,8 @@ class RowSource(FlowSource):
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         labels = None if y is None else self.flow_.draw_labels(n, y, rng)
-        x, labels = self._make(n, labels, rng)
-        return Outliers(x, labels, np.full(n, self._strength()), np.full(n, type(self).__name__))
+        x, labels, kind = self._make(n, labels, rng)
+        return Outliers(x, labels, np.full(n, self._strength()), np.full(n, type(self).__name__), kind=kind)
 
     def _strength(self) -> float:
         return float("nan")
@@ -133,38 +175,47 @@ class RowSource(FlowSource):
 
     def _make(
         self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Fresh outliers and their classes; classes by their share among the rows when none are given."""
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
+        """Fresh outliers, their classes and kinds; classes by their share among the rows when none are given."""
         if labels is None and self.labels_ is not None:
             labels = self.labels_[rng.integers(len(self.labels_), size=n)]
         parts = [
             self._fill(min(SLOTS, n - i), None if labels is None else labels[i : i + SLOTS], rng)
             for i in range(0, n, SLOTS)
         ]
-        return np.concatenate(parts), labels
+        x, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return x, labels, kind
 
-    def _fill(self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[Any]:
+    def _fill(
+        self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """``n`` outliers: candidates for the slots that are still open, round by round; each takes its first kept."""
-        rule = RatioRule(self.flow_, self.threshold_)
         out: NDArray[Any] | None = None
+        kind = np.zeros(n, dtype=np.int64)
         open_slots, tried, kept = np.arange(n), 0, 0
         for _ in range(ROUNDS):
             slots = np.resize(open_slots, max(len(open_slots), FEWEST))
             hosts = self._pick(len(slots), None if labels is None else labels[slots], rng)
-            x, of, guesses = self._candidates(hosts, rng)
-            good = rule.explained_by(x, guesses) < 0 if len(x) else np.zeros(0, dtype=bool)
+            found = self._candidates(hosts, rng)
+            good = self._outside(found)
             tried, kept = tried + len(slots), kept + int(good.sum())
-            out = np.empty((n, self.n_features_in_), dtype=x.dtype) if out is None else out
-            filled, first = np.unique(slots[of[good]], return_index=True)
-            out[filled] = x[good][first]
+            out = np.empty((n, self.n_features_in_), dtype=found.x.dtype) if out is None else out
+            filled, first = np.unique(slots[found.of[good]], return_index=True)
+            out[filled] = found.x[good][first]
+            if found.kind is not None:
+                kind[filled] = found.kind[good][first]
             open_slots = np.setdiff1d(open_slots, filled)
             if not len(open_slots):
-                return out
+                return out, kind
         raise InvalidSettingError(
-            f"{type(self).__name__}: only {kept} of {tried} candidates ({kept / tried:.1%}) had a score under that of "
-            f"{self.quantile:.0%} of the inliers ({self.threshold_:.4g} nats), with {len(open_slots)} of {n} outliers "
-            f"still to find; {self._advice()}"
+            f"{type(self).__name__}: only {kept} of {tried} candidates ({kept / tried:.1%}) {self._kept_by()}, with "
+            f"{len(open_slots)} of {n} outliers still to find; {self._advice()}"
         )
+
+    def _kept_by(self) -> str:
+        if self._by_nearest():
+            return f"were farther from real rows than {1 - self.quantile:.0%} of the inliers ({self.threshold_:.4g})"
+        return f"had a score under that of {self.quantile:.0%} of the inliers ({self.threshold_:.4g} nats)"
 
     def _host_classes(self, hosts: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Index of the class of each kept row, None without classes."""
@@ -174,7 +225,7 @@ class RowSource(FlowSource):
 
     @abstractmethod
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        """Candidates of shape (m, d) with m at most that of hosts, which host each comes from, and class guesses."""
+        """At most one candidate a host."""
 
     @abstractmethod
     def _advice(self) -> str:

@@ -49,6 +49,8 @@ class Outliers:
     weights : ndarray of shape (n, k) or None
         How much each has of each archetype, where the source draws such weights; in a mixture, NaN for the outliers
         of other sources.
+    kind : int64 ndarray of shape (n,) or None
+        Which of its source's kinds each is, from 0 to ``n_kinds - 1``; None where all are of one.
     """
 
     x: NDArray[Any]
@@ -56,6 +58,7 @@ class Outliers:
     strength: NDArray[np.float64]
     source: NDArray[np.str_]
     weights: NDArray[np.float64] | None = None
+    kind: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -173,12 +176,17 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
             raise InvalidSettingError(f"{type(self).__name__}.sample: n must be at least 1; got {n}.")
         return self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
 
+    @property
+    def n_kinds(self) -> int:
+        """How many kinds of outliers it makes, which a model may learn to tell apart; 1 by default."""
+        return 1
+
     def stays_fresh(self) -> bool:
         """Whether making outliers once would lose something: by default, where a strength has a `Schedule`."""
         return any(isinstance(value, Schedule) for value in self.get_params(deep=False).values())
 
     def batches(
-        self, batch_size: int = 128, *, random_state: Any = None, distinct: int | None = None
+        self, batch_size: int = 128, *, random_state: Any = None, distinct: int | None = None, kinds: bool = False
     ) -> "OutlierBatches":
         """Endless outliers for a training loop of your own.
 
@@ -188,11 +196,13 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
         random_state : int, Generator or None, default=None
         distinct : int, optional
             Make this many, once, and go around among them in random order; fresh ones for ever when omitted.
+        kinds : bool, default=False
+            Give the kind of each outlier too.
 
         Returns
         -------
         OutlierBatches
-            A torch ``IterableDataset`` of pairs ``(x, y)``.
+            A torch ``IterableDataset`` of pairs ``(x, y)``, or of ``(x, y, kind)``.
 
         Raises
         ------
@@ -205,10 +215,10 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
         for name, value in (("batch_size", batch_size), ("distinct", distinct)):
             if value is not None and value < 1:
                 raise InvalidSettingError(f"{type(self).__name__}.batches: {name} must be at least 1; got {value}.")
-        return OutlierBatches(self, batch_size, seed_of(random_state), distinct)
+        return OutlierBatches(self, batch_size, seed_of(random_state), distinct, kinds)
 
 
-class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
+class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
     """Endless batches of outliers, as a torch ``IterableDataset``; each worker and each pass has its own draws.
 
     The draws follow from ``seed`` alone; with workers, from the DataLoader's own ``generator`` as well.
@@ -218,6 +228,8 @@ class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
     x : float32 Tensor of shape (batch_size, *event_shape)
     y : int64 Tensor of shape (batch_size,)
         Class indices, -1 where there is no class.
+    kind : int64 Tensor of shape (batch_size,)
+        Only if ``kinds``: which of the source's kinds each is.
 
     Parameters
     ----------
@@ -227,53 +239,60 @@ class OutlierBatches(IterableDataset[tuple[Tensor, Tensor]]):
     seed : int
     distinct : int, optional
         Outliers to make, once a pass; then they come again, in another order each time.
+    kinds : bool, default=False
+        Yield kinds too.
     """
 
     # One call of the source makes this many, since a flow decodes many at once more quickly.
     chunk = 1024
 
-    def __init__(self, source: OutlierSource, batch_size: int, seed: int, distinct: int | None = None) -> None:
+    def __init__(
+        self, source: OutlierSource, batch_size: int, seed: int, distinct: int | None = None, kinds: bool = False
+    ) -> None:
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
         self.distinct = distinct
+        self.kinds = kinds
         self.progress = 1.0
         self.passes = 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # A worker has a fresh copy of this object for each pass, so it's the loader's seed that tells passes apart.
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, self.passes, 0 if worker is None else worker.seed])
         self.passes += 1
         return self._fresh(rng) if self.distinct is None else self._again(self.distinct, rng)
 
-    def _fresh(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def _fresh(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         size = self.batch_size
         for _ in itertools.count():
             n = size * max(1, self.chunk // size)
             out = self.source.sample(n, random_state=rng, progress=self.progress)
-            x, y = self._tensors(out)
-            yield from zip(x.split(size), y.split(size), strict=True)
+            yield from zip(*(column.split(size) for column in self._tensors(out)), strict=True)
 
-    def _again(self, n: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def _again(self, n: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         """The same ``n`` in random order, again and again; a batch may begin in one round and end in the next."""
         sizes = [min(self.chunk, n - i) for i in range(0, n, self.chunk)]
         parts = [self._tensors(self.source.sample(size, random_state=rng)) for size in sizes]
-        x, y = (torch.cat(column) for column in zip(*parts, strict=True))
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
         order = rng.permutation(n)
         for _ in itertools.count():
             while len(order) < self.batch_size:
                 order = np.concatenate([order, rng.permutation(n)])
             now, order = order[: self.batch_size], order[self.batch_size :]
-            yield x[now], y[now]
+            yield tuple(column[now] for column in columns)
 
-    def _tensors(self, out: Outliers) -> tuple[Tensor, Tensor]:
+    def _tensors(self, out: Outliers) -> tuple[Tensor, ...]:
         shape = getattr(self.source, "event_shape_", (out.x.shape[1],))
         x = torch.tensor(out.x, dtype=torch.float32).reshape(len(out), *shape)
+        y, kind = torch.full((len(out),), -1), torch.zeros(len(out), dtype=torch.int64)
         classes = getattr(self.source, "classes_", None)
-        if out.y is None or classes is None:
-            return x, torch.full((len(out),), -1)
-        return x, torch.from_numpy(np.searchsorted(classes, out.y).astype(np.int64))
+        if out.y is not None and classes is not None:
+            y = torch.from_numpy(np.searchsorted(classes, out.y).astype(np.int64))
+        if out.kind is not None:
+            kind = torch.from_numpy(out.kind)
+        return (x, y, kind) if self.kinds else (x, y)
 
 
 class FlowSource(KeepsFittedFlow, OutlierSource):

@@ -1,0 +1,126 @@
+"""Features: what the last layer of a network is given, and how far they lie from those of training rows."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor, nn
+
+__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "last_linear", "tempered", "with_features"]
+
+NEIGHBOUR = 5  # which of the nearest training features counts; docs/results/part-4.md says what decided
+ROWS = 20_000  # training features kept to compare with, at most
+FLOOR = 1e-6  # least distance: copies of a row are not infinitely near
+STEEPEST = 20.0  # bound of a log exponent, so that no number overflows
+
+
+def last_linear(network: nn.Module, n_outputs: int) -> nn.Linear | None:
+    """The linear layer that gives a network's outputs: the last one, if it is of their number; None without."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    return layers[-1] if layers and layers[-1].out_features == n_outputs else None
+
+
+def with_features(network: nn.Module, layer: nn.Linear, events: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs of a network and what its ``layer`` was given for them, of shape (n, layer.in_features)."""
+    caught: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    try:
+        outputs = network(events)
+    finally:
+        hook.remove()
+    return outputs, caught[-1].reshape(len(events), -1)
+
+
+@dataclass(frozen=True)
+class Proximity:
+    """How near rows lie to training rows in the features of a network, on the scale of its own doubts.
+
+    Deep nearest neighbours (Sun et al., 2022): features are scaled to unit norm, and the distance to the fifth nearest
+    training row counts.
+
+    Parameters
+    ----------
+    reference : float32 ndarray of shape (n, k)
+        Features of training rows, of unit norm.
+    centre : float
+        Median of held-out inliers' log distances.
+    power : float
+        Spread of the network's own score over that of log distances, both of held-out inliers: so distance and score
+        have an equal say.
+    """
+
+    reference: NDArray[np.float32]
+    centre: float
+    power: float
+
+    @classmethod
+    def fitted(
+        cls,
+        reference: NDArray[np.floating],
+        held: NDArray[np.floating],
+        doubts: NDArray[np.float64],
+        *,
+        own: bool = False,
+    ) -> Self:
+        """Set the scale by held-out features and the score of the same rows; ``own``: they are the first of reference.
+
+        Parameters
+        ----------
+        reference : ndarray of shape (n, k)
+        held : ndarray of shape (m, k)
+        doubts : ndarray of shape (m,)
+            The network's own score.
+        own : bool, default=False
+        """
+        kept = unit(reference).astype(np.float32)
+        logs = _log_distances(kept, held, own)
+        return cls(kept, float(np.median(logs)), float(doubts.std() / max(logs.std(), 1e-3)))
+
+    def surprise(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Log distance above its median over inliers, in units of the network's own score, of shape (n,)."""
+        return self.power * (_log_distances(self.reference, features, False) - self.centre)
+
+
+def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rows of norm 1; zeros stay."""
+    rows = np.asarray(features, np.float64)
+    scaled: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    return scaled
+
+
+def _log_distances(reference: NDArray[np.float32], features: NDArray[np.floating], own: bool) -> NDArray[np.float64]:
+    rows = unit(features)
+    k = min(NEIGHBOUR + own, len(reference))
+    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(reference)
+    nearest = finder.kneighbors(rows.astype(np.float32), return_distance=False)[:, -1]
+    # Not the distance of the search: that is rounded as the batch has it.
+    result: NDArray[np.float64] = np.log(np.linalg.norm(rows - reference[nearest], axis=1).clip(FLOOR))
+    return result
+
+
+def tempered(logits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax probabilities that fade to uniform with distance, of shape (n, n_classes).
+
+    What the largest probability has above 1 / n_classes is raised to the power ``exp(surprise)``, as a share of the
+    most that it could have; the others share the rest in their proportions. The likeliest class stays the likeliest.
+
+    Examples
+    --------
+    >>> logits = np.array([[3.0, 0.0], [3.0, 0.0]])
+    >>> tempered(logits, np.array([0.0, 3.0])).round(3).tolist()
+    [[0.953, 0.047], [0.568, 0.432]]
+    """
+    k = logits.shape[1]
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    best = logits.argmax(axis=1)
+    rows = np.arange(len(logits))
+    others = shifted.copy()
+    others[rows, best] = 0.0
+    rest = others.sum(axis=1)
+    lack = np.maximum(rest / (1.0 + rest) * k / (k - 1), 1e-300)  # 0 for the surest, 1 for a uniform row
+    faded = -np.expm1(np.exp(surprise.clip(-STEEPEST, STEEPEST)) * np.log1p(-np.minimum(lack, 1 - 1e-15))) * (k - 1) / k
+    result: NDArray[np.float64] = others * (faded / np.maximum(rest, 1e-300))[:, None]
+    result[rows, best] = 1.0 - faded
+    return result

@@ -1,0 +1,97 @@
+"""Turned: real images in positions that they don't come in."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.errors import InvalidSettingError
+from farout.flows.estimator import FlowDensity
+from farout.outliers.rows import Candidates, RowSource
+from farout.outliers.turns import TURNS, positions, turned
+
+__all__ = ["Turned"]
+
+
+class Turned(RowSource):
+    """Real images turned and mirrored, where no real image is near: all of the right kind but the arrangement.
+
+    Each is a quarter, half or three-quarter turn of an image or of its mirror image, with the flow's noise, encoded and
+    decoded without a class as inliers are. It is kept if no real row is near (`NearestRule`), so that a zero on its
+    side is no outlier and a four on its side is one. Turned images as outliers go back to Golan & El-Yaniv (2018) and
+    Tack et al. (2020).
+
+    Its kinds (`Outliers.kind`) are the seven positions; images that aren't square have three.
+
+    Parameters
+    ----------
+    flow : FlowDensity, optional
+        Of images. Used as it is when fitted; a default flow is fitted when omitted. Fitted with labels, it needs
+        ``class_dropout`` above 0.
+    event_shape : tuple of int, optional
+        (channels, height, width), for the default flow.
+    quantile : float, default=0.1
+        Share of inliers that the rule would call outliers, in (0, 1).
+    max_rows : int, default=10000
+        Training rows kept to turn.
+    random_state : int, Generator or None, default=None
+        Of the default flow and the rows kept.
+
+    Attributes
+    ----------
+    flow_ : FlowDensity
+    threshold_ : float
+        Of the rule, a distance in data units.
+    rows_, labels_ : ndarray
+        Rows kept (one byte a number where they are images of grey levels) and their classes.
+
+    Examples
+    --------
+    >>> import farout as fo
+    >>> digits = fo.load_data("digits:train")
+    >>> flow = fo.FlowDensity(event_shape=(1, 8, 8), max_steps=20, random_state=0).fit(digits.X, digits.y)
+    >>> out = fo.Turned(flow=flow, random_state=0).fit(digits.X, digits.y).sample(70, random_state=0)
+    >>> out.x.shape, sorted(set(out.kind.tolist()))
+    ((70, 64), [0, 1, 2, 3, 4, 5, 6])
+    """
+
+    def __init__(
+        self,
+        flow: FlowDensity | None = None,
+        event_shape: tuple[int, ...] | None = None,
+        quantile: float = 0.1,
+        max_rows: int = 10_000,
+        random_state: Any = None,
+    ) -> None:
+        self.flow = flow
+        self.event_shape = event_shape
+        self.quantile = quantile
+        self.max_rows = max_rows
+        self.random_state = random_state
+
+    @property
+    def n_kinds(self) -> int:
+        """The positions of an image but its own."""
+        return TURNS
+
+    def _fit_latents(self, X: Any, y: Any) -> None:
+        shape = self.flow_.event_shape_
+        if len(shape) != 3:
+            raise InvalidSettingError(
+                f"Turned: its flow is of rows of {shape[0]} numbers, and only images can be turned; give event_shape="
+                "(channels, height, width), or use Collage or NormalShell."
+            )
+        super()._fit_latents(X, y)
+
+    def _by_nearest(self) -> bool:
+        return True
+
+    def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
+        shape = self.flow_.event_shape_
+        turns = rng.choice(positions(shape), size=len(hosts))
+        images = turned(self._rows(hosts).reshape(len(hosts), *shape), turns)
+        x = self.flow_.clean(images.reshape(len(images), -1), random_state=rng)
+        return Candidates(x, np.arange(len(hosts)), kind=turns - 1)
+
+    def _advice(self) -> str:
+        return f"these images look much the same in all positions: choose a larger quantile than {self.quantile}."
