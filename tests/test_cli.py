@@ -419,6 +419,23 @@ def test_training_on_collages_that_are_made_once(runs, tmp_path):
     assert (type(model.source_).__name__, model.n_outliers) == ("Collage", 50)
 
 
+def test_what_the_models_learn_besides_can_be_set_from_the_command_line(tmp_path):
+    flow, shell = ["--flow", str(tmp_path / "flow")], ["--source", "normal", "--max-steps", "2", "--n-outliers", "20"]
+    assert main(["fit", "digits:train@0-2", "--max-steps", "5", "--out", str(tmp_path / "flow")]) == 0
+    words = ["digits:train@0-2", *flow, *shell]
+    flags = ["--kind-weight", "0.25", "--no-distance-aware"]
+    assert main(["train", "classifier", *words, *flags, "--out", str(tmp_path / "clf")]) == 0
+    model = fo.load(tmp_path / "clf")
+    assert (model.kind_weight, model.distance_aware, hasattr(model, "reference_")) == (0.25, False, False)
+    assert main(["train", "discriminator", *words, "--no-mismatched", "--out", str(tmp_path / "disc")]) == 0
+    model = fo.load(tmp_path / "disc")
+    assert (model.mismatched, model.kind_weight, hasattr(model, "reference_")) == (False, "auto", True)
+    turned = ["generate", str(tmp_path / "flow"), "--source", "turned", "--quantile", "0.3", "-n", "30"]
+    assert main([*turned, "--out", str(tmp_path / "o.npz")]) == 0
+    with np.load(tmp_path / "o.npz") as made:
+        assert made["x"].shape == (30, 64)
+
+
 def test_a_detector_of_rows_without_labels_is_the_one_of_python(tmp_path):
     rows = np.random.default_rng(0).gamma(2.0, size=(300, 4))
     rows[:, 2] = 7.0  # a constant column

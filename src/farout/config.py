@@ -65,14 +65,14 @@ class SourceSettings(_Section):
     ``strength`` of normal and gumbel is a number, such as 2.5, or a range, such as "2-4"; ``law`` is for gumbel alone,
     and ``outliers``, a list of DATA, for real alone. archetypal and nullspace have a ``concentration``, a number or one
     for each archetype, such as "7,0.3,0.3", and ``n_archetypes`` where they make their own; ``beyond``, a number or a
-    range, is for archetypal, ``w`` and ``exact`` are for nullspace. collage and boundary have a ``quantile``; boundary
-    has ``beyond``, a number, as well. Without a name, it is normal where a strength, law or covariance is given, and
-    recommended else.
+    range, is for archetypal, ``w`` and ``exact`` are for nullspace. collage, turned and boundary have a ``quantile``;
+    boundary has ``beyond``, a number, as well. Without a name, it is normal where a strength, law or covariance is
+    given, and recommended else.
     """
 
-    name: Literal["recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] = (
-        "recommended"
-    )
+    name: Literal[
+        "recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "turned", "boundary"
+    ] = "recommended"
     strength: str | float | int | None = None
     law: Literal["exact", "author"] | None = None
     covariance: Literal["identity", "class"] | None = None
@@ -103,6 +103,9 @@ class ModelSettings(_Section):
     learning_rate: float | None = None
     n_outliers: int | None = None
     augmentation: Literal["affine"] | None = None
+    kind_weight: float | None = None
+    distance_aware: bool | None = None
+    mismatched: bool | None = None
     contamination: float | None = None
 
 

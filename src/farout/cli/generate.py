@@ -52,8 +52,8 @@ def generate(
     """Example: farout generate runs/flow --source gumbel --strength 2.5 -n 1000 --out outliers.npz
 
     Draw outliers from the flow of a run or, with --source archetypal or nullspace, from its deep archetypes;
-    recommended, collage and boundary start from the rows that the run was trained on, which are read again. The .npz
-    holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
+    recommended, collage, turned and boundary start from the rows that the run was trained on, which are read again. The
+    .npz holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
     """
     from farout.config import SourceSettings
     from farout.experiments.generating import check_target, generate_outliers, write_outliers

@@ -132,7 +132,8 @@ KeepCheckpoints = Annotated[
 ]
 
 Source = Annotated[
-    Literal["recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "boundary"] | None,
+    Literal["recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "turned", "boundary"]
+    | None,
     _option(
         "--source",
         help="Where outliers come from. [default: recommended, or normal with a strength]",
@@ -140,7 +141,7 @@ Source = Annotated[
     ),
 ]
 FlowSource = Annotated[
-    Literal["recommended", "normal", "gumbel", "archetypal", "nullspace", "collage", "boundary"] | None,
+    Literal["recommended", "normal", "gumbel", "archetypal", "nullspace", "collage", "turned", "boundary"] | None,
     _option(
         "--source",
         help="What the outliers are; archetypal ones are of deep archetypes. [default: normal]",
@@ -168,7 +169,7 @@ Quantile = Annotated[
     float | None,
     _option(
         "--quantile",
-        help="Of collage and boundary: outliers score as this share of inliers does at most. [default: 0.1]",
+        help="Of collage, turned and boundary: share of inliers that the rule would call outliers. [default: 0.1]",
         panel=_SOURCE,
     ),
 ]

@@ -38,6 +38,31 @@ Augmentation = Annotated[
         "--augmentation", show_envvar=False, help="Turn, zoom and shift images a little, both kinds. [default: none]"
     ),
 ]
+KindWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--kind-weight",
+        min=0,
+        show_envvar=False,
+        help="Weight of telling kinds of outliers apart, from the same features. [default: 0.5 for images, else 0]",
+    ),
+]
+DistanceAware = Annotated[
+    bool | None,
+    typer.Option(
+        "--distance-aware/--no-distance-aware",
+        show_envvar=False,
+        help="Whether a row far from training rows, in the network's features, scores lower. [default: for images]",
+    ),
+]
+Mismatched = Annotated[
+    bool | None,
+    typer.Option(
+        "--mismatched/--no-mismatched",
+        show_envvar=False,
+        help="Whether a row is an outlier of all classes but its own. [default: for images]",
+    ),
+]
 
 
 def make_app() -> typer.Typer:
@@ -68,6 +93,8 @@ def classifier(
     learning_rate: o.LearningRate = None,
     n_outliers: NumberOfOutliers = None,
     augmentation: Augmentation = None,
+    kind_weight: KindWeight = None,
+    distance_aware: DistanceAware = None,
     contamination: o.Contamination = None,
     source: o.Source = None,
     strength: o.Strength = None,
@@ -101,7 +128,7 @@ def classifier(
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"beta": beta}
-    flags["model"] |= {"n_outliers": n_outliers, "augmentation": augmentation}
+    flags["model"] |= _of_outliers(n_outliers, augmentation, kind_weight, distance_aware)
     flags["source"] = {
         **_source(source, strength, law, covariance, outliers),
         **_archetypes(concentration, beyond, n_archetypes, w, exact),
@@ -120,6 +147,9 @@ def discriminator(
     learning_rate: o.LearningRate = None,
     n_outliers: NumberOfOutliers = None,
     augmentation: Augmentation = None,
+    kind_weight: KindWeight = None,
+    distance_aware: DistanceAware = None,
+    mismatched: Mismatched = None,
     contamination: o.Contamination = None,
     source: o.Source = None,
     strength: o.Strength = None,
@@ -151,8 +181,11 @@ def discriminator(
     Train a network that tells normal data from generated outliers. Needs no labels.
     """
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
-    flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {"score": score}
-    flags["model"] |= {"n_outliers": n_outliers, "augmentation": augmentation}
+    flags["model"] = _learning(max_steps, batch_size, learning_rate, contamination) | {
+        "score": score,
+        "mismatched": mismatched,
+    }
+    flags["model"] |= _of_outliers(n_outliers, augmentation, kind_weight, distance_aware)
     flags["source"] = {
         **_source(source, strength, law, covariance, outliers),
         **_archetypes(concentration, beyond, n_archetypes, w, exact),
@@ -224,6 +257,17 @@ def _learning(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "contamination": contamination,
+    }
+
+
+def _of_outliers(
+    n_outliers: int | None, augmentation: str | None, kind_weight: float | None, distance_aware: bool | None
+) -> dict[str, Any]:
+    return {
+        "n_outliers": n_outliers,
+        "augmentation": augmentation,
+        "kind_weight": kind_weight,
+        "distance_aware": distance_aware,
     }
 
 

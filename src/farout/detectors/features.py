@@ -104,7 +104,8 @@ def tempered(logits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDAr
     """Softmax probabilities that fade to uniform with distance, of shape (n, n_classes).
 
     What the largest probability has above 1 / n_classes is raised to the power ``exp(surprise)``, as a share of the
-    most that it could have; the others share the rest in their proportions. The likeliest class stays the likeliest.
+    most that it could have. The others come nearer to uniform, or share what is left in their proportions where the
+    largest one grows; so the order of classes stays.
 
     Examples
     --------
@@ -112,15 +113,15 @@ def tempered(logits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDAr
     >>> tempered(logits, np.array([0.0, 3.0])).round(3).tolist()
     [[0.953, 0.047], [0.568, 0.432]]
     """
-    k = logits.shape[1]
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    best = logits.argmax(axis=1)
-    rows = np.arange(len(logits))
-    others = shifted.copy()
-    others[rows, best] = 0.0
-    rest = others.sum(axis=1)
-    lack = np.maximum(rest / (1.0 + rest) * k / (k - 1), 1e-300)  # 0 for the surest, 1 for a uniform row
-    faded = -np.expm1(np.exp(surprise.clip(-STEEPEST, STEEPEST)) * np.log1p(-np.minimum(lack, 1 - 1e-15))) * (k - 1) / k
-    result: NDArray[np.float64] = others * (faded / np.maximum(rest, 1e-300))[:, None]
-    result[rows, best] = 1.0 - faded
+    rows, best, k = np.arange(len(logits)), logits.argmax(axis=1), logits.shape[1]
+    ratios = np.exp(logits - logits.max(axis=1, keepdims=True))
+    ratios[rows, best] = 0.0
+    rest = ratios.sum(axis=1)  # of the others, in units of the largest probability: exact where that is nearly 1
+    most = (k - 1) / k  # what the others have in a uniform row
+    lack = (rest / (1.0 + rest) / most).clip(1e-300, 1 - 1e-15)
+    faded = -np.expm1(np.exp(surprise.clip(-STEEPEST, STEEPEST)) * np.log1p(-lack))
+    towards = ((faded - lack) / (1.0 - lack)).clip(0.0, 1.0)[:, None]  # a uniform row, 0 where the largest one grows
+    shrunk = np.minimum(faded / lack, 1.0)[:, None]
+    result: NDArray[np.float64] = (1.0 - towards) * shrunk * ratios / (1.0 + rest)[:, None] + towards / k
+    result[rows, best] = 1.0 - most * faded
     return result

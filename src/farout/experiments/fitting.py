@@ -21,7 +21,10 @@ from farout.training import Training
 __all__ = ["describe", "fit_flow", "generated_auroc", "train_model"]
 
 # Keys of [model] that the two models which learn from outliers share.
-_LEARNING = ("max_steps", "batch_size", "learning_rate", "n_outliers", "augmentation", "contamination")
+_LEARNING = (
+    "max_steps", "batch_size", "learning_rate", "n_outliers", "augmentation", "kind_weight", "distance_aware",
+    "contamination",
+)  # fmt: skip
 
 
 def fit_flow(
@@ -221,7 +224,7 @@ def _model(
         asked["n_outliers"] = None
     source = make_source(settings.source, flow, real, archetypes)
     if settings.kind == "discriminator":
-        _refuse(asked, {"score", *_LEARNING}, settings.kind)
+        _refuse(asked, {"score", "mismatched", *_LEARNING}, settings.kind)
         return OutlierDiscriminator(source, training=training, **_scored_by(asked), **common)
     _refuse(asked, {"beta", *_LEARNING}, settings.kind)
     return CautiousClassifier(source, training=training, **asked, **common)

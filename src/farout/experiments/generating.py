@@ -37,8 +37,8 @@ def generate_outliers(
     ----------
     run : Run
     settings : SourceSettings
-        Any but "real"; recommended, collage, boundary, covariance="class" and w="own" read the data again that the run
-        was trained on.
+        Any but "real"; recommended, collage, turned, boundary, covariance="class" and w="own" read the data again
+        that the run was trained on.
     n : int
     classes : sequence of str
         Classes to draw for, in equal shares, as in DATA@CLASSES; by their share in training when empty.
@@ -72,7 +72,7 @@ def generate_outliers(
             f"{data} --deep --flow {run.path} --out RUN"
         )
     source: Any = make_source(settings, flow, archetypes=archetypes)
-    from_rows = settings.name in ("collage", "boundary", "recommended")
+    from_rows = settings.name in ("collage", "turned", "boundary", "recommended")
     if from_rows:
         source.random_state = seed
     if from_rows or settings.covariance == "class" or settings.w == "own":

@@ -18,6 +18,7 @@ from farout.outliers.nullspace import Nullspace
 from farout.outliers.real import RealOutliers
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource
+from farout.outliers.turned import Turned
 
 __all__ = ["make_source"]
 
@@ -30,6 +31,7 @@ _MEANT: dict[str, set[str]] = {
     "archetypal": {"concentration", "beyond", "n_archetypes"},
     "nullspace": {"concentration", "w", "exact", "n_archetypes"},
     "collage": {"quantile"},
+    "turned": {"quantile"},
     "boundary": {"quantile", "beyond"},
 }
 _OPTIONS = sorted(set().union(*_MEANT.values()))
@@ -87,6 +89,7 @@ def make_source(
             **_archetype_options(settings, flow, archetypes),
         ),
         "collage": lambda: Collage(flow, **_row_options(settings)),
+        "turned": lambda: Turned(flow, **_row_options(settings)),
         "boundary": lambda: Boundary(flow, **_row_options(settings), **_beyond(settings)),
     }
     return makers[settings.name]()
@@ -114,7 +117,7 @@ def _archetype_options(
 
 
 def _row_options(settings: SourceSettings) -> dict[str, Any]:
-    """What the two sources from real rows share."""
+    """What the sources from real rows share."""
     return {} if settings.quantile is None else {"quantile": settings.quantile}
 
 
