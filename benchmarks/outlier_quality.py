@@ -3,10 +3,12 @@
     python benchmarks/outlier_quality.py tables --data-root ../shared/data --seeds 0 1 2
     python benchmarks/outlier_quality.py holdout --data-root ../shared/data --rows plain normal recommended
     python benchmarks/outlier_quality.py images --data-root ../shared/data --rows plain normal recommended --seeds 0 1 2
+    python benchmarks/outlier_quality.py classes --data-root ../shared/data --rows plain recommended
     python benchmarks/outlier_quality.py probe --data-root ../shared/data --rows normal recommended
 
 ``tables``: ADBench's tables and ResNet features. ``holdout``: recipes of outliers by classes held out and by
-contamination, which is what they are chosen by. ``images``: the final table on the unseen sets. ``probe``: what grey
+contamination, which is what they are chosen by. ``images``: the final table on the unseen sets; ``classes``: the same,
+class by class. ``probe``: what grey
 levels and texture alone tell. A run that was stopped goes on where it was; ``--out`` is where its measurements are.
 """
 

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import farout as fo
+from quality.classes import by_class, files
 from quality.probe import probe
 from quality.rivals import VOS, FeatureScores, Mixup, UniformNoise, scores_of_logits
 
@@ -221,6 +222,21 @@ def table(args):
     (out / f"{args.kind}.md").write_text(text + "\n", encoding="utf-8")
 
 
+def classes(args):
+    """The files of the final table, class by class."""
+    unseen = {name: fo.load_data(name, data_root=args.data_root) for name in UNSEEN[args.inliers]}
+    out = Path(args.out) / f"table-{args.inliers}"
+    plain = files(out, "classifier", "plain", args.steps, args.outliers, args.seeds)
+    for name in args.rows:
+        models = files(out, args.kind, name, args.steps, args.outliers, args.seeds)
+        own = "log-odds" if args.kind == "discriminator" else OWN if f"in|{OWN}" in models[0] else "MSP"
+
+        def scores(found, part, score=own):
+            return value(found, part, score)
+
+        print(f"{args.kind}, {name}, {own}\n\n{by_class(models, plain, unseen, scores, auroc)}\n")
+
+
 def file_of(out, name, seed, args):
     return out / f"{args.kind}-{name}-{args.steps}-{args.outliers}-seed{seed}.npz"
 
@@ -285,6 +301,7 @@ def line(name, score, cells, seconds):
 TASKS = {
     "holdout": (holdout, "classes held out, and contamination"),
     "images": (table, "the final table on the unseen sets"),
+    "classes": (classes, "the final table class by class, and without look-alikes"),
     "probe": (probed, "what grey levels and texture alone tell"),
 }
 

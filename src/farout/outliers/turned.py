@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
 
+from farout.data.validation import check_events
 from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
 from farout.outliers.rows import Candidates, RowSource
@@ -16,9 +18,10 @@ __all__ = ["Turned"]
 class Turned(RowSource):
     """Real images turned and mirrored, where no real image is near: all of the right kind but the arrangement.
 
-    Each is a quarter, half or three-quarter turn of an image or of its mirror image, with the flow's noise, encoded and
-    decoded without a class as inliers are. It is kept if no real row is near (`NearestRule`), so that a zero on its
-    side is no outlier and a four on its side is one. Turned images as outliers go back to Golan & El-Yaniv (2018) and
+    Each is a quarter, half or three-quarter turn of an image or of its mirror image. It is kept if no real row is near
+    (`NearestRule`), so that a zero on its side is no outlier and a four on its side is one. Nothing of it needs mending
+    by the flow, which only says what its rows are like: their shape, their classes; so inliers stay as they are too, and
+    a model that learns from several sources sees some without the flow's noise. Turned images as outliers go back to Golan & El-Yaniv (2018) and
     Tack et al. (2020).
 
     Its kinds (`Outliers.kind`) are the seven positions; images that aren't square have three.
@@ -90,8 +93,12 @@ class Turned(RowSource):
         shape = self.flow_.event_shape_
         turns = rng.choice(positions(shape), size=len(hosts))
         images = turned(self._rows(hosts).reshape(len(hosts), *shape), turns)
-        x = self.flow_.clean(images.reshape(len(images), -1), random_state=rng)
-        return Candidates(x, np.arange(len(hosts)), kind=turns - 1)
+        return Candidates(images.reshape(len(images), -1), np.arange(len(hosts)), kind=turns - 1)
+
+    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """Inliers as they are, of shape (n, d)."""
+        check_is_fitted(self)
+        return check_events(self.flow_, X, self.flow_.event_shape_, reset=False)
 
     def _advice(self) -> str:
         return f"these images look much the same in all positions: choose a larger quantile than {self.quantile}."
