@@ -19,10 +19,11 @@ class Turned(RowSource):
     """Real images turned and mirrored, where no real image is near: all of the right kind but the arrangement.
 
     Each is a quarter, half or three-quarter turn of an image or of its mirror image. It is kept if no real row is near
-    (`NearestRule`), so that a zero on its side is no outlier and a four on its side is one. Nothing of it needs mending
-    by the flow, which only says what its rows are like: their shape, their classes; so inliers stay as they are too, and
-    a model that learns from several sources sees some without the flow's noise. Turned images as outliers go back to Golan & El-Yaniv (2018) and
-    Tack et al. (2020).
+    (`NearestRule`), so that a zero on its side is no outlier and a four on its side is one. Turned images as outliers
+    go back to Golan & El-Yaniv (2018) and Tack et al. (2020).
+
+    Nothing of it needs mending by the flow, which only says what its rows are like: their shape, their classes. So
+    inliers stay as they are too, and a model that learns from several sources sees some without the flow's noise.
 
     Its kinds (`Outliers.kind`) are the seven positions; images that aren't square have three.
 
