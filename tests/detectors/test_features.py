@@ -216,8 +216,10 @@ def test_networks_without_a_last_linear_layer_do_without(model, images, table, i
     fitted = model(source, network=NotLinear, event_shape=(1, 8, 8), max_steps=2, random_state=0).fit(*images)
     assert not hasattr(fitted, "reference_")
     for asked in ({"kind_weight": 0.5}, {"distance_aware": True}):
+        log = []
         with pytest.raises(InvalidSettingError, match=r"need a network whose last layer is a torch.nn.Linear with 3"):
-            model(SpySource([]), network=NotLinear, max_steps=2, **asked).fit(*table)
+            model(SpySource(log), network=NotLinear, max_steps=2, **asked).fit(*table)
+        assert log == [], "before the source is fitted"
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,10 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         seed = seed_of(self.random_state)
         self.seed_ = seed
         inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, seed)
-        self.source_ = self._fit_source(X[inner], None if labels is None else labels[inner], seed)
         self.network_ = self._build("network_")
+        if self._aware() or self._kind_weight():
+            self._last_layer()  # an error before the source is fitted
+        self.source_ = self._fit_source(X[inner], None if labels is None else labels[inner], seed)
         self._train(X[inner], indices[inner], seed)
         if self._aware():
             self._set_distances(X[inner], X[held], seed)
