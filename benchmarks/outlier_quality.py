@@ -1,27 +1,32 @@
 """How well detectors and sources do on outliers that no training saw.
 
     python benchmarks/outlier_quality.py tables --data-root ../shared/data --seeds 0 1 2
+    python benchmarks/outlier_quality.py proxies --data-root ../shared/data
     python benchmarks/outlier_quality.py holdout --data-root ../shared/data --rows plain normal recommended
     python benchmarks/outlier_quality.py images --data-root ../shared/data --rows plain normal recommended --seeds 0 1 2
     python benchmarks/outlier_quality.py classes --data-root ../shared/data --rows plain recommended
     python benchmarks/outlier_quality.py probe --data-root ../shared/data --rows normal recommended
 
-``tables``: ADBench's tables and ResNet features. ``holdout``: recipes of outliers by classes held out and by
-contamination, which is what they are chosen by. ``images``: the final table on the unseen sets; ``classes``: the same,
-class by class. ``probe``: what grey
-levels and texture alone tell. A run that was stopped goes on where it was; ``--out`` is where its measurements are.
+``tables``: ADBench's tables and ResNet features. ``proxies``: what the score on tables is chosen by. ``holdout``:
+recipes of outliers by classes held out and by contamination, which is what they are chosen by. ``images``: the final
+table on the unseen sets; ``classes``: the same, class by class. ``probe``: what grey levels and texture alone tell. A
+run that was stopped goes on where it was; ``--out`` is where its measurements are.
 """
 
 import argparse
 from pathlib import Path
 
-from quality import images, tables
+from quality import images, proxies, tables
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     add_tables(commands.add_parser("tables", help="ADBench's tables and ResNet features, beside pyod's detectors"))
+    part = commands.add_parser("proxies", help="tasks that need no anomaly of ADBench")
+    part.add_argument("--data-root", type=Path, required=True, help="the folder that holds adbench/ and mnist/")
+    part.add_argument("--seed", type=int, default=0)
+    part.set_defaults(run=lambda a: proxies.run(a.data_root, a.seed))
     for name, (run, text) in images.TASKS.items():
         part = commands.add_parser(name, help=text)
         images.add_arguments(part)

@@ -8,7 +8,7 @@ from spies import FAR, blobs
 
 import farout as fo
 from farout.detectors.density import TABLE_FLOW
-from farout.detectors.nearest import FLOOR, log_distances, surprise
+from farout.detectors.nearest import FLOOR, local_scales, log_distances, surprise, views_of
 from farout.errors import InvalidSettingError
 
 
@@ -31,20 +31,43 @@ def model():
     return fo.FlowDetector(random_state=0).fit(table(600, 0))
 
 
-def distance(a, b, k):
-    return np.sort(np.linalg.norm(a[:, None] - b[None], axis=2), axis=1)[:, k - 1]
+def log_distance(a, b, k):
+    """Of each row of ``a``: logs of its ``k`` least distances to rows of ``b``, and which those are."""
+    squared = np.square(a[:, None] - b[None]).sum(axis=2)
+    nearest = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    return 0.5 * np.log(np.take_along_axis(squared, nearest, 1) + (b.shape[1] - 1) * FLOOR**2), nearest
 
 
 def test_the_score_is_the_largest_standardised_log_distance(model):
     rows = table(50, 1)
-    seen, reference = model.flow_.stages(rows), model.reference_
+    seen, reference = views_of(model.flow_, rows), model.reference_
     assert list(seen) == list(reference) == ["units", "scores", "latents"]
-    logs = [
-        0.5 * np.log(distance(seen[name], reference[name][:, :-1], k) ** 2 + 6 * FLOOR**2)
-        for name, k in (("units", 1), ("scores", 3), ("latents", 1))
-    ]
+    logs = []
+    for name, k in (("units", 1), ("scores", 3), ("latents", 1)):
+        own = log_distance(reference[name], reference[name], 11)[0][:, 1:].mean(axis=1)  # the first is the row itself
+        five, nearest = log_distance(seen[name], reference[name], 5)
+        logs += [five[:, k - 1], five.mean(axis=1) - 0.5 * own[nearest].mean(axis=1)]
     expected = -np.max([(v - c) / s for v, c, s in zip(logs, model.centre_, model.spread_, strict=True)], axis=0)
     np.testing.assert_allclose(model.score_samples(rows), expected, atol=1e-9)
+
+
+def test_what_is_far_depends_on_the_neighbourhood():
+    rng = np.random.default_rng(0)
+    dense, sparse = rng.uniform(-0.5, 0.5, (300, 3)), rng.uniform(-3, 3, (300, 3)) + 20
+    reference = {"units": np.c_[np.r_[dense, sparse], np.zeros(600)]}
+    beside = {"units": np.array([[2.5, 0, 0, 0], [25, 20, 20, 0]])}  # two past the edge, of either cloud
+    plain, local = log_distances(beside, reference, local_scales(reference)).T
+    assert plain[0] == pytest.approx(plain[1], abs=0.3)
+    assert local[0] > local[1] + 0.3
+
+
+def test_two_rows_to_compare_with_are_enough():
+    reference = {"units": np.array([[0.0, 0.0], [1.0, 0.0]])}
+    scales = local_scales(reference)
+    logs = log_distances({"units": np.array([[3.0, 0.0]])}, reference, scales)
+    assert logs.shape == (1, 2)
+    assert np.isfinite(logs).all()
+    assert np.isfinite(log_distances(reference, reference, scales, own=True)).all()
 
 
 def test_held_out_rows_set_scale_and_threshold(model):
@@ -102,7 +125,7 @@ def test_without_held_out_rows_each_is_compared_with_the_others():
     model = fo.FlowDetector(calibration_fraction=0.0, random_state=0).fit(X)
     assert len(model.calibration_scores_) == 80
     views = model.reference_
-    logs = log_distances(views, views, own=True)
+    logs = log_distances(views, views, local_scales(views), own=True)
     assert np.isfinite(logs).all()
     # Its own distance of 0 would put the threshold above all that is new.
     np.testing.assert_allclose(np.sort(-surprise(logs, model.centre_, model.spread_)), model.calibration_scores_)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from farout.data.holdout import holdout_split
 from farout.data.validation import check_events, check_labels, seed_of
-from farout.detectors.nearest import ROWS, log_distances, surprise, views_of
+from farout.detectors.nearest import ROWS, local_scales, log_distances, surprise, views_of
 from farout.detectors.thresholds import NoveltyMixin
 from farout.errors import InvalidSettingError
 from farout.flows.estimator import FlowDensity
@@ -47,8 +47,9 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
           tells what is too likely.
         - "nearest": minus the log of the distance to the nearest training rows, in standard deviations of held-out
           inliers; the most surprising of up to three ways to see a row: columns of unit variance (nearest row), normal
-          scores of columns (third nearest, where the flow begins with them), the flow's latents (nearest). For rows
-          without classes.
+          scores of columns (third nearest, where the flow begins with them), the flow's latents (nearest); in each
+          also the mean over five neighbours, less half the log of how far these lie from their own neighbours (the
+          local outlier factor of Breunig et al., 2000, takes off all of it). For rows without classes.
         - "auto": "ratio" where the flow knows two classes or more and no class; "nearest" for tables without labels;
           "likelihood" elsewhere.
     flow : FlowDensity, optional
@@ -73,7 +74,8 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         Threshold of the score.
     reference_ : dict of str to ndarray
         For "nearest": the training rows that others are compared with, at most 20 000, in each way of seeing; `centre_`
-        and `spread_` are median and standard deviation of held-out inliers' log distances, of shape (views,).
+        and `spread_` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
+        `local_scales_` is how far the training rows lie from each other.
 
     Examples
     --------
@@ -167,10 +169,11 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
     def _calibrate_nearest(self, inner: NDArray[Any], held: NDArray[Any]) -> None:
         """Keep training rows to compare with, and set scale and threshold by held-out ones."""
         self.reference_ = views_of(self.flow_, inner[:ROWS])
+        self.local_scales_ = local_scales(self.reference_)
         # Without rows held out, each training row is compared with the others.
         own = not len(held)
         views = self.reference_ if own else views_of(self.flow_, held)
-        logs = log_distances(views, self.reference_, own=own)
+        logs = log_distances(views, self.reference_, self.local_scales_, own=own)
         self.centre_, self.spread_ = np.median(logs, axis=0), np.maximum(logs.std(axis=0), 1e-3)
         self._set_threshold(-surprise(logs, self.centre_, self.spread_))
 
@@ -198,7 +201,8 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         check_is_fitted(self)
         X = check_events(self, X, self.event_shape, reset=False)
         if self.score_ == "nearest":
-            return -surprise(log_distances(views_of(self.flow_, X), self.reference_), self.centre_, self.spread_)
+            logs = log_distances(views_of(self.flow_, X), self.reference_, self.local_scales_)
+            return -surprise(logs, self.centre_, self.spread_)
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, X, "likelihood") - self.typical_)
         return flow_scores(self.flow_, X, self.score_)

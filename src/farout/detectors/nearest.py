@@ -10,12 +10,15 @@ from sklearn.neighbors import NearestNeighbors
 
 from farout.flows.estimator import FlowDensity
 
-__all__ = ["NEIGHBOURS", "ROWS", "log_distances", "surprise", "views_of"]
+__all__ = ["NEIGHBOURS", "ROWS", "local_scales", "log_distances", "surprise", "views_of"]
 
 # Which of the nearest training rows counts, by the way of seeing; docs/results/part-4.md says what decided.
 NEIGHBOURS = {"units": 1, "scores": 3, "latents": 1}
 ROWS = 20_000  # training rows kept to compare with, at most
 FLOOR = 0.1  # a distance a column that all distances have added, in quadrature: copies of a row are not infinitely near
+AROUND = 5  # nearest training rows whose surroundings say how far is far there
+SCALE_OF = 10  # nearest training rows that the scale around a training row is the mean of
+WEIGHT = 0.5  # share of the log of that scale that is taken off: 0 the distance itself, 1 like the local outlier factor
 
 
 def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
@@ -29,22 +32,43 @@ def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64
     return {name: np.hstack([rows, departed]) for name, rows in flow.stages(X).items()}
 
 
+def local_scales(reference: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Mean log distance of each row of ``reference`` to the rows around it, in each way of seeing."""
+    return {name: _nearest(rows, rows, SCALE_OF, own=True)[0].mean(axis=1) for name, rows in reference.items()}
+
+
 def log_distances(
-    views: Mapping[str, NDArray[np.float64]], reference: Mapping[str, NDArray[np.float64]], *, own: bool = False
+    views: Mapping[str, NDArray[np.float64]],
+    reference: Mapping[str, NDArray[np.float64]],
+    scales: Mapping[str, NDArray[np.float64]],
+    *,
+    own: bool = False,
 ) -> NDArray[np.float64]:
-    """Logs of the distances to the rows of ``reference``, of shape (n, views); ``own``: the rows are those, themselves
-    left out.
+    """Logs of the distances to the rows of ``reference``, of shape (n, 2 views), each as it is and then by the scale of
+    the neighbourhood; ``own``: the rows are those, themselves left out.
     """
-    return np.stack([_log_distance(rows, reference[name], NEIGHBOURS[name], own) for name, rows in views.items()], 1)
+    columns = []
+    for name, rows in views.items():
+        logs, nearest = _nearest(rows, reference[name], AROUND, own=own)
+        local = logs.mean(axis=1) - WEIGHT * scales[name][nearest].mean(axis=1)
+        columns += [logs[:, min(NEIGHBOURS[name], logs.shape[1]) - 1], local]
+    return np.stack(columns, axis=1)
 
 
-def _log_distance(rows: NDArray[np.float64], reference: NDArray[np.float64], k: int, own: bool) -> NDArray[np.float64]:
-    k = max(1, min(k + own, len(reference)))
-    nearest = NearestNeighbors(n_neighbors=k).fit(reference).kneighbors(rows, return_distance=False)[:, -1]
-    # Not the distance of the search: that is rounded as the batch has it.
-    squared = np.square(rows - reference[nearest]).sum(axis=1)
-    result: NDArray[np.float64] = 0.5 * np.log(squared + FLOOR**2 * (rows.shape[1] - 1))
-    return result
+def _nearest(
+    rows: NDArray[np.float64], reference: NDArray[np.float64], k: int, *, own: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Log distances to the ``k`` nearest rows of ``reference``, nearest first, and which they are."""
+    # Twice as many are looked at: those equally far are told apart by their place, not by the batch.
+    candidates = min(2 * k, len(reference) - own)
+    search = NearestNeighbors(n_neighbors=candidates).fit(reference)
+    found = np.sort(search.kneighbors(None if own else rows, return_distance=False), axis=1)
+    # Not the distances of the search: those are rounded as the batch has it.
+    squared = np.stack([np.square(rows - reference[column]).sum(axis=1) for column in found.T], axis=1)
+    order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    squared = np.take_along_axis(squared, order, axis=1)
+    logs: NDArray[np.float64] = 0.5 * np.log(squared + FLOOR**2 * (rows.shape[1] - 1))
+    return logs, np.take_along_axis(found, order, axis=1)
 
 
 def surprise(
