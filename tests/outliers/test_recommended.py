@@ -22,6 +22,19 @@ def test_a_third_of_each_on_the_flow_that_was_given(source, image_flow, digits):
     assert set(out.y) <= set(np.unique(digits[1]))
 
 
+def test_images_that_come_in_all_positions_have_no_turned_ones():
+    """Textures, turned, are textures: outliers made of them would be none."""
+    rng = np.random.default_rng(0)
+    smooth = rng.random((300, 1, 10, 10))
+    X = sum(np.roll(smooth, (i, j), (2, 3)) for i in range(3) for j in range(3))[:, :, :8, :8] / 9
+    flow = fo.FlowDensity(event_shape=(1, 8, 8), max_steps=20, random_state=0).fit(X)
+    source = fo.Recommended(flow, random_state=0).fit(X)
+    assert fo.Turned(flow, random_state=0).fit(X).kept_share_ < 0.25
+    assert "Turned" not in [type(part).__name__ for part in source.sources_]
+    assert set(source.sample(50, random_state=0).source) == {type(part).__name__ for part in source.sources_}
+    assert source.weights_.sum() == 1
+
+
 def test_vectors_have_the_shell_alone(flow, blobs):
     assert set(fo.Recommended(flow=flow).fit(*blobs).sample(100, random_state=0).source) == {"NormalShell"}
 

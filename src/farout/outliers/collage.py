@@ -54,6 +54,8 @@ class Collage(RowSource):
     flow_ : FlowDensity
     threshold_ : float
         Of the rule: a distance in data units for images, nats for vectors.
+    kept_share_ : float
+        For images: share of collages that the rule keeps; near ``quantile`` where they are as normal as real images.
     rows_, labels_ : ndarray
         Rows kept (one byte a number where they are images of grey levels) and their classes.
 

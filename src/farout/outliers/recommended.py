@@ -1,6 +1,9 @@
 """Recommended: the mixture of sources that the benchmark speaks for, in one line."""
 
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from farout.flows.estimator import FlowDensity
 from farout.flows.sharing import KeepsFittedFlow
@@ -12,12 +15,15 @@ from farout.outliers.turned import Turned
 
 __all__ = ["Recommended"]
 
+LEAST = 0.25  # share of candidates that are outliers by the rule, of a part that is any use
+
 
 class Recommended(KeepsFittedFlow, Mixture):
     """What was best where classes were held out: the source to begin with, and the one that models take by default.
 
     For images `Turned`, `Collage` and ``NormalShell(2.5)``, a third each: near outliers made of real images and of
-    their parts, and far ones. For vectors ``NormalShell(2.5)`` alone. What was compared stands in
+    their parts, and far ones. A part of which the rule keeps less than a quarter is left out: these are textures, maps,
+    cells, which look as normal when turned. For vectors ``NormalShell(2.5)`` alone. What was compared stands in
     ``docs/results/part-4.md``.
 
     Parameters
@@ -57,6 +63,13 @@ class Recommended(KeepsFittedFlow, Mixture):
         self.flow = flow
         self.event_shape = event_shape
         self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Fit all parts on the same normal data, and leave out those that make hardly any outlier of them."""
+        super().fit(X, y)
+        self.sources_ = [part for part in self.sources_ if getattr(part, "kept_share_", 1.0) >= LEAST]
+        self.weights_ = np.full(len(self.sources_), 1 / len(self.sources_))
+        return self
 
     @property
     def weights(self) -> None:  # type: ignore[override]

@@ -16,6 +16,7 @@ from farout.outliers.source import FlowSource, Outliers
 __all__ = ["Candidates", "RowSource", "check_count"]
 
 CALIBRATED = 5000  # inliers that the threshold is set on
+TRIED = 256  # candidates by which it is told how many the rule keeps
 SLOTS, FEWEST = 1024, 64  # outliers made at a time; candidates of a round, so that passes are worth their overhead
 ROUNDS = 100  # of candidates for the same slots: enough when 3 % or more are kept
 
@@ -104,6 +105,8 @@ class RowSource(FlowSource):
         if self._by_nearest():
             self._nearest = NearestRule.fitted(self._rows(np.arange(len(chosen))), inliers, self.quantile)
             self.threshold_ = self._nearest.threshold
+            found = self._candidates(self._pick(TRIED, None, rng), rng)
+            self.kept_share_ = float(self._outside(found).mean())
         else:
             self.threshold_ = RatioRule.fitted(flow, inliers, self.quantile).threshold
 

@@ -46,6 +46,8 @@ class Turned(RowSource):
     flow_ : FlowDensity
     threshold_ : float
         Of the rule, a distance in data units.
+    kept_share_ : float
+        Share of turned images that the rule keeps; near ``quantile`` where images come in all positions anyway.
     rows_, labels_ : ndarray
         Rows kept (one byte a number where they are images of grey levels) and their classes.
 
