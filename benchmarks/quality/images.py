@@ -102,12 +102,14 @@ def fit_and_keep(file, name, flow, X, y, rows, train, seed, args):
         begun = time.perf_counter()
         model.fit(X, y)
         kept = {"seconds": time.perf_counter() - begun, **scored(kind, model, rows)}
-        if kind == "classifier" and name != "vos":  # whose network has one part more
+        if kind == "classifier" and name in ("plain", *OURS):
             further = FeatureScores(model, X, y)
             for set_name, values in rows.items():
                 kept |= {f"{set_name}|{score}": found for score, found in further(values).items()}
         if kind == "classifier" and model.source_ is not None and model.beta:
             kept["outliers"] = model.source_.sample(1000, random_state=seed).x.astype(np.float16)
+        if name != "vos":  # whose network has one part more
+            model.save(file.with_suffix(""), force=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(file.with_suffix(".part.npz"), **kept)
         os.replace(file.with_suffix(".part.npz"), file)

@@ -106,7 +106,18 @@ def test_probabilities_fade_to_uniform_and_keep_their_order():
     assert (far.max(axis=1) <= plain.max(axis=1)).all()
     assert (farther.max(axis=1) <= far.max(axis=1)).all()
     assert tempered(logits[:3], np.full(3, 1e9)).max() < 0.21
+    # Far and farther are no ties, where double exponentials would be.
+    sure = np.array([[20.0, 0.0, 0.0]]).repeat(40, axis=0)
+    assert (np.diff(tempered(sure, np.arange(40.0)).max(axis=1)) < 0).all()
+    assert np.array_equal(tempered(sure, np.arange(40.0)).argmax(axis=1), np.zeros(40))
     assert np.isfinite(tempered(np.array([[1e4, -1e4], [0.0, 0.0]]), np.array([5.0, -5.0]))).all()
+
+
+def test_doubts_are_log_odds_of_what_the_likeliest_class_has_above_its_share():
+    logits = np.random.default_rng(0).normal(size=(50, 4)) * 5
+    q = (softmax(logits, axis=1).max(axis=1) - 0.25) / 0.75
+    np.testing.assert_allclose(features.doubt(logits), np.log((1 - q) / q), rtol=1e-6)
+    assert features.doubt(np.array([[1e4, 0.0], [0.0, 0.0]])).tolist() == [-30.0, 30.0]
 
 
 def test_scores_join_the_networks_own_with_the_distance(fitted, images):

@@ -5,14 +5,14 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
 from farout.data.validation import check_events, check_labels
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.exposed import OutlierExposed
-from farout.detectors.features import tempered
+from farout.detectors.features import doubt, tempered
 from farout.detectors.losses import cautious_loss
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.outliers.source import OutlierSource
@@ -189,10 +189,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         return cautious_loss(logits_in, y_in, logits_out, self.beta)
 
     def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``log(-log p)`` of the likeliest class."""
-        ordered = np.sort(logits, axis=1)
-        rest = np.exp(logsumexp(ordered[:, :-1], axis=1) - ordered[:, -1])
-        return cast(NDArray[np.float64], np.log(np.log1p(rest).clip(1e-300)))
+        return doubt(logits)
 
     def logits(self, X: ArrayLike) -> NDArray[np.float64]:
         """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; they know no distance."""

@@ -5,15 +5,16 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "last_linear", "tempered", "with_features"]
+__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "doubt", "last_linear", "tempered", "with_features"]
 
 NEIGHBOUR = 5  # which of the nearest training features counts; docs/results/part-4.md says what decided
 ROWS = 20_000  # training features kept to compare with, at most
 FLOOR = 1e-6  # least distance: copies of a row are not infinitely near
-STEEPEST = 20.0  # bound of a log exponent, so that no number overflows
+FARTHEST = 30.0  # bound of log odds, beyond which probabilities of double precision would be ties
 
 
 def last_linear(network: nn.Module, n_outputs: int) -> nn.Linear | None:
@@ -100,28 +101,44 @@ def _log_distances(reference: NDArray[np.float32], features: NDArray[np.floating
     return result
 
 
+def doubt(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log odds against the likeliest class of each row, of shape (n,): low where it is sure, high where it is uniform.
+
+    The odds are of ``q = (p - 1 / n_classes) / (1 - 1 / n_classes)``, which is 0 in a uniform row.
+    """
+    rest, most = _rest(logits), 1 - 1 / logits.shape[1]
+    # q = (most - rest / n_classes) / (most (1 + rest)), 1 - q = rest / (most (1 + rest)): no difference of near numbers
+    against = np.log(rest.clip(1e-300)) - np.log((most - rest * (1 - most)).clip(1e-300))
+    bounded: NDArray[np.float64] = against.clip(-FARTHEST, FARTHEST)
+    return bounded
+
+
+def _rest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What all classes but the likeliest have, in units of its probability."""
+    ordered = np.sort(np.asarray(logits, np.float64), axis=1)
+    total: NDArray[np.float64] = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(axis=1)
+    return total
+
+
 def tempered(logits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax probabilities that fade to uniform with distance, of shape (n, n_classes).
 
-    What the largest probability has above 1 / n_classes is raised to the power ``exp(surprise)``, as a share of the
-    most that it could have. The others come nearer to uniform, or share what is left in their proportions where the
-    largest one grows; so the order of classes stays.
+    The log odds of `doubt` grow by the surprise. The others come nearer to uniform, or share what is left in their
+    proportions where the largest probability grows; so the order of classes stays.
 
     Examples
     --------
     >>> logits = np.array([[3.0, 0.0], [3.0, 0.0]])
     >>> tempered(logits, np.array([0.0, 3.0])).round(3).tolist()
-    [[0.953, 0.047], [0.568, 0.432]]
+    [[0.953, 0.047], [0.661, 0.339]]
     """
-    rows, best, k = np.arange(len(logits)), logits.argmax(axis=1), logits.shape[1]
-    ratios = np.exp(logits - logits.max(axis=1, keepdims=True))
-    ratios[rows, best] = 0.0
-    rest = ratios.sum(axis=1)  # of the others, in units of the largest probability: exact where that is nearly 1
-    most = (k - 1) / k  # what the others have in a uniform row
-    lack = (rest / (1.0 + rest) / most).clip(1e-300, 1 - 1e-15)
-    faded = -np.expm1(np.exp(surprise.clip(-STEEPEST, STEEPEST)) * np.log1p(-lack))
-    towards = ((faded - lack) / (1.0 - lack)).clip(0.0, 1.0)[:, None]  # a uniform row, 0 where the largest one grows
+    rows, best, most = np.arange(len(logits)), logits.argmax(axis=1), 1 - 1 / logits.shape[1]
+    before = doubt(logits)
+    lack, faded = expit(before), expit((before + surprise).clip(-FARTHEST, FARTHEST))
+    plain = softmax(logits, axis=1)
+    left = expit(-before)  # 1 - lack
+    towards = ((faded - lack) / left.clip(1e-300)).clip(0.0, 1.0)[:, None]  # a uniform row; 0 where the largest grows
     shrunk = np.minimum(faded / lack, 1.0)[:, None]
-    result: NDArray[np.float64] = (1.0 - towards) * shrunk * ratios / (1.0 + rest)[:, None] + towards / k
+    result: NDArray[np.float64] = (1.0 - towards) * shrunk * plain + towards * (1 - most)
     result[rows, best] = 1.0 - most * faded
     return result
