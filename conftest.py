@@ -13,6 +13,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first, or one core would wait minutes for it at the end."""
+    items.sort(key=lambda item: item.name != "test_the_smoke_run_of_all")
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real image sets, or a skip that says what is missing."""

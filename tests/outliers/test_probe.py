@@ -33,10 +33,10 @@ def test_the_probe_tells_textures_and_nothing_of_twins(probe, sets):
 
 def test_recommended_outliers_are_told_no_better_than_real_letters(probe, sets):
     train, test, letters = sets
-    X, y = train.X[:3000], train.y[:3000]
-    flow = fo.FlowDensity(event_shape=(1, 28, 28), max_steps=60, random_state=0).fit(X, y)
+    X, y = train.X[:1500], train.y[:1500]
+    flow = fo.FlowDensity(event_shape=(1, 28, 28), max_steps=30, random_state=0).fit(X, y)
     source = fo.Recommended(flow, random_state=0).fit(X, y)
-    inliers = source.clean(test.X[:600], test.y[:600], random_state=0)
-    generated = probe(inliers, source.sample(600, random_state=0).x, (1, 28, 28))
-    real = probe(test.X[:600], letters.X[:600], (1, 28, 28))
+    inliers = source.clean(test.X[:400], test.y[:400], random_state=0)
+    generated = probe(inliers, source.sample(400, random_state=0).x, (1, 28, 28))
+    real = probe(test.X[:400], letters.X[:400], (1, 28, 28))
     assert generated < real + 0.02
