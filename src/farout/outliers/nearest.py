@@ -59,7 +59,7 @@ class NearestRule:
         if not 0 < quantile < 1:
             raise InvalidSettingError(f"quantile must be above 0 and below 1; got {quantile!r}.")
         some = rows[:FITTED]
-        # Of one seed: the axes follow from the rows alone.
+        # Without draws: the axes follow from the rows alone, so that a loaded source finds them again.
         axes = PCA(min(AXES, len(some) - 1, rows.shape[1]), svd_solver="covariance_eigh").fit(some)
         rule = cls(axes, axes.transform(rows), float("inf"))
         rule.threshold = float(np.quantile(rule.distances(inliers, own=True), 1 - quantile))
