@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
@@ -15,7 +17,7 @@ def one_thread() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest test first, or one core would wait minutes for it at the end."""
-    items.sort(key=lambda item: item.name != "test_the_smoke_run_of_all")
+    items.sort(key=lambda item: item.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,9 @@ TINY = {
     "model_steps": 2,
     "seeds": 1,
     "table_rows": 2,
+    "counts": (2, 3),
+    "sample_rows": 2,
+    "simulations": 50,
 }
 
 
@@ -138,9 +141,18 @@ def test_help_names_every_experiment(capsys):
         assert name in " ".join(shown.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_the_smoke_run_of_all(tmp_path, capsys):
     """The command of the documentation, in the minutes that it promises."""
-    out = tmp_path / "out"
+    everything_twice(tmp_path / "out", capsys)
+
+
+def test_everything_in_a_few_steps_and_again(tiny, tmp_path, capsys):
+    everything_twice(tmp_path / "out", capsys)
+
+
+def everything_twice(out, capsys):
+    """One page of all experiments; the second time nothing is fitted or judged anew, and the same comes out."""
     words = ["reproduce", "all", "--preset", "smoke", "--out", str(out)]
     assert main(words) == 0
     shown = capsys.readouterr().out
@@ -150,7 +162,6 @@ def test_the_smoke_run_of_all(tmp_path, capsys):
         assert f'<section id="{name}">' in page
     assert page.count("<svg") >= 18
     assert {p.stem for p in out.glob("*.csv")} >= {"discriminators", "classifiers"}
-    # Again: nothing is fitted or judged anew, and the same comes out.
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert main(words) == 0
     assert capsys.readouterr().out == shown
