@@ -166,7 +166,7 @@ def judged(kind, found, labels):
     """AUROC of the classes that were held out, by each score, and accuracy."""
     scores = scores_in(kind, found)
     line = {score: auroc(value(found, "in", score), value(found, "out", score)) for score in scores}
-    return line if kind == "discriminator" else {"accuracy": accuracy(kind, found["in"], labels)} | line
+    return line if kind == "discriminator" else {"accuracy": accuracy(kind, found, labels)} | line
 
 
 def auroc(inside, outside):
@@ -251,14 +251,14 @@ def report(out, unseen, labels, args):
     for name in args.rows:
         models = [dict(np.load(file_of(out, name, seed, args))) for seed in args.seeds]
         seconds = f"{np.mean([m['seconds'] for m in models]):.0f}"
-        right = [accuracy(args.kind, m["in"], labels) for m in models]
+        shares = [accuracy(args.kind, m, labels) for m in models]
         for score in scores_in(args.kind, models[0]):
             cells = [[auroc(value(m, "in", score), value(m, s, score)) for m in models] for s in unseen]
-            single.append(line(name, score, [right, *cells], seconds))
+            single.append(line(name, score, [shares, *cells], seconds))
         if args.kind == "classifier":
             mean = {s: np.mean([probabilities(m, s) for m in models], axis=0) for s in ("in", *unseen)}
             cells = [[auroc(mean["in"].max(axis=1), mean[s].max(axis=1))] for s in unseen]
-            cells = [[accuracy(args.kind, mean["in"], labels)], *cells]
+            cells = [[right(mean["in"], labels)], *cells]
             score = OWN if f"in|{OWN}" in models[0] else "MSP"
             joint.append(line(f"{len(models)} x {name}", score, cells, seconds))
         else:
@@ -289,10 +289,13 @@ def probabilities(found, name):
     return found.get(f"{name}|{OWN}", softmax(found[name], axis=1))
 
 
-def accuracy(kind, logits, labels):
-    if kind == "discriminator":
-        return np.nan
-    return float((np.unique(labels)[logits.argmax(axis=1)] == labels).mean())
+def accuracy(kind, found, labels):
+    """By the classes that a model gives, its own probabilities where it has some."""
+    return np.nan if kind == "discriminator" else right(probabilities(found, "in"), labels)
+
+
+def right(probabilities, labels):
+    return float((np.unique(labels)[probabilities.argmax(axis=1)] == labels).mean())
 
 
 def line(name, score, cells, seconds):

@@ -10,7 +10,7 @@ from torch import nn
 
 import farout as fo
 from farout.detectors import features
-from farout.detectors.features import Proximity, last_linear, tempered, with_features
+from farout.detectors.features import Proximity, joined, last_linear, tempered, with_features
 from farout.detectors.losses import kind_loss, one_vs_all_loss
 from farout.errors import InvalidSettingError
 from farout.outliers.source import Outliers
@@ -86,7 +86,10 @@ def test_the_distance_is_that_to_the_fifth_nearest_of_unit_norm():
 
     assert near.centre == pytest.approx(np.median(logs(held)), abs=1e-5)
     assert near.power == pytest.approx(doubts.std() / logs(held).std(), rel=1e-4)
-    np.testing.assert_allclose(near.surprise(rows), near.power * (logs(rows) - near.centre), atol=1e-4)
+    surprise, nearest = near.seen(rows)
+    np.testing.assert_allclose(surprise, near.power * (logs(rows) - near.centre), atol=1e-4)
+    angles = cdist(rows, reference, metric="cosine")
+    assert np.array_equal(np.sort(nearest, axis=1), np.sort(angles.argsort(axis=1)[:, :5], axis=1))
     own = Proximity.fitted(reference, reference[:50], doubts, own=True)
     one = reference / np.linalg.norm(reference, axis=1, keepdims=True)
     assert own.centre == pytest.approx(np.median(np.log(np.sort(cdist(one[:50], one), axis=1)[:, 5])), abs=1e-5)
@@ -123,9 +126,9 @@ def test_doubts_are_log_odds_of_what_the_likeliest_class_has_above_its_share():
 def test_scores_join_the_networks_own_with_the_distance(fitted, images):
     X, _ = images
     logits, found = fitted._outputs(X)
-    surprise = Proximity(fitted.reference_, **fitted.proximity_).surprise(found)
+    surprise, _ = Proximity(fitted.reference_, **fitted.proximity_).seen(found)
     if isinstance(fitted, fo.CautiousClassifier):
-        expected = tempered(logits, surprise).max(axis=1)
+        expected = tempered(logits, surprise).max(axis=1)  # votes change the order of classes, not how sure it is
         np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
         assert np.array_equal(fitted.predict(X), fitted.classes_[fitted.predict_proba(X).argmax(axis=1)])
     else:
@@ -134,11 +137,37 @@ def test_scores_join_the_networks_own_with_the_distance(fitted, images):
     assert surprise.std() > 0
     np.testing.assert_allclose(np.linalg.norm(fitted.reference_, axis=1), 1, rtol=1e-5)
     assert fitted.reference_.shape == (270, 128)
+    assert fitted.reference_classes_.shape == (270,)
+
+
+def test_neighbours_vote_by_the_rule_of_succession():
+    logits = np.random.default_rng(0).normal(size=(6, 3))
+    classes = np.array([[0, 0, 1, 0, 0], [2, 2, 2, 2, 2]]).repeat(3, axis=0)
+    votes = np.array([[5, 2, 1], [1, 1, 6]]).repeat(3, axis=0) / 8
+    expected = softmax(logits, axis=1) * votes
+    found = softmax(joined(logits, classes), axis=1)
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True))
+
+
+def test_an_undecided_network_leaves_the_class_to_the_neighbours(images, image_flow):
+    X, y = images
+    source = fo.NormalShell(flow=image_flow)
+    model = fo.CautiousClassifier(source, event_shape=(1, 8, 8), max_steps=60, random_state=0).fit(X, y)
+    last = model._last_layer()
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()
+    unseen = fo.load_data("digits:test@0-3")
+    assert model.score(unseen.X, unseen.y) > 0.9
+    assert model.score_samples(unseen.X).max() < 0.26, "the class is known, and still it isn't sure"
+    np.testing.assert_allclose(model.predict_proba(unseen.X).sum(axis=1), 1)
 
 
 def test_saved_is_loaded_to_the_bit(fitted, images, tmp_path):
     again = fo.load(fitted.save(tmp_path / "run"))
     assert np.array_equal(again.score_samples(images[0]), fitted.score_samples(images[0]))
+    if isinstance(fitted, fo.CautiousClassifier):
+        assert np.array_equal(again.predict_proba(images[0]), fitted.predict_proba(images[0]))
 
 
 def test_scores_of_rows_do_not_depend_on_those_beside(fitted, images):

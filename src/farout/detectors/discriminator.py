@@ -203,7 +203,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1. If distance-aware, less what
         a row lies farther from training rows than inliers do.
         """
-        log_odds, surprise = self._scored(X)
+        log_odds, surprise, _ = self._scored(X)
         return self._best(log_odds) - surprise
 
 

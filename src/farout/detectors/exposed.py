@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,24 @@ __all__ = ["OutlierExposed"]
 DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
 CHUNK = 1024  # rows that go through the network at a time, for inference
 KIND_WEIGHT = 0.5  # of the second task, for images
+
+
+class Scored(NamedTuple):
+    """What a network and the near training rows say of rows.
+
+    Attributes
+    ----------
+    logits : ndarray of shape (n, n_outputs)
+    surprise : ndarray of shape (n,) or float
+        How much farther than inliers a row lies from training rows, in units of the network's own score; 0 where the
+        model knows no distance.
+    classes : int64 ndarray of shape (n, 5) or None
+        Class indices of the nearest training rows; None where the model knows no distance.
+    """
+
+    logits: NDArray[np.float64]
+    surprise: NDArray[np.float64] | float = 0.0
+    classes: NDArray[np.int64] | None = None
 
 
 class OutlierExposed(Persistent, Calibrated, BaseEstimator):
@@ -93,7 +111,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         self.source_ = self._fit_source(X[inner], None if labels is None else labels[inner], seed)
         self._train(X[inner], indices[inner], seed)
         if self._aware():
-            self._set_distances(X[inner], X[held], seed)
+            self._set_distances(X[inner], indices[inner], X[held], seed)
         self._calibrate(X[held] if len(held) else X)
 
     def _check_settings(self) -> None:
@@ -231,24 +249,24 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
         return suits and self._uses_outliers()
 
-    def _set_distances(self, inner: NDArray[Any], held: NDArray[Any], seed: int) -> None:
-        """Keep features of training rows, and the scale of distances from held-out ones."""
-        kept = inner[np.random.default_rng(seed).permutation(len(inner))[:ROWS]]
+    def _set_distances(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any], seed: int) -> None:
+        """Keep features of training rows and their classes, and the scale of distances from held-out rows."""
+        rows = np.random.default_rng(seed).permutation(len(X))[:ROWS]
         own = not len(held)
-        _, reference = self._outputs(kept)
-        logits, features = self._outputs(kept[:CHUNK] if own else held)
+        _, reference = self._outputs(X[rows])
+        logits, features = self._outputs(X[rows[:CHUNK]] if own else held)
         near = Proximity.fitted(reference, features, self._doubts(logits), own=own)
         self.reference_ = near.reference
+        self.reference_classes_ = y[rows]
         self.proximity_ = {"centre": near.centre, "power": near.power}
 
-    def _scored(self, X: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Logits of rows, and how much farther than inliers they lie from training rows, in units of `_doubts`."""
+    def _scored(self, X: ArrayLike) -> Scored:
         check_is_fitted(self)
         if not hasattr(self, "reference_"):
-            logits = self._logits(X)
-            return logits, np.zeros(len(logits))
+            return Scored(self._logits(X))
         logits, features = self._outputs(check_events(self, X, self.event_shape, reset=False))
-        return logits, Proximity(self.reference_, **self.proximity_).surprise(features)
+        surprise, nearest = Proximity(self.reference_, **self.proximity_).seen(features)
+        return Scored(logits, surprise, self.reference_classes_[nearest])
 
     def _model_units(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         U = Units(self.shift_, self.scale_).to_model(X)

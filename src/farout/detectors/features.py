@@ -5,11 +5,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "doubt", "last_linear", "tempered", "with_features"]
+__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "doubt", "joined", "last_linear", "tempered", "with_features"]
 
 NEIGHBOUR = 5  # which of the nearest training features counts; docs/results/part-4.md says what decided
 ROWS = 20_000  # training features kept to compare with, at most
@@ -76,12 +76,25 @@ class Proximity:
         own : bool, default=False
         """
         kept = unit(reference).astype(np.float32)
-        logs = _log_distances(kept, held, own)
+        logs, _ = _neighbours(kept, held, own)
         return cls(kept, float(np.median(logs)), float(doubts.std() / max(logs.std(), 1e-3)))
 
-    def surprise(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Log distance above its median over inliers, in units of the network's own score, of shape (n,)."""
-        return self.power * (_log_distances(self.reference, features, False) - self.centre)
+    def seen(self, features: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Surprise of rows, and which training rows are their five nearest.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, k)
+
+        Returns
+        -------
+        surprise : ndarray of shape (n,)
+            Log distance above its median over inliers, in units of the network's own score.
+        nearest : int64 ndarray of shape (n, 5)
+            Indices into ``reference``.
+        """
+        logs, nearest = _neighbours(self.reference, features, False)
+        return self.power * (logs - self.centre), nearest
 
 
 def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -91,14 +104,17 @@ def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
     return scaled
 
 
-def _log_distances(reference: NDArray[np.float32], features: NDArray[np.floating], own: bool) -> NDArray[np.float64]:
+def _neighbours(
+    reference: NDArray[np.float32], features: NDArray[np.floating], own: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Log distance to the fifth nearest, and which the nearest are; with ``own`` each row's copy is none of them."""
     rows = unit(features)
     k = min(NEIGHBOUR + own, len(reference))
     finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(reference)
-    nearest = finder.kneighbors(rows.astype(np.float32), return_distance=False)[:, -1]
+    nearest = finder.kneighbors(rows.astype(np.float32), return_distance=False)
     # Not the distance of the search: that is rounded as the batch has it.
-    result: NDArray[np.float64] = np.log(np.linalg.norm(rows - reference[nearest], axis=1).clip(FLOOR))
-    return result
+    apart = np.linalg.norm(rows - reference[nearest[:, -1]], axis=1)
+    return np.log(apart.clip(FLOOR)), nearest
 
 
 def doubt(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -118,6 +134,35 @@ def _rest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     ordered = np.sort(np.asarray(logits, np.float64), axis=1)
     total: NDArray[np.float64] = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(axis=1)
     return total
+
+
+def joined(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log probabilities of classes, up to a constant of each row, by softmax and near training rows alike.
+
+    Deep nearest neighbours vote (Papernot & McDaniel, 2018), by the rule of succession: a class with v votes of k has
+    (v + 1) / (k + n_classes). A network that learns to be undecided on what is no class is so on odd inliers too, whose
+    neighbours still tell their class.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n, n_classes)
+    classes : int64 ndarray of shape (n, k)
+        Class indices of the nearest training rows.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes)
+
+    Examples
+    --------
+    >>> joined(np.array([[0.1, 0.0]]), np.array([[1, 1, 1, 1, 0]])).argmax(axis=1).tolist()
+    [1]
+    """
+    votes = (classes[:, :, None] == np.arange(logits.shape[1])).sum(axis=1)
+    result: NDArray[np.float64] = log_softmax(logits, axis=1) + np.log(
+        (votes + 1) / (classes.shape[1] + logits.shape[1])
+    )
+    return result
 
 
 def tempered(logits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
