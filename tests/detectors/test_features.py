@@ -10,7 +10,7 @@ from torch import nn
 
 import farout as fo
 from farout.detectors import features
-from farout.detectors.features import Proximity, joined, last_linear, tempered, with_features
+from farout.detectors.features import Proximity, last_linear, tempered, voted, with_features
 from farout.detectors.losses import kind_loss, one_vs_all_loss
 from farout.errors import InvalidSettingError
 from farout.outliers.source import Outliers
@@ -85,11 +85,29 @@ def test_the_distance_is_that_to_the_fifth_nearest_of_unit_norm():
         return np.log(np.sort(cdist(one, two), axis=1)[:, 4])
 
     assert near.centre == pytest.approx(np.median(logs(held)), abs=1e-5)
-    assert near.power == pytest.approx(doubts.std() / logs(held).std(), rel=1e-4)
-    surprise, nearest = near.seen(rows)
-    np.testing.assert_allclose(surprise, near.power * (logs(rows) - near.centre), atol=1e-4)
+    assert near.power == pytest.approx(2 * doubts.std() / logs(held).std(), rel=1e-4)
+    own = rng.normal(size=30)
+    both, nearest = near.joined(own, rows)
+    expected = near.slope * (own + near.power * (logs(rows) - near.centre)) + near.shift
+    np.testing.assert_allclose(both, expected, atol=1e-4)
     angles = cdist(rows, reference, metric="cosine")
     assert np.array_equal(np.sort(nearest, axis=1), np.sort(angles.argsort(axis=1)[:, :5], axis=1))
+
+
+def test_doubts_joined_with_distances_keep_their_median_and_spread_over_inliers():
+    rng = np.random.default_rng(1)
+    reference, held = rng.normal(size=(100, 4)), rng.normal(size=(60, 4))
+    doubts = rng.normal(size=60) * 3 - 5
+    both, _ = Proximity.fitted(reference, held, doubts).joined(doubts, held)
+    assert np.median(both) == pytest.approx(np.median(doubts), abs=1e-4)
+    assert both.std() == pytest.approx(doubts.std(), rel=1e-4)
+    same, _ = Proximity.fitted(reference, held, np.zeros(60)).joined(np.zeros(60), held)
+    assert same.tolist() == [0.0] * 60, "a network that tells nothing apart has no scale"
+
+
+def test_own_copies_are_no_neighbours():
+    rng = np.random.default_rng(0)
+    reference, doubts = rng.normal(size=(100, 4)), rng.normal(size=50)
     own = Proximity.fitted(reference, reference[:50], doubts, own=True)
     one = reference / np.linalg.norm(reference, axis=1, keepdims=True)
     assert own.centre == pytest.approx(np.median(np.log(np.sort(cdist(one[:50], one), axis=1)[:, 5])), abs=1e-5)
@@ -98,10 +116,10 @@ def test_the_distance_is_that_to_the_fifth_nearest_of_unit_norm():
 def test_probabilities_fade_to_uniform_and_keep_their_order():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(200, 5)) * 8
-    plain = softmax(logits, axis=1)
-    np.testing.assert_allclose(tempered(logits, np.zeros(200)), plain, rtol=1e-9, atol=1e-12)
-    far, farther = (tempered(logits, np.full(200, s)) for s in (1.0, 3.0))
-    for p in (far, farther, tempered(logits, np.full(200, -3.0))):
+    plain, doubts = softmax(logits, axis=1), features.doubt(logits)
+    np.testing.assert_allclose(tempered(logits, doubts), plain, rtol=1e-9, atol=1e-12)
+    far, farther = (tempered(logits, doubts + s) for s in (1.0, 3.0))
+    for p in (far, farther, tempered(logits, doubts - 3.0)):
         np.testing.assert_allclose(p.sum(axis=1), 1)
         assert (p >= 0).all()
         assert (p[np.arange(200), plain.argmax(axis=1)] >= p.max(axis=1) - 1e-12).all()
@@ -111,8 +129,9 @@ def test_probabilities_fade_to_uniform_and_keep_their_order():
     assert tempered(logits[:3], np.full(3, 1e9)).max() < 0.21
     # Far and farther are no ties, where double exponentials would be.
     sure = np.array([[20.0, 0.0, 0.0]]).repeat(40, axis=0)
-    assert (np.diff(tempered(sure, np.arange(40.0)).max(axis=1)) < 0).all()
-    assert np.array_equal(tempered(sure, np.arange(40.0)).argmax(axis=1), np.zeros(40))
+    farther = tempered(sure, np.arange(40.0) - 20.0)
+    assert (np.diff(farther.max(axis=1)) < 0).all()
+    assert np.array_equal(farther.argmax(axis=1), np.zeros(40))
     assert np.isfinite(tempered(np.array([[1e4, -1e4], [0.0, 0.0]]), np.array([5.0, -5.0]))).all()
 
 
@@ -126,15 +145,16 @@ def test_doubts_are_log_odds_of_what_the_likeliest_class_has_above_its_share():
 def test_scores_join_the_networks_own_with_the_distance(fitted, images):
     X, _ = images
     logits, found = fitted._outputs(X)
-    surprise, _ = Proximity(fitted.reference_, **fitted.proximity_).seen(found)
+    joined, _ = Proximity(fitted.reference_, **fitted.proximity_).joined(fitted._doubts(logits), found)
     if isinstance(fitted, fo.CautiousClassifier):
-        expected = tempered(logits, surprise).max(axis=1)  # votes change the order of classes, not how sure it is
+        expected = tempered(logits, joined).max(axis=1)  # votes change the order of classes, not how sure it is
         np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
         assert np.array_equal(fitted.predict(X), fitted.classes_[fitted.predict_proba(X).argmax(axis=1)])
     else:
-        expected = logits.max(axis=1) - surprise
+        expected = -joined
+        np.testing.assert_allclose(fitted._doubts(logits), -logits.max(axis=1))
     np.testing.assert_allclose(fitted.score_samples(X), expected, rtol=1e-6)
-    assert surprise.std() > 0
+    assert (joined - fitted._doubts(logits)).std() > 0
     np.testing.assert_allclose(np.linalg.norm(fitted.reference_, axis=1), 1, rtol=1e-5)
     assert fitted.reference_.shape == (270, 128)
     assert fitted.reference_classes_.shape == (270,)
@@ -145,7 +165,7 @@ def test_neighbours_vote_by_the_rule_of_succession():
     classes = np.array([[0, 0, 1, 0, 0], [2, 2, 2, 2, 2]]).repeat(3, axis=0)
     votes = np.array([[5, 2, 1], [1, 1, 6]]).repeat(3, axis=0) / 8
     expected = softmax(logits, axis=1) * votes
-    found = softmax(joined(logits, classes), axis=1)
+    found = softmax(voted(logits, classes), axis=1)
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from farout.data.validation import check_events, check_labels
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.exposed import OutlierExposed
-from farout.detectors.features import doubt, joined, tempered
+from farout.detectors.features import doubt, tempered, voted
 from farout.detectors.losses import cautious_loss
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.outliers.source import OutlierSource
@@ -62,9 +62,9 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
         Let probabilities fade to uniform with the distance to the fifth nearest training row in the network's features
-        (after Sun et al., 2022), on a scale that gives distance and softmax an equal say over held-out inliers, and let
-        the five nearest vote on the classes (after Papernot & McDaniel, 2018). "auto": for images, unless nothing is
-        learned from outliers. It needs a network whose last layer is linear.
+        (after Sun et al., 2022), on a scale that gives distance twice the say of the softmax over held-out inliers, and
+        let the five nearest vote on the classes (after Papernot & McDaniel, 2018). "auto": for images, unless nothing
+        is learned from outliers. It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -201,13 +201,12 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         """Probability of each class, of shape (n, n_classes), in the order of ``classes_``.
 
         The softmax of the logits. If distance-aware, near training rows vote on the classes too, and the largest
-        probability, which stays the softmax's in the midst of training rows, fades to uniform far from them.
+        probability, which is spread over inliers as the softmax's, fades to uniform far from training rows.
         """
-        logits, surprise, classes = self._scored(X)
+        logits, doubts, classes = self._scored(X)
         if classes is None:
             return cast(NDArray[np.float64], softmax(logits, axis=1))
-        together = joined(logits, classes)
-        return tempered(together, doubt(logits) + surprise - doubt(together))
+        return tempered(voted(logits, classes), doubts)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""

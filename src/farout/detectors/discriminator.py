@@ -61,8 +61,8 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
         Take off the log-odds what a row lies farther than inliers from the fifth nearest training row in the network's
-        features (after Sun et al., 2022), on a scale that gives both an equal say over held-out inliers. "auto":
-        for images. It needs a network whose last layer is linear.
+        features (after Sun et al., 2022), on a scale that gives it twice the say of these over held-out inliers.
+        "auto": for images. It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -184,7 +184,7 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         return len(self.event_shape_) == 3 and self.classes_ is not None
 
     def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._best(logits)
+        return -self._best(logits)
 
     def _best(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Those of the best class, or of one at random."""
@@ -201,10 +201,9 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         """Log-odds that a row is normal, of shape (n,): ``max_y log D(x, y) / (1 - D(x, y))``, in nats.
 
         Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1. If distance-aware, less what
-        a row lies farther from training rows than inliers do.
+        a row lies farther from training rows than inliers do, and spread over inliers as before.
         """
-        log_odds, surprise, _ = self._scored(X)
-        return self._best(log_odds) - surprise
+        return -self._scored(X).doubts
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

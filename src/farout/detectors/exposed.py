@@ -45,15 +45,14 @@ class Scored(NamedTuple):
     Attributes
     ----------
     logits : ndarray of shape (n, n_outputs)
-    surprise : ndarray of shape (n,) or float
-        How much farther than inliers a row lies from training rows, in units of the network's own score; 0 where the
-        model knows no distance.
+    doubts : ndarray of shape (n,)
+        High where a row is no inlier by the network and, where the model knows distances, by these.
     classes : int64 ndarray of shape (n, 5) or None
         Class indices of the nearest training rows; None where the model knows no distance.
     """
 
     logits: NDArray[np.float64]
-    surprise: NDArray[np.float64] | float = 0.0
+    doubts: NDArray[np.float64]
     classes: NDArray[np.int64] | None = None
 
 
@@ -89,7 +88,7 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
 
     @abstractmethod
     def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The network's own score of rows, on a log scale, for the scale of distances."""
+        """How little of an inlier the network sees in rows, of shape (n,), on a log scale."""
 
     def _fit(self, X: NDArray[Any], y: ArrayLike | None) -> None:
         """Fit the source and the network on checked ``X``, but for the rows held out for the threshold."""
@@ -258,15 +257,16 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         near = Proximity.fitted(reference, features, self._doubts(logits), own=own)
         self.reference_ = near.reference
         self.reference_classes_ = y[rows]
-        self.proximity_ = {"centre": near.centre, "power": near.power}
+        self.proximity_ = {"centre": near.centre, "power": near.power, "slope": near.slope, "shift": near.shift}
 
     def _scored(self, X: ArrayLike) -> Scored:
         check_is_fitted(self)
         if not hasattr(self, "reference_"):
-            return Scored(self._logits(X))
+            logits = self._logits(X)
+            return Scored(logits, self._doubts(logits))
         logits, features = self._outputs(check_events(self, X, self.event_shape, reset=False))
-        surprise, nearest = Proximity(self.reference_, **self.proximity_).seen(features)
-        return Scored(logits, surprise, self.reference_classes_[nearest])
+        doubts, nearest = Proximity(self.reference_, **self.proximity_).joined(self._doubts(logits), features)
+        return Scored(logits, doubts, self.reference_classes_[nearest])
 
     def _model_units(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         U = Units(self.shift_, self.scale_).to_model(X)

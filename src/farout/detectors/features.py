@@ -9,10 +9,11 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "doubt", "joined", "last_linear", "tempered", "with_features"]
+__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "doubt", "last_linear", "tempered", "voted", "with_features"]
 
 NEIGHBOUR = 5  # which of the nearest training features counts; docs/results/part-4.md says what decided
 ROWS = 20_000  # training features kept to compare with, at most
+SAY = 2.0  # of distances, to 1 of the network's own score; docs/results/part-4.md has others
 FLOOR = 1e-6  # least distance: copies of a row are not infinitely near
 FARTHEST = 30.0  # bound of log odds, beyond which probabilities of double precision would be ties
 
@@ -36,7 +37,7 @@ def with_features(network: nn.Module, layer: nn.Linear, events: Tensor) -> tuple
 
 @dataclass(frozen=True)
 class Proximity:
-    """How near rows lie to training rows in the features of a network, on the scale of its own doubts.
+    """How near rows lie to training rows in the features of a network, joined with its own doubts, on their scale.
 
     Deep nearest neighbours (Sun et al., 2022): features are scaled to unit norm, and the distance to the fifth nearest
     training row counts.
@@ -48,13 +49,17 @@ class Proximity:
     centre : float
         Median of held-out inliers' log distances.
     power : float
-        Spread of the network's own score over that of log distances, both of held-out inliers: so distance and score
-        have an equal say.
+        Twice the spread of the network's own doubts over that of log distances, both of held-out inliers: so distance
+        has twice the say of these.
+    slope, shift : float
+        They give the sum of both the median and spread over held-out inliers that the network's own doubts have.
     """
 
     reference: NDArray[np.float32]
     centre: float
     power: float
+    slope: float
+    shift: float
 
     @classmethod
     def fitted(
@@ -65,36 +70,43 @@ class Proximity:
         *,
         own: bool = False,
     ) -> Self:
-        """Set the scale by held-out features and the score of the same rows; ``own``: they are the first of reference.
+        """Set the scale by held-out features and the doubts about the same rows.
 
         Parameters
         ----------
         reference : ndarray of shape (n, k)
         held : ndarray of shape (m, k)
         doubts : ndarray of shape (m,)
-            The network's own score.
+            The network's own.
         own : bool, default=False
+            The held rows are the first of the reference, for want of others.
         """
         kept = unit(reference).astype(np.float32)
         logs, _ = _neighbours(kept, held, own)
-        return cls(kept, float(np.median(logs)), float(doubts.std() / max(logs.std(), 1e-3)))
+        centre, power = float(np.median(logs)), float(SAY * doubts.std() / max(logs.std(), 1e-3))
+        both = doubts + power * (logs - centre)
+        slope = float(doubts.std() / both.std()) if both.std() > 0 else 1.0
+        return cls(kept, centre, power, slope, float(np.median(doubts) - slope * np.median(both)))
 
-    def seen(self, features: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Surprise of rows, and which training rows are their five nearest.
+    def joined(
+        self, doubts: NDArray[np.float64], features: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Doubts about rows by network and distance, and which training rows are their five nearest.
 
         Parameters
         ----------
+        doubts : ndarray of shape (n,)
+            The network's own.
         features : ndarray of shape (n, k)
 
         Returns
         -------
-        surprise : ndarray of shape (n,)
-            Log distance above its median over inliers, in units of the network's own score.
+        doubts : ndarray of shape (n,)
         nearest : int64 ndarray of shape (n, 5)
             Indices into ``reference``.
         """
         logs, nearest = _neighbours(self.reference, features, False)
-        return self.power * (logs - self.centre), nearest
+        return self.slope * (doubts + self.power * (logs - self.centre)) + self.shift, nearest
 
 
 def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -136,7 +148,7 @@ def _rest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return total
 
 
-def joined(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+def voted(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Log probabilities of classes, up to a constant of each row, by softmax and near training rows alike.
 
     Deep nearest neighbours vote (Papernot & McDaniel, 2018), by the rule of succession: a class with v votes of k has
@@ -155,7 +167,7 @@ def joined(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[
 
     Examples
     --------
-    >>> joined(np.array([[0.1, 0.0]]), np.array([[1, 1, 1, 1, 0]])).argmax(axis=1).tolist()
+    >>> voted(np.array([[0.1, 0.0]]), np.array([[1, 1, 1, 1, 0]])).argmax(axis=1).tolist()
     [1]
     """
     votes = (classes[:, :, None] == np.arange(logits.shape[1])).sum(axis=1)
@@ -165,21 +177,21 @@ def joined(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[
     return result
 
 
-def tempered(logits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax probabilities that fade to uniform with distance, of shape (n, n_classes).
+def tempered(logits: NDArray[np.float64], doubts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax probabilities brought to given doubts, of shape (n, n_classes).
 
-    The log odds of `doubt` grow by the surprise. The others come nearer to uniform, or share what is left in their
+    The log odds of `doubt` become those given. The other classes come nearer to uniform, or share what is left in their
     proportions where the largest probability grows; so the order of classes stays.
 
     Examples
     --------
     >>> logits = np.array([[3.0, 0.0], [3.0, 0.0]])
-    >>> tempered(logits, np.array([0.0, 3.0])).round(3).tolist()
+    >>> tempered(logits, doubt(logits) + [0.0, 3.0]).round(3).tolist()
     [[0.953, 0.047], [0.661, 0.339]]
     """
     rows, best, most = np.arange(len(logits)), logits.argmax(axis=1), 1 - 1 / logits.shape[1]
     before = doubt(logits)
-    lack, faded = expit(before), expit((before + surprise).clip(-FARTHEST, FARTHEST))
+    lack, faded = expit(before), expit(doubts.clip(-FARTHEST, FARTHEST))
     plain = softmax(logits, axis=1)
     left = expit(-before)  # 1 - lack
     towards = ((faded - lack) / left.clip(1e-300)).clip(0.0, 1.0)[:, None]  # a uniform row; 0 where the largest grows
