@@ -104,6 +104,8 @@ def test_score_gives_one_line_a_row(runs, tmp_path, capsys):
     assert list(lines[0]) == ["score", "p_value", "decision", "predicted", "label"]
     np.testing.assert_array_equal([float(line["score"]) for line in lines], clf.score_samples(test.X))
     np.testing.assert_array_equal([int(line["decision"]) for line in lines], clf.is_inlier(test.X))
+    np.testing.assert_array_equal([float(line["p_value"]) for line in lines], clf.p_values(test.X))
+    np.testing.assert_array_equal([int(line["predicted"]) for line in lines], clf.predict(test.X))
     np.testing.assert_array_equal([int(line["label"]) for line in lines], test.y)
     capsys.readouterr()
     assert main(["score", str(runs / "clf"), "toy"]) == 0

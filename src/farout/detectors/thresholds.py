@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from farout.errors import InvalidSettingError
 
-__all__ = ["Calibrated", "NoveltyMixin"]
+__all__ = ["Calibrated", "NoveltyMixin", "conformal"]
 
 
 class Calibrated(ABC):
@@ -55,10 +55,19 @@ class Calibrated(ABC):
         al., 2023), so that rejecting below 0.05 wrongly rejects 5 % of inliers at most, on average over
         calibration sets.
         """
-        scores = self.score_samples(X)
-        below = np.searchsorted(self.calibration_scores_, scores, side="right")
-        p: NDArray[np.float64] = (1 + below) / (1 + len(self.calibration_scores_))
-        return p
+        return conformal(self.score_samples(X), self.calibration_scores_)
+
+
+def conformal(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Conformal p-values of scores, of shape (n,), in (0, 1]; ``calibration`` are sorted scores of fresh inliers.
+
+    Examples
+    --------
+    >>> conformal(np.array([0.0, 2.5, 9.0]), np.array([1.0, 2.0, 3.0])).tolist()
+    [0.25, 0.75, 1.0]
+    """
+    p: NDArray[np.float64] = (1 + np.searchsorted(calibration, scores, side="right")) / (1 + len(calibration))
+    return p
 
 
 class NoveltyMixin(Calibrated):

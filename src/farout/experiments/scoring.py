@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from farout.data import Dataset, load_data
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
+from farout.detectors.thresholds import conformal
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, evaluate
 from farout.experiments.overlap import shared_rows
@@ -123,13 +124,16 @@ def score_data(run: Run, data: Dataset) -> ScoreTable:
     InvalidDataError
         If the rows are of another shape, or not finite.
     """
-    X, model = run.rows_of(data), run.model
-    scores = scores_of(run, data)
+    model, predicted = run.model, None
+    if hasattr(model, "predict_proba"):
+        probabilities = model.predict_proba(run.rows_of(data))  # score and class in one pass
+        scores, predicted = probabilities.max(axis=1), model.classes_[probabilities.argmax(axis=1)]
+    else:
+        scores = scores_of(run, data)
     if isinstance(model, FlowDensity):
         return ScoreTable(scores, label=data.y)
-    classifies = hasattr(model, "predict_proba")
     decision = np.where(scores >= model.offset_, 1, -1)
-    return ScoreTable(scores, model.p_values(X), decision, model.predict(X) if classifies else None, data.y)
+    return ScoreTable(scores, conformal(scores, model.calibration_scores_), decision, predicted, data.y)
 
 
 def evaluate_run(
