@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import farout as fo
-from farout.experiments.runs import open_run
+from farout.runs.folder import open_run
 
 CONCENTRATIONS = (7.0, 1.0, 0.3, 0.1)
 WAYS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import farout as fo
-from farout.report.pictures import strengths_figure
+from farout.plots.pictures import strengths_figure
 
 STRENGTHS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 DIGITS = (0, 2, 4, 6)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from farout.training import Budget, train
+from farout.base.training import Budget, train
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 import farout as fo
 from farout.data.idx import read_idx
-from farout.detectors.nearest import log_distances, views_of
+from farout.detectors.views import log_distances, views_of
 from quality.records import markdown
 from quality.tables import FOLDERS
 

@@ -5,7 +5,7 @@ from typing import Any
 
 # Where each public name lives. Resolved on first use, so that `import farout` stays quick.
 _HOMES = {
-    "FlowDensity": "farout.flows.estimator",
+    "FlowDensity": "farout.flows.density",
     "ArchetypalAnalysis": "farout.archetypes.linear",
     "DeepArchetypes": "farout.archetypes.deep",
     "NormalShell": "farout.outliers.extremal",
@@ -20,16 +20,16 @@ _HOMES = {
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",
     "Schedule": "farout.outliers.source",
-    "FlowDetector": "farout.detectors.density",
+    "FlowDetector": "farout.detectors.flow_detector",
     "OutlierDiscriminator": "farout.detectors.discriminator",
     "CautiousClassifier": "farout.detectors.classifier",
     "cautious_loss": "farout.detectors.losses",
     "discriminator_loss": "farout.detectors.losses",
-    "Training": "farout.training",
+    "Training": "farout.base.training",
     "evaluate": "farout.evaluation",
     "load_data": "farout.data",
     "list_data": "farout.data",
-    "load": "farout.persistence",
+    "load": "farout.base.persistence",
     "FaroutError": "farout.errors",
 }
 

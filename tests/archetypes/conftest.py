@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import make_blobs
 
 from farout.archetypes.deep import DeepArchetypes
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 SMALL = {"n_blocks": 2, "hidden": 16}
 

@@ -13,7 +13,7 @@ from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.losses import LOSS_WEIGHTS
 from farout.archetypes.objective import DeepObjective
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 
 def quick(flow, **params):

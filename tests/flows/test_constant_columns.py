@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import farout as fo
-from farout.data.units import Units
+from farout.flows.units import Units
 
 RNG = np.random.default_rng(0)
 FREE = RNG.standard_normal((120, 3)) @ RNG.standard_normal((3, 3))

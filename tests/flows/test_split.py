@@ -7,7 +7,7 @@ from flow_cases import randomise
 
 from farout.errors import InvalidSettingError
 from farout.flows.couplings import Coupling
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow
 from farout.flows.permutations import Permutation

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, make_blobs
 
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 SMALL = {"n_blocks": 2, "hidden": 16}
 

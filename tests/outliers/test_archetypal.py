@@ -7,7 +7,7 @@ from sklearn.base import clone
 import farout as fo
 from farout.archetypes.deep import DeepArchetypes
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.archetypal import Archetypal
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 
 import farout as fo
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.split import SplitFlow
 from farout.outliers import collage as module
 from farout.outliers import rows as base

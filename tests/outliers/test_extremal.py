@@ -8,7 +8,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.exceptions import NotFittedError
 
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.extremal import GumbelShell, NormalShell
 from farout.outliers.radii import author_gumbel, exact_log_count
 from farout.outliers.source import Schedule

@@ -6,7 +6,7 @@ from sklearn.base import clone
 
 import farout as fo
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.extremal import GumbelShell, NormalShell
 from farout.outliers.mixture import Mixture
 from farout.outliers.real import RealOutliers

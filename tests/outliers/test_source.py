@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.extremal import NormalShell
 from farout.outliers.real import RealOutliers
 from farout.outliers.source import Schedule

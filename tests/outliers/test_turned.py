@@ -7,8 +7,8 @@ from scipy.spatial.distance import cdist
 import farout as fo
 from farout.errors import InvalidSettingError
 from farout.outliers import turned as module
-from farout.outliers.nearest import NearestRule
-from farout.outliers.turns import positions, turned
+from farout.outliers.nearest_rule import NearestRule
+from farout.outliers.symmetries import positions, turned
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from farout.archetypes.linear import ArchetypalAnalysis, rows_as_tensor
 from farout.archetypes.simplex import matched
 from farout.archetypes.solver import Solution, alternate
 from farout.archetypes.starts import drawn_archetypes, standardized
-from farout.data.validation import seed_of
+from farout.base.validation import seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
 
 __all__ = ["CountCurve", "explained_by_count"]

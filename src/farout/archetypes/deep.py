@@ -16,12 +16,12 @@ from farout.archetypes.learning import LearnsHeads
 from farout.archetypes.losses import LOSS_WEIGHTS
 from farout.archetypes.nullspace import NullLaw, RowSpace
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
-from farout.data.validation import check_events, check_labels, check_positive, seed_of
+from farout.base.persistence import Persistent
+from farout.base.training import Training
+from farout.base.validation import check_events, check_labels, check_positive, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.sharing import KeepsFittedFlow, fitted_flow, is_fitted
-from farout.persistence import Persistent
-from farout.training import Training
 
 __all__ = ["DeepArchetypes"]
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from farout.archetypes.interpolation import linear_way, spherical_way
 from farout.archetypes.support import HullRow, hull_rows
-from farout.archetypes.ways import linear_way, spherical_way
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 __all__ = ["ExplainsData"]
 

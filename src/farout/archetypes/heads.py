@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from farout.archetypes.simplex import project_to_simplex, regular_simplex
-from farout.training import seeded
+from farout.base.training import seeded
 
 __all__ = ["ArchetypeHeads"]
 

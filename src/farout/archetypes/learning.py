@@ -16,11 +16,11 @@ from farout.archetypes.heads import ArchetypeHeads
 from farout.archetypes.losses import AUTHOR_WEIGHTS, LOSS_WEIGHTS
 from farout.archetypes.objective import DeepObjective, mean_losses
 from farout.archetypes.warm_start import warm_start
-from farout.data.holdout import holdout_split
-from farout.data.validation import check_positive, encode_labels
-from farout.flows.estimator import FlowDensity
+from farout.base.holdout import holdout_split
+from farout.base.training import Budget, Training, train
+from farout.base.validation import check_positive, encode_labels
+from farout.flows.density import FlowDensity
 from farout.flows.flow import NO_CLASS
-from farout.training import Budget, Training, train
 
 __all__ = ["LearnsHeads"]
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from farout.archetypes.mixing import certificate, mixtures
 from farout.archetypes.solver import Solution, solve
 from farout.archetypes.starts import distinct_rows, standardized
-from farout.data.validation import check_events, check_positive, seed_of
+from farout.base.persistence import Persistent
+from farout.base.training import suitable_threads
+from farout.base.validation import check_events, check_positive, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.persistence import Persistent
-from farout.training import suitable_threads
 
 __all__ = ["ArchetypalAnalysis", "rows_as_tensor"]
 

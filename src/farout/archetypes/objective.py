@@ -17,7 +17,7 @@ from farout.archetypes.losses import (
     reconstruction_loss,
     weighted,
 )
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 __all__ = ["DeepObjective", "mean_losses"]
 

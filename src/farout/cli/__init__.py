@@ -1,4 +1,4 @@
-"""The command line, thin: commands turn words into settings, call `farout.experiments` and show what comes back."""
+"""The command line, thin: commands turn words into settings, call `farout.runs` and show what comes back."""
 
 from farout.cli.entry import main
 

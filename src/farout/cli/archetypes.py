@@ -10,7 +10,7 @@ from farout.cli.console import aligned, console
 from farout.cli.fit import layers, overrides, started
 
 if TYPE_CHECKING:
-    from farout.experiments.runs import Run
+    from farout.runs.folder import Run
 
 __all__ = ["archetypes"]
 
@@ -129,8 +129,8 @@ def _run(
     force: bool,
     as_json: bool,
 ) -> None:
-    from farout.config import ArchetypeSettings
-    from farout.experiments.archetypes import fit_archetypes
+    from farout.runs.archetypes import fit_archetypes
+    from farout.runs.settings import ArchetypeSettings
 
     settings = ArchetypeSettings.from_mapping(*layers(flags, config, out, resume))
     kind = "deep" if settings.archetypes.deep else "linear"
@@ -150,10 +150,10 @@ def _run(
 
 def _show(run: "Run", data_root: Path | None, as_json: bool) -> None:
     """Compare numbers of archetypes, write the page and say what came out."""
-    from farout.experiments.archetype_story import describe_archetypes
-    from farout.experiments.archetypes import compare_counts
-    from farout.experiments.runs import REPORT
-    from farout.experiments.story import run_story
+    from farout.runs.archetype_story import describe_archetypes
+    from farout.runs.archetypes import compare_counts
+    from farout.runs.folder import REPORT
+    from farout.runs.story import run_story
 
     console.message("comparing numbers of archetypes, and drawing the page")
     compare_counts(run, data_root)

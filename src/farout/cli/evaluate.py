@@ -42,8 +42,8 @@ def evaluate(
     AUROC, average precision with either side positive, and the share of outliers accepted with 95 % of inliers, with
     bootstrap intervals. Named sets give their test split. The table and the scores are kept in RUN for the report.
     """
-    from farout.experiments.runs import open_run
-    from farout.experiments.scoring import EvaluatedSets, evaluate_run, load_test_data, write_evaluation
+    from farout.runs.folder import open_run
+    from farout.runs.scoring import EvaluatedSets, evaluate_run, load_test_data, write_evaluation
 
     loaded = open_run(run)
     normal, *sets = load_test_data([inliers, *outliers], data_root, label, image_size)

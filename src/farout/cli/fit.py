@@ -40,8 +40,8 @@ def fit(
     Fit a normalizing flow to data of the normal kind. Named sets give their train split. An interrupted fit goes on
     by: farout fit --out runs/flow --resume
     """
-    from farout.config import FitSettings
-    from farout.experiments.fitting import describe, fit_flow
+    from farout.runs.fitting import describe, fit_flow
+    from farout.runs.settings import FitSettings
 
     flags = overrides(data, label, image_size, seed, precision, accelerator, devices, tensorboard, keep_checkpoints)
     flags["flow"] = {
@@ -88,9 +88,9 @@ def overrides(
 
 def layers(flags: dict[str, Any], config: Path | None, out: Path, resume: bool) -> tuple[dict[str, Any], str]:
     """Flags over a file: that of ``--config``, or the one of the run that is resumed; and what to call them."""
-    from farout.config import layered, read_toml
     from farout.errors import InvalidSettingError
-    from farout.experiments.runs import unfinished_settings
+    from farout.runs.folder import unfinished_settings
+    from farout.runs.settings import layered, read_toml
 
     if not resume:
         if config is None and flags["data"] is None:

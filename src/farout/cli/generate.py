@@ -55,9 +55,9 @@ def generate(
     recommended, collage, turned and boundary start from the rows that the run was trained on, which are read again. The
     .npz holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
     """
-    from farout.config import SourceSettings
-    from farout.experiments.generating import check_target, generate_outliers, write_outliers
-    from farout.experiments.runs import open_run
+    from farout.runs.folder import open_run
+    from farout.runs.generating import check_target, generate_outliers, write_outliers
+    from farout.runs.settings import SourceSettings
 
     check_target(out, force, (".npz", ".csv", ".parquet"))
     settings = SourceSettings(

@@ -36,9 +36,9 @@ def report(
     Write one HTML page that opens anywhere: samples, archetypes, outliers at growing strength, scores, ROC curves,
     latent radii, the table, training curves, settings. What the run doesn't hold is left out.
     """
-    from farout.experiments.generating import check_target
-    from farout.experiments.runs import REPORT, open_run
-    from farout.experiments.story import run_story
+    from farout.runs.folder import REPORT, open_run
+    from farout.runs.generating import check_target
+    from farout.runs.story import run_story
 
     loaded = open_run(run)
     page = out or run / REPORT
@@ -65,8 +65,8 @@ def demo(
     that no training sees. Fits a flow, generates outliers, trains a plain and a cautious classifier and two
     detectors, evaluates them, and writes report.html.
     """
-    from farout.experiments.demo import run_demo
-    from farout.experiments.runs import REPORT
+    from farout.runs.demo import run_demo
+    from farout.runs.folder import REPORT
 
     try:
         result = run_demo(out, force=force, verbose=console.talks, tell=console.message)

@@ -9,8 +9,8 @@ from farout.cli import options as o
 from farout.cli.console import aligned, console
 
 if TYPE_CHECKING:
-    from farout.experiments.reproduce.context import Finding
-    from farout.experiments.reproduce.run import Reproduction
+    from farout.talk.context import Finding
+    from farout.talk.run import Reproduction
 
 __all__ = ["reproduce"]
 
@@ -59,9 +59,9 @@ def reproduce(
     mapping, sigma, extremal, archetype-count, archetypes, archetype-samples, nullspace, cluster-distance, radii,
     discriminators, classifiers, or all. Killed or interrupted, it goes on where it was by the same command.
     """
-    from farout.experiments.reproduce.run import EXPERIMENTS
-    from farout.experiments.reproduce.run import reproduce as run
-    from farout.experiments.reproduce.sets import parse_sets
+    from farout.talk.run import EXPERIMENTS
+    from farout.talk.run import reproduce as run
+    from farout.talk.sets import parse_sets
 
     if name not in ("all", *EXPERIMENTS):
         raise typer.BadParameter(f"{name!r} is no experiment; choose all or one of {', '.join(EXPERIMENTS)}")
@@ -88,8 +88,8 @@ def reproduce(
 
 def _draw(found: "Reproduction", name: str, preset: str) -> Path:
     """The page of all findings; each picture is kept by itself too."""
-    from farout.experiments.runs import REPORT
-    from farout.report.talk_page import write_talk_page
+    from farout.runs.folder import REPORT
+    from farout.talk.page import write_talk_page
 
     which = "All experiments" if name == "all" else f"The experiment {name}"
     differed = " What differed from the talk:" if found.differences else ""

@@ -11,7 +11,7 @@ from farout.cli import options as o
 from farout.cli.console import console
 
 if TYPE_CHECKING:
-    from farout.experiments.scoring import ScoreTable
+    from farout.runs.scoring import ScoreTable
 
 __all__ = ["score"]
 
@@ -38,9 +38,9 @@ def score(
     Score data, one line a row: score (higher is more normal), p_value, decision (+1 or -1), the predicted class of a
     classifier, and the label where the data has one. Named sets give their test split.
     """
-    from farout.experiments.generating import check_target, write_file
-    from farout.experiments.runs import open_run
-    from farout.experiments.scoring import load_test_data, score_data
+    from farout.runs.folder import open_run
+    from farout.runs.generating import check_target, write_file
+    from farout.runs.scoring import load_test_data, score_data
 
     if out is not None:
         check_target(out, force, (".csv",))

@@ -303,8 +303,8 @@ def _train(
     checked: bool = False,
 ) -> None:
     """Settle the settings, train, and say what came out; with ``checked``, also on outliers of the source."""
-    from farout.config import TrainSettings
-    from farout.experiments.fitting import describe, generated_auroc, train_model
+    from farout.runs.fitting import describe, generated_auroc, train_model
+    from farout.runs.settings import TrainSettings
 
     flags |= {"kind": kind, "flow_run": None if flow is None else str(flow)}
     settings = TrainSettings.from_mapping(*layers(flags, config, out, resume))

@@ -9,14 +9,14 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
-from farout.data.validation import check_events, check_labels
+from farout.base.training import Training
+from farout.base.validation import check_events, check_labels
 from farout.detectors.augmentation import Augmentation
-from farout.detectors.exposed import OutlierExposed
-from farout.detectors.features import doubt, tempered, voted
+from farout.detectors.exposure import OutlierExposed
 from farout.detectors.losses import cautious_loss
+from farout.detectors.proximity import doubt, tempered, voted
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.outliers.source import OutlierSource
-from farout.training import Training
 
 __all__ = ["CautiousClassifier"]
 

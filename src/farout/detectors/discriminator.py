@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from farout.data.validation import check_events
+from farout.base.training import Training
+from farout.base.validation import check_events
 from farout.detectors.augmentation import Augmentation
-from farout.detectors.exposed import OutlierExposed
+from farout.detectors.calibration import NoveltyMixin
+from farout.detectors.exposure import OutlierExposed
 from farout.detectors.losses import discriminator_loss, one_vs_all_loss
-from farout.detectors.thresholds import NoveltyMixin
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
-from farout.training import Training
 
 __all__ = ["OutlierDiscriminator"]
 

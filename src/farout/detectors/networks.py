@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from farout.base.training import seeded
 from farout.errors import InvalidSettingError
-from farout.training import seeded
 
 __all__ = ["make_network", "mlp", "small_cnn"]
 

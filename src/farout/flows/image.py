@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import GlowCoupling
@@ -11,7 +12,6 @@ from farout.flows.permutations import Permutation
 from farout.flows.reshapes import DOWNSAMPLINGS, Flatten, MultiScale
 from farout.flows.transform import Chain, Shape, Transform
 from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks
-from farout.training import seeded
 
 __all__ = ["image_flow", "seed_flow"]
 

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from farout.data.holdout import holdout_split
-from farout.data.units import Units
-from farout.data.validation import check_events, check_labels, check_positive, resolve_event_shape, seed_of
+from farout.base.holdout import holdout_split
+from farout.base.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
+from farout.base.validation import check_events, check_labels, check_positive, resolve_event_shape, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.architectures import build_flow
 from farout.flows.columns import on_columns
 from farout.flows.flow import NO_CLASS, Flow
 from farout.flows.rows import CHUNK, PassesRows
 from farout.flows.transform import Transform
-from farout.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
+from farout.flows.units import Units
 
 __all__ = ["LearnsDensity"]
 

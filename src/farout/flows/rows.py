@@ -10,13 +10,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from farout.data.units import Units
-from farout.data.validation import check_events, encode_labels, seed_of
+from farout.base.persistence import Persistent
+from farout.base.training import suitable_threads
+from farout.base.validation import check_events, encode_labels, seed_of
 from farout.errors import InvalidDataError
 from farout.flows.flow import Flow
 from farout.flows.table import scores_part
-from farout.persistence import Persistent
-from farout.training import suitable_threads
+from farout.flows.units import Units
 
 __all__ = ["CHUNK", "PassesRows"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 __all__ = ["compares_classes", "default_score", "flow_scores"]
 

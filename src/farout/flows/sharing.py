@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 
 __all__ = ["KeepsFittedFlow", "fitted_flow", "is_fitted"]
 

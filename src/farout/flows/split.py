@@ -8,7 +8,7 @@ from torch import Tensor
 
 from farout.errors import InvalidSettingError
 from farout.flows.couplings import Coupling
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.transform import Chain, Shape, Transform
 
 __all__ = ["SplitFlow"]

@@ -1,12 +1,12 @@
 """The flow for tables as detectors want it: a Gaussian copula at step 0, couplings on top."""
 
+from farout.base.training import seeded
 from farout.flows.columns import OnColumns
 from farout.flows.flow import Flow
 from farout.flows.marginals import Marginals
 from farout.flows.transform import Chain, Shape, Transform
 from farout.flows.vector import dense_blocks
 from farout.flows.whitening import Whitening
-from farout.training import seeded
 
 __all__ = ["scores_part", "table_flow"]
 

@@ -1,5 +1,6 @@
 """Ready-made flows for vectors: rows of tables, embeddings, points in the plane."""
 
+from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import COUPLINGS, Coupling
@@ -7,7 +8,6 @@ from farout.flows.flow import Flow
 from farout.flows.networks import dense_subnets
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.transform import Chain, Shape, Transform
-from farout.training import seeded
 
 __all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "toy_flow", "vector_flow"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.simplex import beyond_hull
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.archetype_source import ArchetypeSource, Concentration, Floats
 
 __all__ = ["Archetypal"]

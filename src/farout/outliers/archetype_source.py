@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.sharing import is_fitted
 from farout.outliers.source import FlowSource, Outliers, Schedule
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.data.validation import check_positive
+from farout.base.validation import check_positive
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
-from farout.outliers.ratio import RatioRule
+from farout.flows.density import FlowDensity
+from farout.outliers.ratio_rule import RatioRule
 from farout.outliers.rows import Candidates, RowSource
 
 __all__ = ["Boundary"]

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.data.validation import check_positive
+from farout.base.validation import check_positive
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.split import SplitFlow
 from farout.outliers.rows import Candidates, RowSource
-from farout.outliers.turns import positions, turned
+from farout.outliers.symmetries import positions, turned
 
 __all__ = ["Collage"]
 

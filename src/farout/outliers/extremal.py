@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import ledoit_wolf
 
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.radii import author_gumbel, largest_norms
 from farout.outliers.source import FlowSource, Outliers, Strength, draw_strengths, strength_ends
 

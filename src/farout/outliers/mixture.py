@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from farout.data.validation import encode_labels, seed_of
+from farout.base.validation import encode_labels, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.source import FlowSource, Outliers, OutlierSource
 
 __all__ = ["Mixture"]

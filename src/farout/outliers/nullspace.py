@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.archetypes.deep import DeepArchetypes
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.archetype_source import ArchetypeSource, Concentration, Floats
 
 __all__ = ["Nullspace"]

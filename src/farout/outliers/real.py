@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.data.validation import check_events, check_labels, encode_labels
+from farout.base.validation import check_events, check_labels, encode_labels
 from farout.errors import InvalidDataError
 from farout.outliers.source import Outliers, OutlierSource
 

@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.sharing import KeepsFittedFlow
 from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from farout.data.validation import check_events, check_labels, seed_of
+from farout.base.validation import check_events, check_labels, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.outliers.nearest import NearestRule
-from farout.outliers.ratio import RatioRule
+from farout.outliers.nearest_rule import NearestRule
+from farout.outliers.ratio_rule import RatioRule
 from farout.outliers.source import FlowSource, Outliers
 
 __all__ = ["Candidates", "RowSource", "check_count"]

@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from farout.data.validation import seed_of
+from farout.base.persistence import Persistent
+from farout.base.validation import seed_of
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.flows.sharing import KeepsFittedFlow, fitted_flow
-from farout.persistence import Persistent
 
 __all__ = [
     "FlowSource",

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from farout.data.validation import check_events
+from farout.base.validation import check_events
 from farout.errors import InvalidSettingError
-from farout.flows.estimator import FlowDensity
+from farout.flows.density import FlowDensity
 from farout.outliers.rows import Candidates, RowSource
-from farout.outliers.turns import TURNS, positions, turned
+from farout.outliers.symmetries import TURNS, positions, turned
 
 __all__ = ["Turned"]
 

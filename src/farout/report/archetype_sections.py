@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from farout.report.archetypes import (
+from farout.plots.archetypes import (
     archetype_sheet,
     counts_figure,
     features_figure,
@@ -12,11 +12,11 @@ from farout.report.archetypes import (
     short_names,
     tiles_of,
 )
+from farout.plots.images import image_grid, image_sheet, is_image, padded_rows
+from farout.plots.pictures import scatter_figure
+from farout.plots.simplex import circle_order, simplex_figure
 from farout.report.content import ArchetypeContent, Array, ReportContent
-from farout.report.images import image_grid, image_sheet, is_image, padded_rows
 from farout.report.parts import Drawn, Section, Table, section
-from farout.report.pictures import scatter_figure
-from farout.report.simplex import circle_order, simplex_figure
 
 __all__ = ["archetype_sections"]
 

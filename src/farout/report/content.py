@@ -107,7 +107,7 @@ class ArchetypeContent:
 
     @classmethod
     def from_story(cls, story: Mapping[str, Any]) -> Self:
-        """From plain nested values, as `farout.experiments` gives them."""
+        """From plain nested values, as `farout.runs` gives them."""
         return cls(**{**story, "draws": [Draws(**draws) for draws in story.get("draws", ())]})
 
 
@@ -140,7 +140,7 @@ class ReportContent:
     latent_dim : int or None
         Number of latent dimensions; needed with ``radii``.
     training : mapping of str to mapping of str to sequence of float
-        Model -> series, as :func:`farout.report.pictures.training_figure` takes them.
+        Model -> series, as :func:`farout.plots.pictures.training_figure` takes them.
     archetypes : ArchetypeContent or None
         Archetypes, and what was made of them.
     settings : mapping
@@ -175,7 +175,7 @@ class ReportContent:
 
     @classmethod
     def from_story(cls, story: Mapping[str, Any]) -> Self:
-        """From plain nested values, as `farout.experiments` gives them.
+        """From plain nested values, as `farout.runs` gives them.
 
         Examples
         --------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from farout.report.style import to_svg
+from farout.plots.style import to_svg
 
 __all__ = ["Drawn", "Picture", "Section", "Table", "section"]
 

@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 
 from farout.evaluation import METRICS, Evaluation
-from farout.report.archetype_sections import archetype_sections
-from farout.report.content import ReportContent
-from farout.report.images import image_grid, image_sheet, is_image, padded_rows
-from farout.report.parts import Drawn, Section, section
-from farout.report.pictures import (
+from farout.plots.images import image_grid, image_sheet, is_image, padded_rows
+from farout.plots.pictures import (
     histogram_figure,
     radii_figure,
     roc_figure,
@@ -18,6 +15,9 @@ from farout.report.pictures import (
     strengths_figure,
     training_figure,
 )
+from farout.report.archetype_sections import archetype_sections
+from farout.report.content import ReportContent
+from farout.report.parts import Drawn, Section, section
 
 __all__ = ["flat_settings", "sections", "table_rows"]
 

@@ -1,0 +1,1 @@
+"""What every estimator stands on: checks, settings, training, run folders, nearest neighbours."""

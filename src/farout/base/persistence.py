@@ -1,0 +1,205 @@
+"""A run folder: ``config.json`` and ``model.safetensors``, with a format version and check sums; no pickle.
+
+Everything a model is goes into the two files: its parameters and fitted attributes as JSON, its arrays and
+network weights as named tensors. Models inside models (a source in a classifier, a flow in a source) are
+written in place, and one that is shared is written once.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from farout.base.encoding import Reader, Writer, fitted_state
+from farout.errors import NotFittedError, RunError
+
+__all__ = ["FORMAT_VERSION", "Persistent", "load", "read_config", "write_atomically"]
+
+FORMAT = "farout-run"
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Persistent:
+    """What can be saved: an estimator whose fitted attributes end in an underscore.
+
+    A subclass with networks names them in ``_networks`` and rebuilds each, untrained, by ``_build(name)``.
+    """
+
+    _networks: tuple[str, ...] = ()
+
+    def _build(self, name: str) -> nn.Module:
+        raise RunError(f"{type(self).__name__} has no network called {name}.")
+
+    @contextlib.contextmanager
+    def _unfitted_on_failure(self) -> Iterator[None]:
+        """Let nothing stay of a fit that fails or is interrupted, so that it is neither used nor saved."""
+        try:
+            yield
+        except BaseException:
+            for name in fitted_state(self):
+                delattr(self, name)
+            raise
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write a run folder from which ``farout.load`` gives back the same model, bit for bit.
+
+        Parameters
+        ----------
+        path : path
+            The folder; made when it isn't there.
+        force : bool, default=False
+            Replace a run that is there already.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        NotFittedError
+            If the model isn't fitted.
+        RunError
+            If a run is there already and ``force`` is False.
+        """
+        folder = Path(path)
+        if not fitted_state(self):
+            raise NotFittedError(f"This {type(self).__name__} isn't fitted yet: call fit before save.")
+        _require_free(folder, force)
+        writer = Writer()
+        model = writer.encode(self, "")
+        new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(folder, writer, model)
+        except BaseException:
+            if new:
+                with contextlib.suppress(OSError):  # someone else's file came into it meanwhile
+                    folder.rmdir()
+            raise
+        return folder
+
+
+def _require_free(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run is a folder: choose another name.")
+    if not force and any((folder / name).exists() for name in (CONFIG, WEIGHTS)):
+        raise RunError(f"{folder} holds a run already; choose another folder, or force=True to replace it.")
+
+
+def _write(folder: Path, writer: Writer, model: Any) -> None:
+    """Both files beside their places first, then both into place: a failure leaves what was there before."""
+    config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model}
+
+    def write_both(weights: Path) -> None:
+        save_file(writer.tensors, weights)
+        config["weights_sha256"] = _sha256(weights)
+        config["checksum"] = _checksum(config)
+        text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(folder / CONFIG, lambda p: p.write_text(text, encoding="utf-8"))
+
+    write_atomically(folder / WEIGHTS, write_both)
+
+
+def load(path: str | Path, **given: Any) -> Any:
+    """Load a model from a run folder.
+
+    Parameters
+    ----------
+    path : path
+        A folder that ``save`` wrote.
+    **given
+        What a run folder can't hold: a network or function of your own, under the name of the parameter that it
+        was given as, such as ``network=``.
+
+    Returns
+    -------
+    The model, of the class that was saved.
+
+    Raises
+    ------
+    RunError
+        If the folder is no run, was written by a newer farout, was truncated or changed, or asks for nothing under a
+        name that was given.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise RunError(f"{folder}: {WEIGHTS} is missing; copy the whole run folder, or train again.")
+    if _sha256(weights) != config.get("weights_sha256"):
+        raise RunError(
+            f"{weights} isn't the file that was saved (its check sum differs): it was truncated or changed. "
+            "Copy the run again, or train again."
+        )
+    try:
+        tensors = load_file(weights)
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{weights} is no safetensors file: {error}.") from error
+    return _decode(config, Reader(tensors, given), folder)
+
+
+def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
+    try:
+        model = reader.decode(config["model"], "")
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise RunError(
+            f"{folder / CONFIG} doesn't describe a model ({type(error).__name__}: {error}). Copy the run again, or "
+            "train again."
+        ) from error
+    if not isinstance(model, Persistent):
+        raise RunError(f"{folder / CONFIG} holds a {type(model).__name__}, which is no model. Copy the run again.")
+    unused = reader.given.keys() - reader.used
+    if unused:
+        raise RunError(f"{folder} has no parameter of your own called {', '.join(sorted(unused))}; leave it out.")
+    return model
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The checked contents of a run's ``config.json``; errors as in ``load``."""
+    file = Path(path) / CONFIG
+    if not file.is_file():
+        raise RunError(f"{path} is no run folder: it has no {CONFIG}. Make one with `farout fit` or `.save()`.")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file} is no JSON ({error}): it was truncated or changed.") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise RunError(f"{file} wasn't written by farout; give a folder made by `farout fit` or `.save()`.")
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise RunError(f"{file} has format version {version}; this farout reads up to {FORMAT_VERSION}. Update farout.")
+    if config.get("checksum") != _checksum(config):
+        raise RunError(f"{file} was changed after it was saved (its check sum differs). Copy the run again.")
+    return config
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside ``path`` and move into place, so that a file is there whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(config: Mapping[str, Any]) -> str:
+    content = {k: v for k, v in config.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Pictures: one function each, from arrays to a matplotlib figure."""

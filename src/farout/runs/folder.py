@@ -1,0 +1,319 @@
+"""Run folders as commands see them: begun, interrupted, resumed, finished, with their settings and record."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from farout.archetypes.deep import DeepArchetypes
+from farout.runs.settings import ArchetypeSettings, FitSettings, RunSettings, TrainSettings, read_toml
+from farout.data import Dataset
+from farout.errors import FaroutError, InvalidDataError, RunError
+from farout.flows.density import FlowDensity
+from farout.base.persistence import load, write_atomically
+from farout.base.training import Training
+
+__all__ = ["DataRecord", "Run", "archetypes_of", "begun_run", "flow_of", "open_run", "unfinished_settings"]
+
+CONFIG, SETTINGS, RECORD = "config.json", "settings.toml", "record.json"
+EVALUATION, SCORES, REPORT = "evaluation.json", "scores.npz", "report.html"
+COUNTS = "counts.json"
+CHECKPOINTS, LOG = "checkpoints", "log"
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run was trained on, as far as later commands need it.
+
+    Attributes
+    ----------
+    spec : str
+    rows : int
+    event_shape : tuple of int
+    feature_names : tuple of str or None
+    """
+
+    spec: str
+    rows: int
+    event_shape: tuple[int, ...]
+    feature_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, data: Dataset) -> "DataRecord":
+        """The record of a data set."""
+        return cls(data.name, len(data), data.event_shape, data.feature_names)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run folder, loaded.
+
+    Attributes
+    ----------
+    path : Path
+    model : FlowDensity, CautiousClassifier, OutlierDiscriminator, FlowDetector, DeepArchetypes or ArchetypalAnalysis
+    settings : RunSettings or None
+        None for a run that ``.save()`` made in Python.
+    record : DataRecord or None
+    """
+
+    path: Path
+    model: Any
+    settings: RunSettings | None
+    record: DataRecord | None
+
+    @property
+    def kind(self) -> str:
+        """Class name of the model."""
+        return type(self.model).__name__
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event of the data."""
+        model = self.model.flow_ if hasattr(self.model, "score_") else self.model
+        if not hasattr(model, "event_shape_"):  # linear archetypes know columns alone
+            return self.record.event_shape if self.record is not None else (int(model.n_features_in_),)
+        return cast(tuple[int, ...], model.event_shape_)
+
+    def rows_of(self, data: Dataset) -> Any:
+        """Rows of ``data`` of shape (n, d) for the model.
+
+        Raises
+        ------
+        InvalidDataError
+            If they are of another shape than the rows that the model was trained on.
+        """
+        theirs, mine = data.event_shape, self.event_shape
+        flat_of_same_size = data.X.shape[1] == self.model.n_features_in_ and 1 in (len(theirs), len(mine))
+        if theirs != mine and not flat_of_same_size:
+            raise InvalidDataError(
+                f"{data.name}: its rows have shape {theirs}, but {self.path} was trained on rows of shape {mine}; "
+                "give data of the same shape, or train a run on data like these."
+            )
+        return data.X
+
+
+def open_run(path: str | Path) -> Run:
+    """Load a run folder with its settings and record.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunError
+        If it is no finished run, or was damaged; an unfinished one is told how to go on.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        raise RunError(_why_no_run(folder))
+    model = load(folder)
+    settings: RunSettings | None = None
+    if (folder / SETTINGS).is_file():
+        values = read_toml(folder / SETTINGS)
+        cls = TrainSettings if "kind" in values else ArchetypeSettings if "archetypes" in values else FitSettings
+        settings = cls.from_mapping(values, str(folder / SETTINGS))
+    return Run(folder, model, settings, _read_record(folder))
+
+
+def flow_of(model: Any) -> FlowDensity | None:
+    """The flow that a model is, holds, or has in its source; None if there is none.
+
+    Examples
+    --------
+    >>> flow = FlowDensity()
+    >>> flow_of(flow) is flow, flow_of("text")
+    (True, None)
+    """
+    if isinstance(model, FlowDensity):
+        return model
+    for name in ("flow_", "source_"):
+        inner = getattr(model, name, None)
+        if inner is not None:
+            return flow_of(inner)
+    return next((flow_of(source) for source in getattr(model, "sources_", [])), None)
+
+
+def archetypes_of(model: Any) -> DeepArchetypes | None:
+    """The deep archetypes that a model is, or has in its source; None if there are none.
+
+    Examples
+    --------
+    >>> archetypes_of(FlowDensity()) is None
+    True
+    """
+    if isinstance(model, DeepArchetypes):
+        return model
+    for name in ("base_", "source_"):
+        inner = getattr(model, name, None)
+        if inner is not None:
+            return archetypes_of(inner)
+    found = (archetypes_of(source) for source in getattr(model, "sources_", []))
+    return next((a for a in found if a is not None), None)
+
+
+def unfinished_settings(out: Path) -> dict[str, Any]:
+    """Settings of the interrupted run in ``out``, from which ``--resume`` goes on.
+
+    Raises
+    ------
+    RunError
+        If there is nothing to resume.
+    """
+    file = out / CHECKPOINTS / SETTINGS
+    if file.is_file():
+        return read_toml(file)
+    if (out / CONFIG).is_file():
+        raise RunError(f"{out}: nothing to resume, the run is finished; leave --resume out to use it.")
+    raise RunError(f"{out}: nothing to resume, no interrupted run is there; leave --resume out to begin one.")
+
+
+class _Begun:
+    """A run in the making: where its checkpoints go, and how it ends."""
+
+    def __init__(self, out: Path, settings: RunSettings, resume: bool) -> None:
+        self.out = out
+        self.settings = settings
+        self.resume = resume
+        self.replaces = (out / CONFIG).is_file()
+        self.made = [p for p in (out, *out.parents) if not p.exists()]
+
+    def training(self, part: str) -> Training:
+        """Where a part of the run trains: ``part`` names its checkpoints and its log."""
+        asked = self.settings.training
+        return Training(
+            accelerator=asked.accelerator,
+            devices=asked.devices,
+            precision=asked.precision,
+            checkpoint_dir=self.out / CHECKPOINTS / part,
+            resume=self.resume,
+            log_dir=self.out / LOG / part if asked.tensorboard else None,
+        )
+
+    def finish(self, model: Any, data: Dataset) -> Run:
+        """Save the model with its settings and record; checkpoints go unless they were asked for."""
+        _forget_places(model)
+        for stale in (EVALUATION, SCORES, COUNTS, REPORT):
+            (self.out / stale).unlink(missing_ok=True)
+        record = DataRecord.of(data)
+        write_atomically(self.out / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))
+        write_atomically(self.out / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1)))
+        model.save(self.out, force=True)
+        if self.settings.training.keep_checkpoints:
+            (self.out / CHECKPOINTS / SETTINGS).unlink()
+        else:
+            shutil.rmtree(self.out / CHECKPOINTS)
+        return Run(self.out, model, self.settings, record)
+
+    def clean_up(self) -> None:
+        """Take away what this attempt made, as if it had never been."""
+        for name in (CHECKPOINTS, LOG):
+            shutil.rmtree(self.out / name, ignore_errors=True)
+        if not self.replaces:
+            for name in (CONFIG, SETTINGS, RECORD, "model.safetensors"):
+                (self.out / name).unlink(missing_ok=True)
+        for folder in self.made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, force: bool = False) -> Iterator[_Begun]:
+    """Begin a run in ``out``; a failure leaves no trace, an interruption leaves the checkpoints to resume from.
+
+    Parameters
+    ----------
+    out : path
+    settings : RunSettings
+    resume : bool
+        Go on from the checkpoints of an interrupted run.
+    force : bool
+        Replace a run that is there; a finished one stays until the new one is.
+
+    Yields
+    ------
+    The run in the making, with ``training(part)`` and ``finish(model, data)``.
+
+    Raises
+    ------
+    RunError
+        If the folder is taken.
+    """
+    out = Path(out)
+    _require_free(out, resume, force)
+    run = _Begun(out, settings, resume)
+    kept = out / CHECKPOINTS / SETTINGS
+    try:
+        if not resume:
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            shutil.rmtree(out / LOG, ignore_errors=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, lambda p: p.write_text(settings.to_toml(), encoding="utf-8"))
+        yield run
+    except BaseException as error:
+        can_resume = any((out / CHECKPOINTS).rglob("*.ckpt"))
+        # Settings or data that can't be used would fail again; an interruption or a full disk needn't.
+        if not can_resume or (isinstance(error, FaroutError) and not resume):
+            run.clean_up()
+        raise
+
+
+def _require_free(out: Path, resume: bool, force: bool) -> None:
+    if resume or not out.exists():
+        return
+    if not out.is_dir():
+        raise RunError(f"{out} is a file, and a run is a folder; give another name.")
+    if (out / CHECKPOINTS / SETTINGS).is_file() and not force:
+        raise RunError(
+            f"{out} holds an unfinished run; add --resume to go on with it, or --force to begin again and lose it."
+        )
+    if (out / CONFIG).is_file():
+        if not force:
+            raise RunError(f"{out} holds a finished run; choose another folder, or add --force to replace it.")
+        if '"farout-run"' not in (out / CONFIG).read_text(encoding="utf-8", errors="replace"):
+            raise RunError(f"{out} holds a {CONFIG} that isn't farout's; choose another folder.")
+    elif any(out.iterdir()) and not (out / CHECKPOINTS).is_dir():
+        raise RunError(f"{out} holds files that are no run; choose another folder, since they would be mixed up.")
+
+
+def _why_no_run(folder: Path) -> str:
+    if (folder / CHECKPOINTS / SETTINGS).is_file():
+        return f"{folder} holds an unfinished run; finish it by the same command with --resume."
+    if not folder.exists():
+        return f"{folder}: no such run folder; make one with `farout fit DATA --out {folder}`."
+    inside = sorted(p.name for p in folder.iterdir() if (p / CONFIG).is_file()) if folder.is_dir() else []
+    if inside:
+        return f"{folder} is no run folder itself, but holds some: {', '.join(inside)}; give {folder / inside[0]}."
+    return f"{folder} is no run folder: it has no {CONFIG}; make one with `farout fit DATA --out RUN`."
+
+
+def _read_record(folder: Path) -> DataRecord | None:
+    if not (folder / RECORD).is_file():
+        return None
+    try:
+        values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        names = values["feature_names"]
+        shape = tuple(values["event_shape"])
+        return DataRecord(values["spec"], values["rows"], shape, None if names is None else tuple(names))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / RECORD} was truncated or changed ({error!r}); copy the run again.") from error
+
+
+def _forget_places(model: Any) -> None:
+    """Paths of checkpoints and logs, and the wish for a bar, belong to the command and not to the model."""
+    seen = [model]
+    while seen:
+        part = seen.pop()
+        if getattr(part, "training", None) is not None:
+            part.training = replace(part.training, checkpoint_dir=None, resume=False, log_dir=None)
+        if getattr(part, "verbose", False):
+            part.verbose = False
+        seen += [v for k, v in vars(part).items() if k in ("flow", "flow_", "source", "source_") and hasattr(v, "fit")]

@@ -1,0 +1,182 @@
+"""Outliers from a run's flow, and the files they go to."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from farout.runs.settings import SourceSettings
+from farout.data import load_data
+from farout.data.classes import resolve_classes
+from farout.errors import InvalidDataError, InvalidSettingError, RunError
+from farout.runs.folder import Run, archetypes_of, flow_of
+from farout.runs.sources import make_source
+from farout.flows.density import FlowDensity
+from farout.outliers.source import Outliers
+from farout.base.persistence import write_atomically
+
+__all__ = ["check_target", "generate_outliers", "write_file", "write_outliers"]
+
+
+def generate_outliers(
+    run: Run,
+    settings: SourceSettings,
+    n: int,
+    *,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    data_root: str | Path | None = None,
+) -> Outliers:
+    """Draw outliers from the flow of a run.
+
+    Parameters
+    ----------
+    run : Run
+    settings : SourceSettings
+        Any but "real"; recommended, collage, turned, boundary, covariance="class" and w="own" read the data again
+        that the run was trained on.
+    n : int
+    classes : sequence of str
+        Classes to draw for, in equal shares, as in DATA@CLASSES; by their share in training when empty.
+    seed : int
+    data_root : path, optional
+
+    Returns
+    -------
+    Outliers
+
+    Raises
+    ------
+    RunError
+        If the run holds no flow, or no archetypes to draw from.
+    InvalidDataError
+        If a class is unknown.
+    InvalidSettingError
+        If a setting makes no sense.
+    """
+    flow = flow_of(run.model)
+    if flow is None:
+        raise RunError(f"{run.path}: this {run.kind} holds no flow to generate from; give a run of `farout fit`.")
+    if settings.name == "real":
+        raise InvalidSettingError("--source real draws from data that you have, so nothing is generated; use the data.")
+    labels = _labels(flow, classes, n, run)
+    archetypes = archetypes_of(run.model)
+    if archetypes is None and settings.name in ("archetypal", "nullspace"):
+        data = run.record.spec if run.record is not None else "DATA"
+        raise RunError(
+            f"{run.path}: this {run.kind} holds no deep archetypes to draw from; make some by: farout archetypes "
+            f"{data} --deep --flow {run.path} --out RUN"
+        )
+    source: Any = make_source(settings, flow, archetypes=archetypes)
+    from_rows = settings.name in ("collage", "turned", "boundary", "recommended")
+    if from_rows:
+        source.random_state = seed
+    if from_rows or settings.covariance == "class" or settings.w == "own":
+        source.fit(*_training_rows(run, data_root))
+    else:
+        source.fit(np.empty((0, flow.n_features_in_)))
+    drawn: Outliers = source.sample(n, labels, random_state=seed)
+    return drawn
+
+
+def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = False) -> Path:
+    """Write outliers to a file: ``.npz``, or ``.csv`` and ``.parquet`` for tables.
+
+    ``.npz`` holds x (n, d), y, strength, source and event_shape. Tables hold the features under the names that
+    the data had, and the label, so that the file is DATA again.
+
+    Parameters
+    ----------
+    out : Outliers
+    path : path
+    run : Run
+        Whose event shape and names of columns these are.
+    force : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InvalidSettingError
+        If the ending is unknown, or a table was asked for and these are images.
+    RunError
+        If the file is there already.
+    """
+    path = Path(path)
+    check_target(path, force, (".npz", ".csv", ".parquet"))
+    if path.suffix == ".npz":
+        return write_file(path, lambda p: _write_npz(out, run.event_shape, p))
+    if len(run.event_shape) == 3:
+        raise InvalidSettingError(f"--out {path}: images don't fit a table; give a name that ends in .npz.")
+    table = _table(out, run)
+    if path.suffix == ".csv":
+        return write_file(path, lambda p: pyarrow.csv.write_csv(table, p))
+    return write_file(path, lambda p: pyarrow.parquet.write_table(table, p))
+
+
+def check_target(path: Path, force: bool, endings: tuple[str, ...]) -> None:
+    """Raise, before any work is done, if a result couldn't be written to ``path``."""
+    if path.suffix not in endings:
+        raise InvalidSettingError(f"--out {path}: the ending must be {' or '.join(endings)}.")
+    if path.is_dir():
+        raise RunError(f"--out {path} is a folder; give the name of a file.")
+    if path.exists() and not force:
+        raise RunError(f"{path} exists; choose another name, or add --force to replace it.")
+
+
+def write_file(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Write a file whole or not at all, in a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
+    return path
+
+
+def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
+    arrays = {"x": out.x, "strength": out.strength, "source": out.source, "event_shape": np.array(event_shape)}
+    if out.y is not None:
+        arrays["y"] = out.y
+    if out.weights is not None:
+        arrays["weights"] = out.weights
+    with path.open("wb") as file:  # by name, savez would add an ending
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _table(out: Outliers, run: Run) -> pa.Table:
+    names = run.record.feature_names if run.record is not None else None
+    columns: dict[str, Any] = {name: out.x[:, i] for i, name in enumerate(names or _numbered(out.x.shape[1]))}
+    if out.y is not None:
+        columns["label"] = out.y
+    return pa.table(columns)
+
+
+def _numbered(d: int) -> list[str]:
+    return [f"x{i}" for i in range(d)]
+
+
+def _labels(flow: FlowDensity, classes: Sequence[str], n: int, run: Run) -> np.ndarray[Any, Any] | None:
+    if not classes:
+        return None
+    if flow.classes_ is None:
+        raise InvalidDataError(f"--classes: the flow of {run.path} was fitted without labels; leave --classes out.")
+    known = flow.classes_.tolist()
+    wanted = resolve_classes([c for text in classes for c in text.split(",")], known, {}, f"the flow of {run.path}")
+    return np.resize(np.array(wanted, dtype=flow.classes_.dtype), n)
+
+
+def _training_rows(run: Run, data_root: str | Path | None) -> tuple[Any, Any]:
+    if run.settings is None:
+        raise RunError(
+            f"{run.path} doesn't say what it was trained on, and its rows are needed here; give a run of `farout fit`."
+        )
+    asked = run.settings
+    data = load_data(
+        asked.data, data_root=data_root, default_split="train", label=asked.label, image_size=asked.image_size
+    )
+    return run.rows_of(data), data.y

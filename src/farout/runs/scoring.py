@@ -1,0 +1,290 @@
+"""Scores of data under a run, one row each, and how well they separate inliers from outliers."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.data import Dataset, load_data
+from farout.data.catalogue import CATALOGUE
+from farout.data.spec import parse_spec
+from farout.detectors.calibration import conformal
+from farout.errors import InvalidDataError, InvalidSettingError, RunError
+from farout.evaluation import Evaluation, evaluate
+from farout.runs.overlap import shared_rows
+from farout.runs.folder import EVALUATION, SCORES, Run
+from farout.flows.density import FlowDensity
+from farout.flows.scores import default_score, flow_scores
+from farout.base.persistence import write_atomically
+
+__all__ = [
+    "EvaluatedSets",
+    "ScoreTable",
+    "evaluate_run",
+    "load_test_data",
+    "read_evaluation",
+    "score_data",
+    "scores_of",
+    "write_evaluation",
+]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores, row by row.
+
+    Attributes
+    ----------
+    score : ndarray of shape (n,)
+        Higher is more normal.
+    p_value : ndarray of shape (n,) or None
+        How usual a score this low is among inliers; None for a flow alone, which has no threshold.
+    decision : ndarray of shape (n,) or None
+        +1 or -1; None for a flow alone.
+    predicted, label : ndarray of shape (n,) or None
+        The class that a classifier predicts, and the label in the data.
+    """
+
+    score: NDArray[np.float64]
+    p_value: NDArray[np.float64] | None = None
+    decision: NDArray[np.int64] | None = None
+    predicted: NDArray[Any] | None = None
+    label: NDArray[Any] | None = None
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Those columns that there are, by name, in the order of files."""
+        every = {
+            "score": self.score,
+            "p_value": self.p_value,
+            "decision": self.decision,
+            "predicted": self.predicted,
+            "label": self.label,
+        }
+        return {name: values for name, values in every.items() if values is not None}
+
+    def summary(self) -> dict[str, Any]:
+        """Rows, share of outliers, range of scores, and accuracy where it can be told."""
+        shown: dict[str, Any] = {"rows": len(self.score)}
+        if self.decision is not None:
+            shown |= {
+                "called_outliers": int((self.decision == -1).sum()),
+                "share_of_outliers": float((self.decision == -1).mean()),
+            }
+        shown |= {
+            "score_min": float(self.score.min()),
+            "score_median": float(np.median(self.score)),
+            "score_max": float(self.score.max()),
+        }
+        if self.predicted is not None and self.label is not None and self.predicted.dtype.kind == self.label.dtype.kind:
+            shown["accuracy"] = float((self.predicted == self.label).mean())
+        return shown
+
+
+@dataclass(frozen=True)
+class EvaluatedSets:
+    """What a run was evaluated on.
+
+    Attributes
+    ----------
+    table : Evaluation
+    inliers : str
+        Spec of the inliers.
+    outliers : tuple of str
+        Specs of the outlier sets, which are also their names in the table.
+    label : str or None
+    image_size : int or None
+    """
+
+    table: Evaluation
+    inliers: str
+    outliers: tuple[str, ...]
+    label: str | None = None
+    image_size: int | None = None
+
+
+def score_data(run: Run, data: Dataset) -> ScoreTable:
+    """Score each row.
+
+    Parameters
+    ----------
+    run : Run
+        Of a classifier, discriminator or detector.
+    data : Dataset
+
+    Returns
+    -------
+    ScoreTable
+
+    Raises
+    ------
+    InvalidDataError
+        If the rows are of another shape, or not finite.
+    """
+    model, predicted = run.model, None
+    if hasattr(model, "predict_proba"):
+        probabilities = model.predict_proba(run.rows_of(data))  # score and class in one pass
+        scores, predicted = probabilities.max(axis=1), model.classes_[probabilities.argmax(axis=1)]
+    else:
+        scores = scores_of(run, data)
+    if isinstance(model, FlowDensity):
+        return ScoreTable(scores, label=data.y)
+    decision = np.where(scores >= model.offset_, 1, -1)
+    return ScoreTable(scores, conformal(scores, model.calibration_scores_), decision, predicted, data.y)
+
+
+def evaluate_run(
+    run: Run,
+    inliers: Dataset,
+    outliers: Sequence[Dataset],
+    *,
+    seed: int = 0,
+) -> tuple[Evaluation, dict[str, NDArray[np.float64]], list[str]]:
+    """Evaluate a run on inliers and outlier sets.
+
+    Parameters
+    ----------
+    run : Run
+    inliers : Dataset
+        With labels, a classifier's accuracy is told too.
+    outliers : sequence of Dataset
+        At least one.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    table : Evaluation
+    scores : dict of str to ndarray
+        ``"inliers"`` and each outlier set.
+    warnings : list of str
+
+    Raises
+    ------
+    InvalidDataError
+        If rows have another shape, or inliers have labels that the classifier never saw.
+    InvalidSettingError
+        If two outlier sets have one name.
+    """
+    names = [data.name for data in outliers]
+    if len(set(names)) < len(names) or "inliers" in names:
+        raise InvalidSettingError(f"--outliers: each set once, and none called inliers; got {', '.join(names)}.")
+    accuracy = _accuracy(run, inliers)
+    scores = {"inliers": scores_of(run, inliers)} | {data.name: scores_of(run, data) for data in outliers}
+    sets = {name: values for name, values in scores.items() if name != "inliers"}
+    table = evaluate(scores["inliers"], sets, accuracy=accuracy, random_state=seed)
+    return table, scores, _warnings(run, inliers, outliers)
+
+
+def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np.float64]]) -> None:
+    """Keep a table and its scores with the run; ``farout report`` shows them."""
+    values = sets.table.to_dict() | {
+        "sets": {
+            "inliers": sets.inliers,
+            "outliers": list(sets.outliers),
+            "label": sets.label,
+            "image_size": sets.image_size,
+        }
+    }
+    names = list(scores)
+    arrays = {f"scores_{i}": scores[name] for i, name in enumerate(names)}
+
+    def save(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, names=np.array(names), **arrays)  # type: ignore[arg-type]
+
+    write_atomically(run.path / SCORES, save)
+    write_atomically(run.path / EVALUATION, lambda p: p.write_text(json.dumps(values, indent=1), encoding="utf-8"))
+
+
+def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.float64]]] | None:
+    """What `write_evaluation` kept, or None if the run wasn't evaluated.
+
+    Raises
+    ------
+    RunError
+        If a file was damaged.
+    """
+    if not ((folder / EVALUATION).is_file() and (folder / SCORES).is_file()):
+        return None
+    try:
+        values = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        sets = values["sets"]
+        kept = EvaluatedSets(
+            Evaluation.from_dict(values), sets["inliers"], tuple(sets["outliers"]), sets["label"], sets["image_size"]
+        )
+        with np.load(folder / SCORES, allow_pickle=False) as archive:
+            scores = {str(name): archive[f"scores_{i}"] for i, name in enumerate(archive["names"])}
+    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        raise RunError(
+            f"{folder}: {EVALUATION} or {SCORES} was truncated or changed ({error}); run `farout evaluate` again."
+        ) from error
+    return kept, scores
+
+
+def scores_of(run: Run, data: Dataset) -> NDArray[np.float64]:
+    """The run's scores of data, of shape (n,); a flow alone scores as a `FlowDetector` does by default."""
+    X, model = run.rows_of(data), run.model
+    if isinstance(model, FlowDensity):
+        return flow_scores(model, X, default_score(model))
+    if not hasattr(model, "score_samples"):
+        raise InvalidSettingError(
+            f"{run.path}: archetypes (this {run.kind}) give no scores; give a run of `farout fit` or `farout train`."
+        )
+    scores: NDArray[np.float64] = model.score_samples(X)
+    return scores
+
+
+def _accuracy(run: Run, inliers: Dataset) -> float | None:
+    if inliers.y is None or not hasattr(run.model, "predict_proba"):
+        return None
+    classes = run.model.classes_.tolist()
+    unseen = [c for c in inliers.classes if c not in classes]
+    if unseen:
+        raise InvalidDataError(
+            f"{inliers.name}: inliers with labels unseen in training: {', '.join(map(str, unseen[:12]))}; the classes "
+            f"of {run.path} are {', '.join(map(str, classes[:12]))}. Pick these by {inliers.name}@CLASSES."
+        )
+    return float((run.model.predict(run.rows_of(inliers)) == inliers.y).mean())
+
+
+def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[str]:
+    if run.settings is None:
+        return []
+    trained = run.settings.data
+    real = getattr(getattr(run.settings, "source", None), "outliers", [])
+    flattered = [
+        f"{data.name} shares rows with {trained}, which the run was trained on: its figures are flattered."
+        for data in (inliers, *outliers)
+        if shared_rows(data.name, trained, default_split="test")
+    ]
+    return flattered + [
+        f"{data.name} shares rows with {spec}, the outliers that the run was trained on: its figures are flattered."
+        for data in outliers
+        for spec in real
+        if shared_rows(data.name, spec, default_split="test")
+    ]
+
+
+def load_test_data(
+    specs: Sequence[str], data_root: str | Path | None, label: str | None = None, image_size: int | None = None
+) -> list[Dataset]:
+    """Data to judge by: the test split of named sets that leave it open."""
+    return [
+        load_data(
+            spec,
+            data_root=data_root,
+            default_split="test",
+            label=label if _is_file(spec) else None,
+            image_size=image_size if _is_file(spec) else None,
+        )
+        for spec in specs
+    ]
+
+
+def _is_file(spec: str) -> bool:
+    """Options of files and folders pass by the named sets that stand beside them."""
+    return parse_spec(spec).source not in CATALOGUE

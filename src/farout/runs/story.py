@@ -1,0 +1,217 @@
+"""What a report of a run shows, as plain arrays and tables; the page itself is made by `farout.report`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.data import Dataset, load_data
+from farout.errors import FaroutError
+from farout.runs.archetype_story import archetype_story, is_archetypes
+from farout.runs.folder import Run, flow_of
+from farout.runs.scoring import EvaluatedSets, load_test_data, read_evaluation
+from farout.flows.density import FlowDensity
+from farout.latent import chi_mean_std, radii
+
+__all__ = ["STRENGTHS", "flow_pictures", "latent_radii", "run_story"]
+
+STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
+PER_CLASS, MOST_ROWS, MOST_RADII = 8, 10, 1000
+POINTS = 400  # of tables, in a scatter
+
+Array = NDArray[Any]
+
+
+def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
+    """All that a run folder holds for a report, by the names of `farout.report.ReportContent`.
+
+    Parameters
+    ----------
+    run : Run
+    data_root : path, optional
+        Where named sets are looked for first; data that can't be found again are left out.
+
+    Returns
+    -------
+    dict
+    """
+    kept = read_evaluation(run.path)
+    model, flow = run.model, flow_of(run.model)
+    data = _training_data(run, data_root)
+    sets = _evaluated_data(kept[0], data_root) if kept else {}
+    story: dict[str, Any] = {
+        "title": f"{run.kind}: {run.path.name}",
+        "summary": _summary(run, kept[0] if kept else None),
+        "event_shape": run.event_shape,
+        "training": _histories(model, flow),
+        "settings": run.settings.to_dict() if run.settings is not None else {},
+        "next_commands": _next(run, kept is not None),
+        "outlier_examples": {name: d.X[: 2 * PER_CLASS] for name, d in sets.items() if name != "inliers"},
+    }
+    if kept is not None:
+        story |= {"evaluations": {run.kind: kept[0].table}, "scores": {run.kind: kept[1]}}
+    if is_archetypes(model):
+        story["archetypes"] = archetype_story(run, data)
+    if flow is not None:
+        story |= flow_pictures(flow, data)
+        inliers = sets.pop("inliers", data)
+        story |= latent_radii(flow, ({} if inliers is None else {"inliers": inliers.X}) | _rows(sets))
+    return story
+
+
+def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> dict[str, Any]:
+    """Samples beside real data, and outliers at growing strength, each row along one direction of latent space.
+
+    Parameters
+    ----------
+    flow : FlowDensity
+        Fitted.
+    data : Dataset or None
+        Real inliers.
+    seed : int
+
+    Returns
+    -------
+    dict
+        ``samples``, ``sample_labels``, ``data``, ``data_labels``, ``outliers_by_strength``, ``strength_rows``.
+    """
+    rng = np.random.default_rng(seed)
+    image, classes = len(flow.event_shape_) == 3, flow.classes_
+    labels = np.repeat(classes, PER_CLASS if image else POINTS // len(classes) + 1) if classes is not None else None
+    n = (PER_CLASS**2 if image else POINTS) if labels is None else len(labels)
+    X, y = flow.sample(n, labels, random_state=rng)
+    story: dict[str, Any] = {"samples": X, "sample_labels": y}
+    if data is not None:
+        picked = _some_rows(data, PER_CLASS if image else POINTS, rng)
+        story |= {"data": data.X[picked], "data_labels": None if data.y is None else data.y[picked]}
+    rows = _some_classes(classes) if image else None
+    count = (len(rows) if rows is not None else MOST_ROWS) if image else POINTS // 2
+    directions = rng.standard_normal((count, flow.n_features_in_))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    labels = rows if image else flow.draw_labels(count, None, rng)
+    typical = chi_mean_std(flow.n_features_in_)[0]
+    strengths = STRENGTHS if image else STRENGTHS[:6]
+    story["outliers_by_strength"] = [(p, flow.decode(p * typical * directions, labels, clip=True)) for p in strengths]
+    story["strength_rows"] = [str(c) for c in rows] if rows is not None else []
+    return story
+
+
+def latent_radii(flow: FlowDensity, sets: Mapping[str, Array]) -> dict[str, Any]:
+    """Latent norms of each set without regard to class, so that sets without the flow's classes compare.
+
+    Parameters
+    ----------
+    flow : FlowDensity
+        Fitted; one that knows no unconditional density gives nothing.
+    sets : mapping of str to ndarray of shape (n, d)
+        The inliers first.
+
+    Returns
+    -------
+    dict
+        ``radii`` and ``latent_dim``; empty if there is nothing to show.
+    """
+    if not sets or (flow.classes_ is not None and flow.class_dropout == 0):
+        return {}
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, X in sets.items():
+        rows = rng.permutation(len(X))[:MOST_RADII]
+        found[name] = radii(flow.encode(X[rows]))
+    return {"radii": found, "latent_dim": flow.n_features_in_}
+
+
+def _rows(sets: Mapping[str, Dataset]) -> dict[str, Array]:
+    return {name: data.X for name, data in sets.items()}
+
+
+def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
+    asked = run.settings
+    if asked is None:
+        return None
+    try:
+        data = load_data(
+            asked.data, data_root=data_root, default_split="train", label=asked.label, image_size=asked.image_size
+        )
+        run.rows_of(data)
+    except FaroutError:  # moved or changed since: a report without them is still one
+        return None
+    return data
+
+
+def _evaluated_data(kept: EvaluatedSets, data_root: str | Path | None) -> dict[str, Dataset]:
+    found = {}
+    for name, spec in [("inliers", kept.inliers), *((spec, spec) for spec in kept.outliers)]:
+        try:
+            found[name] = load_test_data([spec], data_root, kept.label, kept.image_size)[0]
+        except FaroutError:
+            continue
+    return found
+
+
+def _some_rows(data: Dataset, each: int, rng: np.random.Generator) -> Array:
+    """A few rows of each class, or of all."""
+    order = rng.permutation(len(data))
+    if data.y is None:
+        return order[: each * PER_CLASS]
+    picked = [order[data.y[order] == c][:each] for c in data.classes]
+    return np.concatenate(picked)
+
+
+def _some_classes(classes: Array | None) -> Array | None:
+    if classes is None:
+        return None
+    picked: Array = classes[np.unique(np.linspace(0, len(classes) - 1, MOST_ROWS).astype(int))]
+    return picked
+
+
+def _histories(model: Any, flow: FlowDensity | None) -> dict[str, Mapping[str, Sequence[float]]]:
+    parts: dict[str, Any] = {"flow": flow, type(model).__name__: None if model is flow else model}
+    return {name: part.history_ for name, part in parts.items() if getattr(part, "history_", None)}
+
+
+def _summary(run: Run, kept: EvaluatedSets | None) -> str:
+    parts = [f"Trained on {run.record.spec}, {run.record.rows} rows." if run.record is not None else ""]
+    if kept is not None:
+        aurocs = {name: row.auroc for name, row in kept.table.items()}
+        worst = min(aurocs, key=lambda name: aurocs[name])
+        told = f"It ranks {100 * aurocs[worst]:.0f} % of pairs of an inlier and an outlier rightly on its hardest set"
+        parts.append(f"{told}, {worst}.")
+        if kept.table.accuracy is not None and math.isfinite(kept.table.accuracy):
+            parts.append(f"Accuracy on inliers: {100 * kept.table.accuracy:.1f} %.")
+    elif is_archetypes(run.model):
+        parts.append(f"Data as mixtures of {len(run.model.archetypes_)} archetypes.")
+        ratio = getattr(run.model, "explained_variance_ratio_", None)
+        parts.append("" if ratio is None else f"They explain {100 * ratio:.1f} % of the variance.")
+    else:
+        parts.append("It hasn't been evaluated yet." if run.model is not flow_of(run.model) else "")
+    return " ".join(part for part in parts if part)
+
+
+def _next(run: Run, evaluated: bool) -> list[str]:
+    data = run.record.spec if run.record is not None else "DATA"
+    if is_archetypes(run.model):
+        return _next_archetypes(run, data)
+    if run.model is flow_of(run.model):
+        return [
+            f"farout generate {run.path} --source gumbel --strength 2.5 -n 1000 --out outliers.npz",
+            f"farout train classifier {data} --flow {run.path} --source normal --strength 2.5 --out RUN",
+        ]
+    if evaluated:
+        return [f"farout score {run.path} DATA --out scores.csv"]
+    return [f"farout evaluate {run.path} --inliers DATA --outliers DATA"]
+
+
+def _next_archetypes(run: Run, data: str) -> list[str]:
+    k = len(run.model.archetypes_)
+    more = min(2 * k, run.model.n_features_in_ + 1)  # a simplex in latent space has no more vertices
+    if flow_of(run.model) is None:
+        return [
+            f"farout archetypes {data} -k {k} --deep --out RUN",
+            f"farout archetypes {data} -k {2 * k} --out RUN",
+        ]
+    generate = f"farout generate {run.path} --source gumbel --strength 2.5 -n 1000 --out outliers.npz"
+    return [*([f"farout archetypes {data} -k {more} --deep --out RUN"] if more > k else []), generate]

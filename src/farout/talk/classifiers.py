@@ -1,0 +1,35 @@
+"""The talk's table of classifiers."""
+
+from typing import Any
+
+from farout.detectors.classifier import CautiousClassifier
+from farout.talk.context import Context, Finding
+from farout.talk.published import CLASSIFIERS, PublishedRow
+from farout.talk.tables import records_of, source_of, table_finding
+
+__all__ = ["classifiers"]
+
+
+def classifiers(context: Context) -> Finding:
+    """Classifiers taught to be undecided on each source of outliers, and the plain one ("none")."""
+
+    def make(row: PublishedRow, seed: int) -> Any:
+        return CautiousClassifier(
+            source_of(row, context),
+            beta=0.0 if row.source == "none" else 1.0,
+            event_shape=context.train.event_shape if context.train.is_image else None,
+            max_steps=context.preset.model_steps,
+            n_outliers=None,
+            kind_weight=0.0,  # as the talk had it
+            distance_aware=False,
+            random_state=seed,
+            verbose=context.verbose,
+        )
+
+    records = records_of("classifiers", CLASSIFIERS, context, make)
+    return table_finding(
+        "classifiers",
+        "Classifiers: undecided where they don't know",
+        records,
+        "The score is the largest softmax probability.",
+    )

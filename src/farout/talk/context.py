@@ -1,0 +1,233 @@
+"""What all experiments of a reproduction share: data, preset, and models that are fitted once and kept."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from farout.archetypes.deep import DeepArchetypes
+from farout.base.persistence import load
+from farout.base.training import Training
+from farout.data import Dataset, load_data
+from farout.detectors.classifier import CautiousClassifier
+from farout.flows.density import FlowDensity
+from farout.runs.archetypes import some_rows
+from farout.talk.presets import Preset
+from farout.talk.sets import JudgedSet
+
+__all__ = ["Context", "Figure", "Finding", "Table"]
+
+MODELS = "models"
+Of = Literal["inliers", "faces"]
+Model = TypeVar("Model", FlowDensity, DeepArchetypes, CautiousClassifier)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture to be drawn: ``draw`` names a function of `farout.talk.figures`, ``arguments`` are what it gets."""
+
+    draw: str
+    arguments: dict[str, Any]
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text, as a page shows it."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment found.
+
+    Attributes
+    ----------
+    name : str
+        Of the experiment, such as "cluster-distance"; also the name of its files.
+    title : str
+    text : str
+        What is seen, and what differs from the talk; 1 to 3 sentences.
+    figures : list of Figure
+    tables : list of Table
+    records : list of dict
+        Rows of the experiment's CSV, all with the same keys; empty writes none.
+    """
+
+    name: str
+    title: str
+    text: str
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Context:
+    """Data and shared models of one reproduction.
+
+    Attributes
+    ----------
+    preset : Preset
+    out : Path
+        Folder of all results; models lie in ``out / "models"``.
+    train, test : Dataset
+        Inliers; what is trained on, and what is judged by.
+    outliers : dict of str to JudgedSet
+        By name. ``.judged`` is the data to judge by, which no training sees.
+    faces : Dataset or None
+        Pictures of people; None where no chosen experiment needs them.
+    seed : int
+    tell : callable
+        Gets a line of progress.
+    verbose : bool
+        Show progress bars, when stderr is a terminal.
+    """
+
+    preset: Preset
+    out: Path
+    train: Dataset
+    test: Dataset
+    outliers: dict[str, JudgedSet]
+    faces: Dataset | None = None
+    seed: int = 0
+    tell: Callable[[str], None] = lambda text: None
+    verbose: bool = False
+    _models: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def data(self, of: Of = "inliers") -> Dataset:
+        """What a flow or archetypes are fitted on.
+
+        Raises
+        ------
+        RuntimeError
+            If faces are asked for and the reproduction was begun without; a mistake of whoever wrote the experiment.
+        """
+        if of == "inliers":
+            return self.train
+        if self.faces is None:
+            raise RuntimeError("this experiment uses faces, and isn't named in run.WITH_FACES")
+        return self.faces
+
+    def flow(self, noise: float | None = None, of: Of = "inliers") -> FlowDensity:
+        """The flow of the inliers, or of the faces, under their labels; fitted once.
+
+        Parameters
+        ----------
+        noise : float, optional
+            Noise of training in model units, such as the author's 0.15; the library's default when omitted.
+        of : {"inliers", "faces"}
+        """
+        data = self.data(of)
+        steps = self.preset.flow_steps if of == "inliers" else self.preset.face_flow_steps
+        chosen: dict[str, Any] = {} if noise is None else {"noise": noise}
+
+        def make(where: Training) -> FlowDensity:
+            return FlowDensity(
+                event_shape=data.event_shape if data.is_image else None,
+                max_steps=steps,
+                training=where,
+                random_state=self.seed,
+                verbose=self.verbose,
+                **chosen,
+            )
+
+        name = f"flow-{of}" + ("" if noise is None else f"-noise-{noise:g}")
+        return self.kept(name, make, data, f"a flow on {data.name}, {steps} steps")
+
+    def archetypes(self, k: int, bias: bool = False, of: Of = "inliers") -> DeepArchetypes:
+        """Deep archetypes that start from `flow`, with labels; fitted once.
+
+        Parameters
+        ----------
+        k : int
+            How many.
+        bias : bool
+            Whether the heads have one.
+        of : {"inliers", "faces"}
+        """
+        data = self.data(of)
+        name = f"archetypes-{of}-{k}" + ("-bias" if bias else "")
+        steps = self.preset.archetype_steps
+        about = f"{k} deep archetypes{' with a bias' if bias else ''} on {data.name}, {steps} steps"
+        flow = None if self._is_done(name) else self.flow(of=of)
+
+        def make(where: Training) -> DeepArchetypes:
+            return DeepArchetypes(
+                k,
+                flow,
+                event_shape=data.event_shape if data.is_image else None,
+                bias=bias,
+                max_steps=steps,
+                training=where,
+                random_state=self.seed,
+                verbose=self.verbose,
+            )
+
+        return self.kept(name, make, data, about)
+
+    def toy(self, classes: bool = True) -> tuple[Dataset, FlowDensity]:
+        """The talk's three Gaussians in the plane, and the author's flow for them: two GLOW blocks; fitted once.
+
+        Parameters
+        ----------
+        classes : bool
+            Whether the flow is told them. One that isn't has the map of the whole mixture, which a flow that is told
+            them learns from a tenth of the rows alone.
+        """
+        data, steps = load_data("toy:train"), self.preset.toy_steps
+        name, about = ("", "") if classes else ("-no-class", " without its classes")
+
+        def make(where: Training) -> FlowDensity:
+            return FlowDensity(
+                architecture="toy", max_steps=steps, training=where, random_state=self.seed, verbose=self.verbose
+            )
+
+        fitted = data if classes else replace(data, y=None)
+        return data, self.kept(f"flow-toy-author{name}", make, fitted, f"a flow on toy{about}, {steps} steps")
+
+    def some(self, data: Dataset, most: int | None, seed: int = 0) -> Dataset:
+        """At most so many rows, drawn at random and in their order."""
+        if most is None or len(data) <= most:
+            return data
+        return data.take(np.sort(some_rows(len(data), most, seed)))
+
+    def kept(self, name: str, make: Callable[[Training], Model], data: Dataset, about: str) -> Model:
+        """The model of a name: from memory, from its run folder, or fitted, from its last checkpoint on.
+
+        Parameters
+        ----------
+        name : str
+            Of the folder in ``out / "models"``.
+        make : callable
+            From where to train to an unfitted model.
+        data : Dataset
+            What it is fitted on, with its labels where there are any.
+        about : str
+            What is fitted, in words.
+        """
+        folder = self.out / MODELS / name
+        if name not in self._models and self._is_done(name):
+            self._models[name] = load(folder)
+        if name not in self._models:
+            self.tell(f"fitting {about}")
+            checkpoints = folder.with_name(f"{name}.checkpoints")
+            model = make(Training(checkpoint_dir=checkpoints, resume=True))
+            model.fit(data.X, data.y)  # type: ignore[arg-type]  # a classifier refuses data without labels itself
+            model.training = None  # where it was trained is no part of what it is
+            model.verbose = False
+            model.save(folder)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            self._models[name] = model
+        found: Model = self._models[name]
+        return found
+
+    def _is_done(self, name: str) -> bool:
+        return name in self._models or (self.out / MODELS / name / "config.json").is_file()

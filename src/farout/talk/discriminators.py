@@ -1,0 +1,36 @@
+"""The talk's table of discriminators."""
+
+from typing import Any
+
+from farout.detectors.discriminator import OutlierDiscriminator
+from farout.talk.context import Context, Finding
+from farout.talk.published import DISCRIMINATORS, PublishedRow
+from farout.talk.tables import records_of, source_of, table_finding
+
+__all__ = ["discriminators"]
+
+
+def discriminators(context: Context) -> Finding:
+    """Discriminators trained on each source of outliers, judged by sets that none of them saw."""
+
+    def make(row: PublishedRow, seed: int) -> Any:
+        return OutlierDiscriminator(
+            source_of(row, context, covariance="class"),
+            event_shape=context.train.event_shape if context.train.is_image else None,
+            max_steps=context.preset.model_steps,
+            n_outliers=None,
+            mismatched=False,  # as the talk had it
+            kind_weight=0.0,
+            distance_aware=False,
+            random_state=seed,
+            verbose=context.verbose,
+        )
+
+    records = records_of("discriminators", DISCRIMINATORS, context, make)
+    return table_finding(
+        "discriminators",
+        "Discriminators: image and class, normal or generated",
+        records,
+        "A row without a label is scored by the best class, where the talk drew a class at random. Shells follow the "
+        "mean and covariance of each class's latents, as in the author's runs.",
+    )

@@ -1,0 +1,144 @@
+"""The page of a reproduction of the talk: what differed, a contents list, and a section for each experiment."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from matplotlib.figure import Figure
+
+from farout.errors import InvalidSettingError
+from farout.plots.style import save_png
+from farout.report.content import ReportContent
+from farout.report.page import render_page, write_page
+from farout.report.parts import Drawn, Section, Table, section
+from farout.talk import figures as talk
+
+__all__ = ["FigureLike", "FindingLike", "TableLike", "draw", "talk_sections", "write_talk_page"]
+
+WIDE = 5.5  # inches, from which on a figure takes the whole width of the page
+
+
+class FigureLike(Protocol):
+    """A picture to be drawn by a function of `farout.talk.figures`."""
+
+    @property
+    def draw(self) -> str: ...
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+    @property
+    def caption(self) -> str: ...
+    @property
+    def alt(self) -> str: ...
+
+
+class TableLike(Protocol):
+    """A table of text."""
+
+    @property
+    def caption(self) -> str: ...
+    @property
+    def header(self) -> Sequence[str]: ...
+    @property
+    def rows(self) -> Sequence[Sequence[str]]: ...
+
+
+class FindingLike(Protocol):
+    """What an experiment found."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def figures(self) -> Sequence[FigureLike]: ...
+    @property
+    def tables(self) -> Sequence[TableLike]: ...
+
+
+def write_talk_page(
+    findings: Sequence[FindingLike],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    summary: str,
+    notes: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    next_commands: Sequence[str] = (),
+    figures: Path | None = None,
+) -> Path:
+    """Write the page as one HTML file, in place of one that is there.
+
+    Parameters
+    ----------
+    findings : sequence of FindingLike
+        A section each, in this order.
+    path : path-like
+    title, summary : str
+        At the top.
+    notes : sequence of str
+        Below the summary: what differed from the talk.
+    settings : mapping, optional
+        Shown at the end.
+    next_commands : sequence of str
+    figures : Path, optional
+        Folder that gets each picture by itself as well: ``NAME-1.png`` and so on.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RunError
+        If it can't be written.
+    """
+    content = ReportContent(
+        title=title,
+        summary=summary,
+        event_shape=(1,),
+        settings=dict(settings or {}),
+        next_commands=list(next_commands),
+    )
+    return write_page(lambda: render_page(content, talk_sections(findings, figures), notes), path, force=True)
+
+
+def talk_sections(findings: Sequence[FindingLike], folder: Path | None = None) -> list[Section]:
+    """Findings as sections of a page; each picture is kept in ``folder`` as well."""
+    return [
+        section(
+            finding.name,
+            finding.title,
+            finding.text,
+            [
+                _drawn(figure, None if folder is None else folder / f"{finding.name}-{i}.png")
+                for i, figure in enumerate(finding.figures, 1)
+            ],
+            tables=[Table(tuple(t.header), tuple(map(tuple, t.rows)), t.caption) for t in finding.tables],
+        )
+        for finding in findings
+    ]
+
+
+def draw(figure: FigureLike) -> Figure:
+    """The picture, drawn.
+
+    Raises
+    ------
+    InvalidSettingError
+        If there is no such drawing.
+    """
+    if figure.draw not in talk.__all__:
+        raise InvalidSettingError(f"no drawing is called {figure.draw!r}; there are {', '.join(talk.__all__)}.")
+    drawn: Figure = getattr(talk, figure.draw)(**figure.arguments)
+    return drawn
+
+
+def _drawn(figure: FigureLike, png: Path | None) -> Drawn:
+    drawn = draw(figure)
+    if png is not None:
+        save_png(drawn, png)
+    return Drawn(drawn, "", figure.alt, figure.caption, wide=drawn.get_figwidth() > WIDE)

@@ -1,0 +1,255 @@
+"""What the talk's two tables share: a row's models, its scores, and ours beside the published ones."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+
+from farout.evaluation import evaluate
+from farout.outliers.archetypal import Archetypal
+from farout.outliers.extremal import GumbelShell, NormalShell
+from farout.outliers.real import RealOutliers
+from farout.outliers.source import OutlierSource
+from farout.talk.context import Context, Figure, Finding, Table
+from farout.talk.published import TALK_ROWS, PublishedRow
+from farout.talk.rows import done_rows, row_file
+from farout.talk.sets import JudgedSet
+
+__all__ = ["METRICS", "ap_at_talks_shares", "records_of", "source_of", "table_finding", "taken_rows"]
+
+METRICS = {
+    "auroc": "AUROC",
+    "ap_talk": "AP, inliers positive, at the talk's shares of inliers and outliers",
+    "accuracy": "Accuracy on inliers",
+}
+"""What is set beside the talk, and how a table of it is called."""
+
+_ALL_METRICS = ("auroc", "ap_talk", "ap_in", "ap_out", "fpr95")
+_PUBLISHED = ("auroc", "ap_talk", "accuracy")  # the order of a published cell
+ARCHETYPES = 3
+
+Floats = NDArray[np.float64]
+
+
+def taken_rows(published: Sequence[PublishedRow], context: Context) -> list[PublishedRow]:
+    """The rows that the preset takes: all of them, or some spread evenly; a real set that isn't there has no row."""
+    roles = {judged.role for judged in context.outliers.values()}
+    possible = [row for row in published if row.source != "real" or row.of in roles]
+    most = context.preset.table_rows
+    if most is None or most >= len(possible):
+        return possible
+    return [possible[i] for i in np.unique(np.linspace(0, len(possible) - 1, most).round().astype(int))]
+
+
+def source_of(row: PublishedRow, context: Context, covariance: str = "identity") -> OutlierSource | None:
+    """The outliers that a row is trained on; None for the plain classifier.
+
+    Parameters
+    ----------
+    row : PublishedRow
+    context : Context
+    covariance : {"identity", "class"}
+        Of the two shells.
+    """
+    p: Any = row.strength
+    shape: Any = covariance
+    if row.source == "archetypal":
+        return Archetypal(p, base=context.archetypes(ARCHETYPES))
+    if row.source == "gumbel":
+        return GumbelShell(p, "author", context.flow(), shape)
+    if row.source == "normal":
+        return NormalShell(p, context.flow(), shape)
+    if row.source == "real":
+        return RealOutliers(_set_of(row, context).exposed.X)
+    return None
+
+
+def _set_of(row: PublishedRow, context: Context) -> JudgedSet:
+    return next(judged for judged in context.outliers.values() if judged.role == row.of)
+
+
+def records_of(
+    name: str,
+    published: Sequence[PublishedRow],
+    context: Context,
+    make: Callable[[PublishedRow, int], Any],
+) -> list[dict[str, Any]]:
+    """Train, judge and keep a row for each seed, unless it is kept already; a record for each cell and metric.
+
+    Parameters
+    ----------
+    name : str
+        Of the table, and of the folder that keeps its rows.
+    published : sequence of PublishedRow
+    context : Context
+    make : callable
+        From a row and a seed to an unfitted model.
+
+    Returns
+    -------
+    list of dict
+        Table, row, set, metric, mean, sd (NaN for one seed), seeds, published (None where the talk has no figure).
+    """
+    rows = taken_rows(published, context)
+    seeds = range(context.seed, context.seed + context.preset.seeds)
+    # By seed first, so that an unfinished table has all rows once before any twice.
+    tasks = {f"{row.name}, seed {seed}": (row, seed) for seed in seeds for row in rows}
+    folder = context.out / "rows" / name
+    if any(not row_file(folder, key).is_file() for key in tasks):
+        for row in rows:  # flow and archetypes first, so that the time left is that of rows
+            source_of(row, context)
+    found = done_rows(folder, list(tasks), lambda key: _judged(make(*tasks[key]), tasks[key][0], context), context.tell)
+    by_row = {row.name: [found[key] for key, (one, _) in tasks.items() if one is row] for row in rows}
+    return [record for row in rows for record in _records(name, row, by_row[row.name], context)]
+
+
+def _judged(model: Any, row: PublishedRow, context: Context) -> dict[str, Any]:
+    """Fit a model and judge it by the inliers' test part and by the part of each outlier set that it didn't see."""
+    begun = time.monotonic()
+    model.fit(context.train.X, context.train.y)
+    seconds = time.monotonic() - begun
+    classifies = hasattr(model, "predict_proba")
+    inliers = model.score_samples(context.test.X)
+    sets = {}
+    for name, judged in context.outliers.items():
+        part = judged.unseen if row.source == "real" and row.of == judged.role else judged.judged
+        scores = model.score_samples(part.X)
+        result = evaluate(inliers, {name: scores}, n_bootstrap=0)[name]
+        cell = {metric: result[metric] for metric in ("auroc", "ap_in", "ap_out", "fpr95")}
+        cell |= {"ap_talk": ap_at_talks_shares(inliers, scores, judged.role), "n_out": len(scores), "judged": part.name}
+        sets[name] = cell
+    accuracy = float((model.predict(context.test.X) == context.test.y).mean()) if classifies else None
+    return {"sets": sets, "accuracy": accuracy, "n_in": len(inliers), "seconds": round(seconds, 1)}
+
+
+def ap_at_talks_shares(inliers: Floats, outliers: Floats, role: str | None) -> float | None:
+    """Average precision with inliers positive, had there been as many outliers an inlier as in the talk.
+
+    Average precision falls with the share of outliers, so that figures of sets of other sizes don't compare.
+
+    Parameters
+    ----------
+    inliers, outliers : ndarray
+        Scores.
+    role : str or None
+        The talk's set, whose sizes count; None has none.
+
+    Examples
+    --------
+    >>> scores = np.array([0.2, 0.8])
+    >>> round(ap_at_talks_shares(scores, scores, "letters"), 2), 40_000 / (40_000 + 124_800)
+    (0.24, 0.2427...)
+    """
+    if role is None:
+        return None
+    weight = TALK_ROWS[role] / TALK_ROWS["inliers"] * len(inliers) / len(outliers)
+    positive = np.r_[np.ones(len(inliers)), np.zeros(len(outliers))]
+    weights = np.r_[np.ones(len(inliers)), np.full(len(outliers), weight)]
+    return float(average_precision_score(positive, np.r_[inliers, outliers], sample_weight=weights))
+
+
+def _records(table: str, row: PublishedRow, seeds: list[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
+    found = []
+    common = {"table": table, "row": row.name}
+    for name, judged in context.outliers.items():
+        cells = [seed["sets"][name] for seed in seeds]
+        where = {"set": name, "stands_for": judged.role, "judged_by": cells[0]["judged"]}
+        counts = {"n_in": seeds[0]["n_in"], "n_out": cells[0]["n_out"]}
+        for metric in _ALL_METRICS:
+            if cells[0][metric] is not None:
+                values = [cell[metric] for cell in cells]
+                found.append(common | where | _summary(metric, values, _published(row, judged.role, metric)) | counts)
+    if seeds[0]["accuracy"] is not None:
+        values = [seed["accuracy"] for seed in seeds]
+        where = {"set": context.test.name, "stands_for": "inliers", "judged_by": context.test.name}
+        talks = _published(row, "letters", "accuracy")  # one accuracy a row; the talk prints it by each set
+        found.append(common | where | _summary("accuracy", values, talks) | {"n_in": seeds[0]["n_in"], "n_out": 0})
+    return found
+
+
+def _summary(metric: str, values: list[float], published: float | None) -> dict[str, Any]:
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {
+        "metric": metric,
+        "mean": float(np.mean(values)),
+        "sd": sd,
+        "seeds": len(values),
+        "published": published,
+    }
+
+
+def _published(row: PublishedRow, role: str | None, metric: str) -> float | None:
+    if role not in row.cells or metric not in _PUBLISHED:
+        return None
+    cell, i = row.cells[role], _PUBLISHED.index(metric)
+    return cell[i] if i < len(cell) else None
+
+
+def table_finding(name: str, title: str, records: list[dict[str, Any]], text: str) -> Finding:
+    """A finding of records: a table for each metric that the talk has, ours and the published figure side by side."""
+    tables = [_table(metric, caption, records) for metric, caption in METRICS.items()]
+    kept = [table for table in tables if table.rows]
+    return Finding(name, title, f"{_standing(records)} {text}", [_picture(title, records)], kept, records)
+
+
+def _picture(title: str, records: list[dict[str, Any]]) -> Figure:
+    """AUROC of all rows on all sets, ours and the talk's."""
+    chosen = [r for r in records if r["metric"] == "auroc"]
+    rows = list(dict.fromkeys(r["row"] for r in chosen))
+    panels = []
+    for name in dict.fromkeys(r["set"] for r in chosen):
+        column = [r for r in chosen if r["set"] == name]
+        stands_for = column[0]["stands_for"]
+        panels.append(
+            {
+                "title": name if stands_for in (None, name) else f"{name} (talk: {stands_for})",
+                "ours": [r["mean"] for r in column],
+                "spread": [r["sd"] for r in column],
+                "published": [r["published"] for r in column],
+            }
+        )
+    alt = f"{title}: AUROC of {len(rows)} rows on {len(panels)} sets, ours and the talk's; the tables hold the numbers"
+    caption = (
+        "AUROC by what a model was trained on; ours as dots, the talk's as rings. Right of the line is above chance."
+    )
+    return Figure("compared_figure", {"rows": rows, "panels": panels, "metric": "AUROC"}, caption, alt)
+
+
+def _table(metric: str, caption: str, records: list[dict[str, Any]]) -> Table:
+    chosen = [r for r in records if r["metric"] == metric]
+    sets = list(dict.fromkeys(r["set"] for r in chosen))
+    cells = {(r["row"], r["set"]): r for r in chosen}
+    header = ["trained on"] + [head for s in sets for head in (s, _talks_head(s, chosen))]
+    rows = [
+        [row] + [text for s in sets for text in _cell(cells[row, s])] for row in dict.fromkeys(r["row"] for r in chosen)
+    ]
+    seeds = max((r["seeds"] for r in chosen), default=1)
+    spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+    return Table(f"{caption}; {spread}", header, rows)
+
+
+def _talks_head(name: str, records: list[dict[str, Any]]) -> str:
+    stands_for = next(r["stands_for"] for r in records if r["set"] == name)
+    return "talk: –" if stands_for is None else f"talk: {'digits' if stands_for == 'inliers' else stands_for}"
+
+
+def _cell(record: dict[str, Any]) -> tuple[str, str]:
+    spread = "" if record["sd"] is None else f" ± {record['sd']:.3f}"
+    return f"{record['mean']:.3f}{spread}", "–" if record["published"] is None else f"{record['published']:.2f}"
+
+
+def _standing(records: list[dict[str, Any]]) -> str:
+    """Where we stand against the talk, by AUROC."""
+    pairs = [(r["mean"], r["published"]) for r in records if r["metric"] == "auroc" and r["published"] is not None]
+    if not pairs:
+        return "The talk has no figures for these sets."
+    ours, talks = np.array(pairs).T
+    better = int((ours > talks + 0.005).sum())
+    worse = int((ours < talks - 0.005).sum())
+    return (
+        f"Mean AUROC over {len(pairs)} cells is {ours.mean():.3f}, the talk's {talks.mean():.3f}: {better} of ours are "
+        f"higher by more than its rounding, {worse} lower."
+    )

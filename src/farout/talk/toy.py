@@ -1,0 +1,116 @@
+"""The toy data of the talk: data and outliers in both spaces, and a classifier with and without the KL term."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.base.training import Training
+from farout.data import Dataset
+from farout.detectors.classifier import CautiousClassifier
+from farout.flows.density import FlowDensity
+from farout.outliers.extremal import GumbelShell
+from farout.outliers.source import Outliers
+from farout.talk.context import Context, Figure, Finding, Table
+
+__all__ = ["toy"]
+
+STRENGTH = 2.5  # the author's
+SHOWN = 300
+REACH, CELLS = 8.0, 161
+MOST_STEPS = 600  # of a classifier in the plane: more change nothing that is seen
+PLAIN, CAUTIOUS = "without the KL term", "with the KL term"
+FAR = 6.0  # from the centre: beyond all data, whose means lie 2 from it
+
+Array = NDArray[Any]
+
+
+def toy(context: Context) -> Finding:
+    """Toy data and their outliers; what classifiers say in the plane."""
+    data, flow = context.toy()
+    source = GumbelShell(STRENGTH, flow=flow).fit(data.X, data.y)
+    outliers = source.sample(SHOWN, random_state=context.seed)
+    at = np.linspace(-REACH, REACH, CELLS)
+    plane = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
+    models = {name: _classifier(context, data, source, beta) for name, beta in ((PLAIN, 0.0), (CAUTIOUS, 1.0))}
+    said = {name: model.predict_proba(plane) for name, model in models.items()}
+    test = context.some(data, SHOWN, context.seed)
+    regions = Figure(
+        "regions_figure",
+        {
+            "x": at,
+            "y": at,
+            "models": {name: _on_grid(p) for name, p in said.items()},
+            "points": test.X,
+            "labels": test.y,
+            "outliers": outliers.x,
+        },
+        f"Left: the class of the largest softmax probability; right: that probability. Outliers: Gumbel, p = "
+        f"{STRENGTH:g}.",
+        "Decision regions and confidence of a classifier in the plane, without and with the KL term",
+    )
+    far = np.linalg.norm(plane, axis=1) > FAR
+    sure = {name: _sure(model, data.X, outliers.x, plane[far]) for name, model in models.items()}
+    return Finding(
+        "toy",
+        "Toy data: outliers in the plane, and what a classifier says there",
+        "Outliers lie on a shell around each class of latent space, and around each cluster of the data; those of one "
+        "class may lie on another. On the outliers, the classifier is on average "
+        f"{sure[PLAIN][1]:.2f} sure of its class {PLAIN}, and {sure[CAUTIOUS][1]:.2f} {CAUTIOUS}; of three classes, "
+        f"0.33 is no knowledge at all. Past the shell (more than {FAR:g} from the centre) it is {sure[PLAIN][2]:.2f} "
+        f"and {sure[CAUTIOUS][2]:.2f} sure: nothing was trained there, and confidence may come back with the distance.",
+        [_both_spaces(data, flow, outliers, context), regions],
+        [_table(models, sure, data)],
+    )
+
+
+def _both_spaces(data: Dataset, flow: FlowDensity, outliers: Outliers, context: Context) -> Figure:
+    shown = context.some(data, 2 * SHOWN, context.seed)
+    return Figure(
+        "toy_figure",
+        {
+            "inliers": {"data": shown.X, "latent": flow.encode(shown.X, shown.y)},
+            "outliers": {"data": outliers.x, "latent": flow.encode(outliers.x, outliers.y)},
+            "labels": shown.y,
+            "outlier_labels": outliers.y,
+        },
+        f"Filled: data; hollow: outliers by the exact Gumbel law, p = {STRENGTH:g}.",
+        "Three classes of data with their outliers, in data space and in latent space",
+    )
+
+
+def _classifier(context: Context, data: Dataset, source: GumbelShell, beta: float) -> CautiousClassifier:
+    """Both differ in beta alone: the same network, steps, seed and path of the inliers."""
+    steps = min(context.preset.toy_steps, MOST_STEPS)
+
+    def make(_: Training) -> CautiousClassifier:  # seconds: killed, it begins anew, with the same outliers
+        return CautiousClassifier(
+            source, beta=beta, max_steps=steps, random_state=context.seed, verbose=context.verbose
+        )
+
+    told = CAUTIOUS if beta else PLAIN
+    name = "toy-classifier-kl" if beta else "toy-classifier"
+    return context.kept(name, make, data, f"a classifier on toy {told}, {steps} steps")
+
+
+def _on_grid(probabilities: Array) -> dict[str, Array]:
+    square = probabilities.reshape(CELLS, CELLS, -1)
+    return {"classes": square.argmax(axis=2), "confidence": square.max(axis=2)}
+
+
+def _sure(model: CautiousClassifier, *places: Array) -> list[float]:
+    """The mean of the largest softmax probability, at each of the sets of points."""
+    return [float(model.score_samples(X).mean()) for X in places]
+
+
+def _table(models: dict[str, CautiousClassifier], sure: dict[str, list[float]], data: Dataset) -> Table:
+    rows = [
+        [name, f"{model.score(data.X, data.y):.3f}", *(f"{value:.3f}" for value in sure[name])]
+        for name, model in models.items()
+    ]
+    return Table(
+        "Accuracy on the data, and the mean of the largest softmax probability on data, on outliers, and on the plane "
+        f"more than {FAR:g} from the centre.",
+        ["classifier", "accuracy", "confidence, data", "confidence, outliers", "confidence, far away"],
+        rows,
+    )
