@@ -1,27 +1,33 @@
 """DeepArchetypes: archetypal analysis in the latent space of a flow, so that mixtures of extremes are data again."""
 
 import copy
+import math
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
-from farout.archetypes.explaining import ExplainsData
 from farout.archetypes.heads import ArchetypeHeads
-from farout.archetypes.learning import LearnsHeads
-from farout.archetypes.losses import LOSS_WEIGHTS
+from farout.archetypes.interpolation import interpolated
+from farout.archetypes.losses import AUTHOR_WEIGHTS, LOSS_WEIGHTS
 from farout.archetypes.nullspace import NullLaw, RowSpace
+from farout.archetypes.objective import DeepObjective, mean_losses
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
-from farout.base.persistence import Persistent
-from farout.base.training import Training
-from farout.base.validation import check_events, check_labels, check_positive, seed_of
+from farout.archetypes.support import HullRow, hull_rows
+from farout.archetypes.warm_start import warm_start
+from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
+from farout.base.holdout import holdout_split
+from farout.base.training import Budget, Training, train
+from farout.base.validation import Rows, check_labels, check_positive, encode_labels
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.flows.sharing import KeepsFittedFlow, fitted_flow, is_fitted
+from farout.flows.flow import NO_CLASS
+from farout.flows.sharing import fitted_flow
 
 __all__ = ["DeepArchetypes"]
 
@@ -29,10 +35,11 @@ Floats = NDArray[np.float64]
 NULLSPACES = ("own", "fitted", "normal")
 LAW_ROWS = 5000  # latents are enough for the law of the nullspace part, and for distances
 TINY = float(np.finfo(np.float64).tiny)
+START_ROWS = 5000  # latents are enough for a warm start
 PURE_ROWS = 50  # samples nearest to an archetype, that tell its class
 
 
-class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, TransformerMixin, BaseEstimator):
+class DeepArchetypes(TransformerMixin, Estimator):
     """Data as mixtures of a few archetypes, by linear maps in the latent space of a flow (Keller et al., 2019).
 
     A latent ``t = f(x; y)`` has the weights ``A = softmax(M_A t)``, weights have the latent ``t' = M_C A Z`` and that
@@ -80,15 +87,15 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
     flow_ : FlowDensity
     heads_ : ArchetypeHeads
         The torch module.
-    classes_ : ndarray of shape (n_classes,) or None
-        Of the flow: data and weights are told with regard to them.
-    side_classes_ : ndarray or None
-        The labels that the weights were taught to tell; None without labels.
+    classes_ : ndarray of shape (n_classes,)
+        Of the flow, under which rows are encoded and decoded; only where flow and fit had labels.
+    side_classes_ : ndarray
+        The labels that the weights were taught to tell; only where there were labels.
     positions_ : ndarray of shape (k, k - 1)
     archetypes_ : ndarray of shape (k, d)
         In data units, each under its class in ``archetype_classes_``.
-    archetype_classes_ : ndarray of shape (k,) or None
-        The class of most of the samples nearest to each archetype.
+    archetype_classes_ : ndarray of shape (k,)
+        The class of most of the samples nearest to each archetype; only with ``classes_``.
     history_ : dict of str to list of float
         Losses by training step.
 
@@ -109,6 +116,7 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
     """
 
     _networks = ("heads_",)
+    _nested = (Nested("flow", "flow_", shared=True),)
 
     def __init__(
         self,
@@ -150,49 +158,6 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the flow, unless it is fitted already, and the heads.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-        y : array of shape (n,), optional
-            Labels: the condition of a flow that has classes, and the side information of the weights.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidDataError
-            If the data can't be used.
-        InvalidSettingError
-            If a parameter makes no sense.
-        DivergedError
-            If training diverges.
-        """
-        self._check_settings()
-        with self._unfitted_on_failure():
-            self.seed_ = seed_of(self.random_state)
-            X = self._check_rows(X)
-            self.flow_ = self._starting_flow(X, y)
-            self._learn_labels(X, y)
-            self.heads_ = self._build("heads_")
-            self._train(X, y)
-            self._describe(X, y)
-        return self
-
-    def _check_rows(self, X: ArrayLike) -> NDArray[Any]:
-        shape = self.event_shape or getattr(self.flow, "event_shape_", None) or getattr(self.flow, "event_shape", None)
-        X = check_events(self, X, shape, reset=True, min_rows=2)
-        if X.shape[1] > 1 and self.n_archetypes > X.shape[1] + 1:
-            raise InvalidSettingError(
-                f"{type(self).__name__}: n_archetypes={self.n_archetypes} is too many for {X.shape[1]} features; a "
-                f"simplex in latent space has at most {X.shape[1] + 1} vertices. ArchetypalAnalysis has no such limit."
-            )
-        return X
-
     def _check_settings(self) -> None:
         where = type(self).__name__
         if not isinstance(self.n_archetypes, int | np.integer) or self.n_archetypes < 2:
@@ -221,50 +186,112 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
                 f"the losses are {', '.join(LOSS_WEIGHTS)}."
             )
 
-    def _starting_flow(self, X: NDArray[Any], y: ArrayLike | None) -> FlowDensity:
-        if self.flow is None:
-            where = None if self.training is None else self.training.elsewhere()
-            flow = FlowDensity(
-                event_shape=self.event_shape, training=where, random_state=self.seed_, verbose=self.verbose
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        """Fit the flow, unless it comes fitted, and the heads."""
+        where, flow = type(self).__name__, self.flow
+        shape = self._handing().event_shape
+        if shape is None and flow is not None:
+            shape = flow.event_shape_ if is_fitted(flow) else flow.event_shape
+        X = self._check_rows(X, shape)
+        if X.shape[1] > 1 and self.n_archetypes > X.shape[1] + 1:
+            raise InvalidSettingError(
+                f"{where}: n_archetypes={self.n_archetypes} is too many for {X.shape[1]} features; a "
+                f"simplex in latent space has at most {X.shape[1] + 1} vertices. ArchetypalAnalysis has no such limit."
             )
-            return flow.fit(X, y)
-        if is_fitted(self.flow):
-            return copy.deepcopy(self.flow) if self.joint else self.flow
-        return fitted_flow(self.flow, X, y, self.seed_)
-
-    def _learn_labels(self, X: NDArray[Any], y: ArrayLike | None) -> None:
-        labels = None if y is None else check_labels(y, len(X), type(self).__name__)
-        self.side_classes_ = None if labels is None else np.unique(labels)
+        labels = None if y is None else check_labels(y, len(X), where)
+        self.flow_ = fitted_flow(self, flow, X, labels)
+        if self.joint:  # it changes, and others may share it
+            self.flow_ = copy.deepcopy(self.flow_)
+        self.event_shape_ = self.flow_.event_shape_
+        if labels is not None:
+            self.side_classes_ = np.unique(labels)
+            if classes_of(self.flow_) is not None:
+                self.classes_ = self.flow_.classes_
+        self.heads_ = self._build("heads_")
+        self._train(X, labels)
+        self._describe(X, labels)
 
     def _build(self, name: str) -> ArchetypeHeads:
         return ArchetypeHeads(
             self.flow_.n_features_in_,
             int(self.n_archetypes),
-            0 if self.side_classes_ is None else len(self.side_classes_),
+            len(vars(self).get("side_classes_", ())),
             head=self.head,
             bias=self.bias,
             learned_positions=self.positions == "learned",
             seed=self.seed_ % 2**32,
         ).double()  # as it is once fitted; training itself is in float32
 
-    def _describe(self, X: NDArray[Any], y: ArrayLike | None) -> None:
-        """What is told of the archetypes, and the law of the nullspace part."""
+    def _train(self, X: NDArray[Any], y: NDArray[Any] | None) -> None:
+        """Train the heads and, jointly with them, the flow."""
+        rows = self._training_rows(X, y)
+        inner, held = holdout_split(len(X), self.validation_fraction, None, self.seed_, at_least=10)
+        if self.warm_start:
+            first = inner[:START_ROWS]
+            warm_start(self.heads_, self._latents_of(X[first], None if y is None else y[first]), self.seed_)
+        # In single precision, which would round the weights of a flow that isn't to change.
+        flow = self.flow_ if self.joint else copy.deepcopy(self.flow_)
+        flow.flow_.float().requires_grad_(self.joint)
+        history = train(
+            nn.ModuleDict({"heads": self.heads_.float(), "flow": flow.flow_}),
+            self._objective(flow),
+            [t[inner] for t in rows],
+            self._budget(len(inner)),
+            validation_rows=[t[held] for t in rows] if len(held) else None,
+            where=self.training,
+            seed=self.seed_,
+            verbose=self.verbose,
+            name="archetypes",
+        )
+        flow.freeze()
+        self.heads_.eval().requires_grad_(False).cpu().double()
+        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
+
+    def _training_rows(self, X: NDArray[Any], y: NDArray[Any] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows for the learned part of the flow, their class indices for it, and those for the heads; -1 without."""
+        events, own = self.flow_.model_units(Rows(X), self._condition(y))
+        none = torch.full((len(X),), NO_CLASS)
+        if y is None:
+            return events, none, none
+        side = torch.from_numpy(encode_labels(y, self.side_classes_, len(X), type(self).__name__))
+        return events, none if own is None else own, side
+
+    def _objective(self, flow: FlowDensity) -> DeepObjective:
+        author = self.loss == "author"
+        weights = (AUTHOR_WEIGHTS if author else LOSS_WEIGHTS) | dict(self.loss_weights or {})
+        return DeepObjective(flow, self.heads_, weights, joint=self.joint, author=author)
+
+    def _budget(self, n: int) -> Budget:
+        image = len(self.event_shape_) == 3
+        epochs, least, most = (20, 300, 1000) if image else (50, 300, 2000)
+        steps = min(max(epochs * math.ceil(n / self.batch_size), least), most)
+        return Budget(
+            max_steps=steps if self.max_steps is None else int(self.max_steps),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+
+    def _describe(self, X: NDArray[Any], y: NDArray[Any] | None) -> None:
+        """Set what is told of the archetypes, and the law of the nullspace part."""
         picked = np.random.default_rng(self.seed_).permutation(len(X))[:LAW_ROWS]
-        labels = None if y is None else np.asarray(y)[picked]
-        T = self._latents_of(X[picked], labels)
+        labels = self._condition(None if y is None else y[picked])
+        T = self._latents_of(X[picked], None if y is None else y[picked])
         law = NullLaw.of(self._row_space.null_part(T))
-        dtype = np.float32 if self.flow_._dtype == torch.float32 else np.float64
+        dtype = np.float32 if len(self.event_shape_) == 3 else np.float64
         self.null_mean_, self.null_factor_ = law.mean.astype(dtype), law.factor.astype(dtype)
         self.positions_ = self.heads_.positions.detach().numpy().astype(np.float64)
-        self.archetype_classes_ = self._nearest_classes(self._weights_of(T), self._condition(labels))
-        self.archetypes_ = self.decode(np.eye(len(self.positions_)), self.archetype_classes_)
-
-    def _nearest_classes(self, A: Floats, labels: ArrayLike | None) -> NDArray[Any] | None:
+        A = np.eye(len(self.positions_))
         if labels is None:
-            return None
-        nearest = np.asarray(labels)[np.argsort(-A, axis=0, kind="stable")[:PURE_ROWS]]
+            self.archetypes_ = self.decode(A)
+        else:
+            self.archetype_classes_ = self._nearest_classes(self._weights_of(T), np.asarray(labels))
+            self.archetypes_ = self.decode(A, self.archetype_classes_)
+
+    def _nearest_classes(self, A: Floats, labels: NDArray[Any]) -> NDArray[Any]:
+        nearest = labels[np.argsort(-A, axis=0, kind="stable")[:PURE_ROWS]]
         counts = [np.unique(column, return_counts=True) for column in nearest.T]
-        return np.array([values[np.argmax(count)] for values, count in counts])
+        return np.array([values[np.argmax(count)] for values, count in counts], dtype=labels.dtype)
 
     # --- using the fitted model ------------------------------------------------------------------------------
 
@@ -282,8 +309,7 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
         ndarray of shape (n, k)
             Each row is 0 or more and adds up to 1.
         """
-        check_is_fitted(self)
-        return self._weights_of(self._row_latents(X, y))
+        return self._weights_of(self._latents_of(self._query(X), y))
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """The same as ``encode``."""
@@ -354,15 +380,14 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
             raise InvalidSettingError(
                 f"{type(self).__name__}: nullspace={law!r} is unknown here; choose 'fitted' or 'normal', or None."
             )
-        rng = np.random.default_rng(seed_of(random_state))
+        rng = self._generator(random_state)
         if law == "normal":
             return rng.standard_normal((n, self.n_features_in_))
         return NullLaw(self.null_mean_, self.null_factor_).draw(n, rng)
 
     def nullspace_part(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """The part of the latents of data that weights are blind to, of shape (n, d)."""
-        check_is_fitted(self)
-        return self._row_space.null_part(self._row_latents(X, y))
+        return self._row_space.null_part(self._latents_of(self._query(X), y))
 
     def sample(
         self,
@@ -403,7 +428,7 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
         if n_samples < 1:
             raise InvalidSettingError(f"{where}: n_samples must be at least 1; got {n_samples}.")
         k = len(self.positions_)
-        rng = np.random.default_rng(seed_of(random_state))
+        rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)
         A = dirichlet_weights(n_samples, k, check_concentration(concentration, k, where), rng)
         return self.decode(A, labels, nullspace=nullspace, exact=exact, random_state=rng), labels
@@ -437,8 +462,7 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
             raise InvalidSettingError(
                 f"{type(self).__name__}.reconstruct: nullspace must be None or one of {NULLSPACES}; got {nullspace!r}."
             )
-        check_is_fitted(self)
-        T = self._row_latents(X, y)
+        T = self._latents_of(self._query(X), y)
         A = self._weights_of(T)
         part: NDArray[Any] | None = T if nullspace == "own" else None
         if nullspace in ("fitted", "normal"):
@@ -449,21 +473,100 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
             back = self.latents_of_weights(A, part, exact=exact)
         return self.flow_.decode(back, self._condition(y), clip=True)
 
-    # --- within -------------------------------------------------------------------------------------------------
+    def losses(self, X: ArrayLike, y: ArrayLike | None = None, *, batch_size: int = 128) -> dict[str, float]:
+        """Each loss by name, the mean over batches of these data, without weights.
 
-    @property
-    def event_shape_(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.flow_.event_shape_
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+        y : array of shape (n,), optional
+        batch_size : int, default=128
+            With ``loss="free"`` no loss depends on it.
 
-    @property
-    def classes_(self) -> NDArray[Any] | None:
-        """Labels that data and weights are told with regard to; None without labels, of the flow or of the fit."""
-        return None if self.side_classes_ is None else self.flow_.classes_
+        Returns
+        -------
+        dict of str to float
+            "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units.
+        """
+        X, where = self._query(X), f"{type(self).__name__}.losses"
+        check_positive(batch_size, "batch_size", where)
+        labels = None if y is None else check_labels(y, len(X), where)
+        objective, rows = self._objective(self.flow_), self._training_rows(X, labels)
+        like = next(self.flow_.flow_.parameters())
+        rows = (rows[0].to(like), rows[1].to(like.device), rows[2].to(like.device))
+        self.heads_.to(like.device, like.dtype)
+        try:
+            with torch.no_grad(), torch.random.fork_rng():
+                torch.manual_seed(self.seed_)
+                return mean_losses(objective, rows, int(batch_size))
+        finally:
+            self.heads_.eval().cpu().double()
+
+    def interpolate(
+        self, X0: ArrayLike, X1: ArrayLike, n_steps: int = 8, y: ArrayLike | None = None, *, method: str = "linear"
+    ) -> NDArray[Any]:
+        """Interpolation from one sample to another in latent space.
+
+        Parameters
+        ----------
+        X0, X1 : array of shape (n, d) or (n, *event_shape)
+            The two ends.
+        n_steps : int, default=8
+            Points, the ends included; 2 or more.
+        y : array of shape (n,), optional
+            Class of each pair.
+        method : {"linear", "spherical"}, default="linear"
+            Spherical (Shoemake, 1985) keeps the norm, so that the points stay in the shell where the data lie.
+
+        Returns
+        -------
+        ndarray of shape (n, n_steps, d)
+
+        Raises
+        ------
+        InvalidDataError
+            If the ends differ in count.
+        InvalidSettingError
+            If ``n_steps`` or ``method`` makes no sense.
+        """
+        check_is_fitted(self)
+        where = f"{type(self).__name__}.interpolate"
+        if n_steps < 2 or method not in ("linear", "spherical"):
+            raise InvalidSettingError(
+                f"{where}: n_steps must be at least 2 and method 'linear' or 'spherical'; got {n_steps} and {method!r}."
+            )
+        T0, T1 = (self._latents_of(self._query(X), y) for X in (X0, X1))
+        if len(T0) != len(T1):
+            raise InvalidDataError(f"{where}: X0 has {len(T0)} rows and X1 has {len(T1)}; give as many of both.")
+        T = interpolated(T0, T1, np.linspace(0, 1, n_steps), spherical=method == "spherical")
+        labels = None if y is None else np.repeat(np.asarray(y), n_steps)
+        X = self.flow_.decode(T.reshape(-1, T.shape[-1]), self._condition(labels), clip=True)
+        return X.reshape(len(T0), n_steps, -1)
+
+    def nearest_samples(self, X: ArrayLike, y: ArrayLike | None = None, n: int = 5) -> NDArray[np.int64]:
+        """The rows of ``X`` that give each archetype the largest weight, best first, of shape (k, min(n, rows))."""
+        return np.argsort(-self.encode(X, y), axis=0, kind="stable")[:n].T
+
+    def hull_report(self, X: ArrayLike, y: ArrayLike | None = None) -> list[HullRow]:
+        """Whether the archetypes lie on the hull of data: the largest weight that any sample gives each, and distances.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+            2 rows or more; distances are from at most 5 000 of them.
+        y : array of shape (n,), optional
+
+        Returns
+        -------
+        list of HullRow
+            One an archetype.
+        """
+        T = self._latents_of(self._query(X, min_rows=2), y)
+        return hull_rows(T, self._weights_of(T), self.latents_of_weights(np.eye(len(self.positions_))), self.seed_)
 
     def draw_labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
         """``n`` labels to decode under, as `FlowDensity.draw_labels` gives them; None without classes."""
-        if self.classes_ is None:
+        if classes_of(self) is None:
             self._condition(y)
             return None
         return self.flow_.draw_labels(n, y, rng)
@@ -473,20 +576,14 @@ class DeepArchetypes(LearnsHeads, ExplainsData, KeepsFittedFlow, Persistent, Tra
         layer = self.heads_.a
         return RowSpace(layer.matrix.detach().numpy(), layer.offset.detach().numpy(), self.head)
 
-    def _checked(self, X: ArrayLike, min_rows: int = 1) -> NDArray[Any]:
-        return check_events(self, X, self.event_shape_, reset=False, min_rows=min_rows)
-
     def _condition(self, y: ArrayLike | None) -> ArrayLike | None:
         """Labels for the flow; a flow without classes takes none, though the weights may have been taught some."""
-        if self.side_classes_ is None and y is not None:
+        if "side_classes_" not in vars(self) and y is not None:
             raise InvalidDataError(f"{type(self).__name__}: got y, but it was fitted without labels; leave y out.")
-        return None if self.classes_ is None else y
-
-    def _row_latents(self, X: ArrayLike, y: ArrayLike | None, min_rows: int = 1) -> Floats:
-        return self._latents_of(self._checked(X, min_rows), y)
+        return None if classes_of(self) is None else y
 
     def _latents_of(self, X: NDArray[Any], y: ArrayLike | None) -> Floats:
-        return self.flow_.encode(X, self._condition(y)).astype(np.float64)
+        return self.flow_.encode(Rows(X), self._condition(y)).astype(np.float64)
 
     @torch.no_grad()
     def _weights_of(self, T: Floats) -> Floats:

@@ -8,22 +8,22 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor
 
 from farout.archetypes.mixing import certificate, mixtures
 from farout.archetypes.solver import Solution, solve
 from farout.archetypes.starts import distinct_rows, standardized
-from farout.base.persistence import Persistent
+from farout.base.estimator import Estimator
 from farout.base.training import suitable_threads
-from farout.base.validation import check_events, check_positive, seed_of
+from farout.base.validation import check_events, check_positive
 from farout.errors import InvalidDataError, InvalidSettingError
 
 __all__ = ["ArchetypalAnalysis", "rows_as_tensor"]
 
 
-class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, Persistent, TransformerMixin, BaseEstimator):
+class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Linear archetypal analysis: ``min sum_i w_i ||x_i - a_i Z||^2``, ``Z = B X`` (Cutler and Breiman, 1994).
 
     Archetypes ``Z`` are mixtures of rows, and rows are mixtures of archetypes: rows of ``A`` and of ``B`` are 0 or more
@@ -129,12 +129,11 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, Persistent, Transforme
         InvalidSettingError
             If a parameter makes no sense.
         """
-        self._check_settings()
-        with self._unfitted_on_failure(), torch.no_grad():
+        with self._fitting(), torch.no_grad():
             rows = rows_as_tensor(self, X, reset=True)
             weights = self._check_weights(sample_weight, rows)
             with suitable_threads(rows.shape[1]):
-                self._fit(rows, weights)
+                self._find(rows, weights)
         return self
 
     def fit_transform(
@@ -234,7 +233,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, Persistent, Transforme
 
     # --- the fit -----------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Tensor, weights: Tensor) -> None:
+    def _find(self, X: Tensor, weights: Tensor) -> None:
         kept = torch.nonzero(weights > 0)[:, 0]
         size = self.coreset_size or max(1000, len(kept) // 20)
         rows, part = (X, weights) if len(kept) == len(X) else (X[kept], weights[kept])
@@ -260,7 +259,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, Persistent, Transforme
                 coreset_size=size,
                 max_iter=self.max_iter,
                 tol=self.tol,
-                rng=np.random.default_rng(seed_of(self.random_state)),
+                rng=np.random.default_rng(self.seed_),
                 report=report,
             )
 
@@ -293,7 +292,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, Persistent, Transforme
         self.archetypes_ = np.stack(mixed).astype(np.dtype(str(X.dtype).removeprefix("torch.")))
 
 
-def rows_as_tensor(estimator: BaseEstimator, X: ArrayLike | Tensor, *, reset: bool) -> Tensor:
+def rows_as_tensor(estimator: Any, X: ArrayLike | Tensor, *, reset: bool) -> Tensor:
     """Rows as float32 or float64, checked as ``check_events`` does; a tensor stays on its device."""
     if not isinstance(X, Tensor):
         return _tensor_of(check_events(estimator, X, reset=reset))

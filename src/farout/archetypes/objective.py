@@ -17,6 +17,7 @@ from farout.archetypes.losses import (
     reconstruction_loss,
     weighted,
 )
+from farout.base.estimator import classes_of
 from farout.flows.density import FlowDensity
 
 __all__ = ["DeepObjective", "mean_losses"]
@@ -44,6 +45,8 @@ class DeepObjective:
         self, flow: FlowDensity, heads: ArchetypeHeads, weights: Mapping[str, float], *, joint: bool, author: bool
     ) -> None:
         self.flow = flow
+        self.learned = flow.parts()[1]  # what comes before is fitted once
+        self.labelled = classes_of(flow) is not None
         self.heads = heads
         self.weights = {
             name: weight
@@ -79,7 +82,7 @@ class DeepObjective:
         if "archetype" in self.weights and "archetype" not in skip:
             losses["archetype"] = self.archetype(t)
         if "reconstruction" in self.weights:
-            restored = self.flow.flow_.decode(self.heads.latents(A), condition)[0]
+            restored = self.learned.decode(self.heads.latents(A), condition)[0]
             losses["reconstruction"] = reconstruction_loss(restored, events, author=self.author)
         if "side" in self.weights:
             losses["side"] = F.cross_entropy(self.heads.class_logits(A), side_labels)
@@ -91,9 +94,9 @@ class DeepObjective:
 
     def encoded(self, events: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Latents (n, d) of noisy events, their negative log-likelihood in nats a dimension, and the condition."""
-        condition = None if self.flow.classes_ is None else self.flow.hidden(labels)
+        condition = self.flow.hidden(labels, self.heads.training) if self.labelled else None
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
-            t, log_det = self.flow.flow_.encode(self.flow.noisy(events), condition)
+            t, log_det = self.learned.encode(self.flow.noisy(events), condition)
         nats = 0.5 * math.log(2 * math.pi) + (0.5 * t.square().sum(1) - log_det) / t.shape[1]
         return t, nats, condition
 

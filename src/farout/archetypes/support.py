@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
+
+from farout.base.neighbours import nearest_rows
 
 __all__ = ["HullRow", "hull_rows"]
 
@@ -52,8 +53,7 @@ def hull_rows(T: Floats, A: Floats, archetypes: Floats, seed: int, most: int = 5
     list of HullRow
     """
     kept = T[np.random.default_rng(seed).permutation(len(T))[:most]]
-    neighbours = NearestNeighbors(n_neighbors=2).fit(kept)
-    typical = float(np.median(neighbours.kneighbors(kept)[0][:, 1]))
-    away = neighbours.kneighbors(archetypes, n_neighbors=1)[0][:, 0]
+    typical = float(np.median(np.sqrt(nearest_rows(kept, kept, 1, own=True)[0])))
+    away = np.sqrt(nearest_rows(kept, archetypes, 1)[0][:, 0])
     largest = A.max(axis=0)
     return [HullRow(j, float(largest[j]), float(away[j]), typical) for j in range(len(archetypes))]

@@ -175,10 +175,9 @@ class Reader:
 
     def _network(self, model: Any, name: str, prefix: str) -> nn.Module:
         state = {k.removeprefix(prefix): t for k, t in self.tensors.items() if k.startswith(prefix)}
-        dtype = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
-        module: nn.Module = model._build(name).to(dtype)
+        module: nn.Module = model._build(name)
         try:
-            module.load_state_dict(state)
+            module.load_state_dict(state, assign=True)  # in the precision that they were saved in
         except RuntimeError as error:
             raise RunError(
                 f"The saved weights don't fit the network {name} of this {type(model).__name__}; give the network that "

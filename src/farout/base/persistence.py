@@ -10,82 +10,50 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from farout.base.encoding import Reader, Writer, fitted_state
 from farout.errors import NotFittedError, RunError
 
-__all__ = ["FORMAT_VERSION", "Persistent", "load", "read_config", "write_atomically"]
+__all__ = ["FORMAT_VERSION", "load", "read_config", "save_model", "write_atomically"]
 
 FORMAT = "farout-run"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-class Persistent:
-    """What can be saved: an estimator whose fitted attributes end in an underscore.
+def save_model(model: Any, path: str | Path, *, force: bool = False) -> Path:
+    """Write a run folder from which `load` gives back the same model; see `Estimator.save`.
 
-    A subclass with networks names them in ``_networks`` and rebuilds each, untrained, by ``_build(name)``.
+    Parameters
+    ----------
+    model : Estimator
+        Fitted. Its fitted attributes end in an underscore; those that are torch modules stand in ``_networks``, and
+        ``_build(name)`` makes each anew, untrained.
+    path : path
+    force : bool, default=False
     """
-
-    _networks: tuple[str, ...] = ()
-
-    def _build(self, name: str) -> nn.Module:
-        raise RunError(f"{type(self).__name__} has no network called {name}.")
-
-    @contextlib.contextmanager
-    def _unfitted_on_failure(self) -> Iterator[None]:
-        """Let nothing stay of a fit that fails or is interrupted, so that it is neither used nor saved."""
-        try:
-            yield
-        except BaseException:
-            for name in fitted_state(self):
-                delattr(self, name)
-            raise
-
-    def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write a run folder from which ``farout.load`` gives back the same model, bit for bit.
-
-        Parameters
-        ----------
-        path : path
-            The folder; made when it isn't there.
-        force : bool, default=False
-            Replace a run that is there already.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        NotFittedError
-            If the model isn't fitted.
-        RunError
-            If a run is there already and ``force`` is False.
-        """
-        folder = Path(path)
-        if not fitted_state(self):
-            raise NotFittedError(f"This {type(self).__name__} isn't fitted yet: call fit before save.")
-        _require_free(folder, force)
-        writer = Writer()
-        model = writer.encode(self, "")
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(folder, writer, model)
-        except BaseException:
-            if new:
-                with contextlib.suppress(OSError):  # someone else's file came into it meanwhile
-                    folder.rmdir()
-            raise
-        return folder
+    folder = Path(path)
+    if not fitted_state(model):
+        raise NotFittedError(f"This {type(model).__name__} isn't fitted yet: call fit before save.")
+    _require_free(folder, force)
+    writer = Writer()
+    encoded = writer.encode(model, "")
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(folder, writer, encoded)
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):  # someone else's file came into it meanwhile
+                folder.rmdir()
+        raise
+    return folder
 
 
 def _require_free(folder: Path, force: bool) -> None:
@@ -155,7 +123,7 @@ def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
             f"{folder / CONFIG} doesn't describe a model ({type(error).__name__}: {error}). Copy the run again, or "
             "train again."
         ) from error
-    if not isinstance(model, Persistent):
+    if not hasattr(model, "_networks"):
         raise RunError(f"{folder / CONFIG} holds a {type(model).__name__}, which is no model. Copy the run again.")
     unused = reader.given.keys() - reader.used
     if unused:

@@ -1,6 +1,7 @@
 """Checks of arrays on their way into an estimator; each failure is one message that says what to do."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from farout.errors import InvalidDataError, InvalidSettingError
 
 __all__ = [
+    "Rows",
     "check_events",
     "check_labels",
     "check_positive",
@@ -20,6 +22,27 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows with the names of their columns, as one model hands them to another.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    feature_names : tuple of str or None
+    """
+
+    X: NDArray[Any]
+    feature_names: tuple[str, ...] | None = None
+    event_shape: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.X, dtype=dtype, copy=copy)
 
 
 def resolve_event_shape(event_shape: Any, n_features: int, where: str) -> Shape:
@@ -76,6 +99,8 @@ def check_events(
         If a number is NaN or infinite, or the shape is wrong.
     """
     where = type(estimator).__name__
+    if isinstance(X, Rows):
+        X = X.X
     shape: tuple[int, ...] = getattr(X, "shape", ())
     if len(shape) > 2:
         if event_shape is None or tuple(shape[1:]) != tuple(event_shape):
@@ -166,3 +191,31 @@ def seed_of(random_state: Any) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**32, dtype=np.uint32))
     return int(random_state)
+
+
+def check_number(
+    value: Any,
+    name: str,
+    where: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    low_open: bool = False,
+    high_open: bool = False,
+    integer: bool = False,
+    none_ok: bool = False,
+    choices: tuple[str, ...] = (),
+) -> None:
+    ok = isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value) and not isinstance(value, bool)
+    ok = (
+        ok
+        and (low is None or value > low or (value == low and not low_open))
+        and (high is None or value < high or (value == high and not high_open))
+    )
+    if not ok:
+        raise InvalidSettingError(f"{where}: {name} must lie in [{low}, {high}]; got {value!r}.")
+
+
+def check_choice(value: Any, name: str, where: str, known: Any) -> None:
+    if value not in known:
+        raise InvalidSettingError(f"{where}: {name}={value!r} is unknown; choose one of {', '.join(map(repr, known))}.")

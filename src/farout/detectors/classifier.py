@@ -1,7 +1,7 @@
 """CautiousClassifier: a classifier that was taught, on generated outliers, to say that it doesn't know."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,31 +10,32 @@ from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
 from farout.base.training import Training
-from farout.base.validation import check_events, check_labels
+from farout.base.validation import check_labels, check_number
 from farout.detectors.augmentation import Augmentation
-from farout.detectors.exposure import OutlierExposed
+from farout.detectors.calibration import conformal
+from farout.detectors.exposure import ExposedModel
 from farout.detectors.losses import cautious_loss
-from farout.detectors.proximity import doubt, tempered, voted
-from farout.errors import InvalidDataError, InvalidSettingError
+from farout.detectors.proximity import negative_log_odds, with_log_odds, with_votes
+from farout.errors import InvalidDataError
 from farout.outliers.source import OutlierSource
 
 __all__ = ["CautiousClassifier"]
 
 
-class CautiousClassifier(ClassifierMixin, OutlierExposed):
+class CautiousClassifier(ClassifierMixin, ExposedModel):
     """A classifier trained to be sure of inliers and undecided on outliers.
 
     Minimises ``-E_in log p(y|x) + beta E_out KL(U || p(.|z))`` (Lee et al., 2018; Bungert, 2021, eq. 10). Inliers
-    and outliers go through one forward batch, and the inliers through the source's own path first (noise, encode,
-    decode, clip), so that the model learns the outlier and not its noise or its edges.
+    and outliers go through one forward batch, and the inliers are first processed as the source's outliers are
+    (noise, encode, decode, clip), so that the model learns the outlier and not its noise or its edges.
 
     Parameters
     ----------
     source : OutlierSource, optional
         Where outliers come from, fitted on this classifier's training rows; `Recommended` when omitted.
     beta : float, default=1.0
-        Weight of the outliers. 0 is the plain classifier; then the source only gives the inliers' path, and without
-        a source none is made.
+        Weight of the outliers. 0 is the plain classifier; then the source only says how inliers are processed,
+        and without a source none is made.
     network : Module or callable, optional
         Any torch module from events, in model units (images in [-1, 1], columns of unit variance), to logits of
         shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. A small CNN for images and a
@@ -48,23 +49,23 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     n_outliers : int, None or "auto", default="auto"
-        Distinct outliers to make, once, and go around among; each inlier then walks their path once too, which saves
-        half of the time and more. A `Schedule` of strengths counts with its end. None: fresh ones at each step.
-        "auto": 10 000 for images, fresh ones for vectors, which are quickly made, where a strength has a schedule, and
-        for `RealOutliers`.
+        Number of distinct outliers. They are generated once and reused in random order, and the inliers are processed
+        once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
+        each step. "auto": 10 000 for images; fresh ones for vectors, which are quickly made, where a strength has a
+        schedule, and for `RealOutliers`.
     augmentation : {"affine"} or callable, optional
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
         model units, and gives one of the same shape.
-    kind_weight : float or "auto", default="auto"
-        Weight of a second task for the same features, while training: to tell class and kind of outlier
+    auxiliary_weight : float or "auto", default="auto"
+        Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
         Let probabilities fade to uniform with the distance to the fifth nearest training row in the network's features
-        (after Sun et al., 2022), on a scale that gives distance twice the say of the softmax over held-out inliers, and
-        let the five nearest vote on the classes (after Papernot & McDaniel, 2018). "auto": for images, unless nothing
-        is learned from outliers. It needs a network whose last layer is linear.
+        (after Sun et al., 2022), where the distance has twice the weight of the softmax on a scale set by held-out
+        inliers, and let the five nearest vote on the classes (after Papernot & McDaniel, 2018). "auto": for images,
+        unless nothing is learned from outliers. It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -78,13 +79,13 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-    source_ : OutlierSource or None
-        Fitted.
+    source_ : OutlierSource
+        Fitted; only where there is a source.
     network_ : Module
     offset_ : float
         Threshold of the score.
     reference_ : float32 ndarray of shape (n, k)
-        If distance-aware: features of at most 20 000 training rows, of unit norm; ``reference_classes_`` are their
+        Only if distance-aware: features of at most 20 000 training rows, of unit norm; ``reference_classes_`` are their
         class indices, ``proximity_`` is their scale.
 
     Examples
@@ -112,7 +113,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         weight_decay: float = 1e-4,
         n_outliers: int | Literal["auto"] | None = "auto",
         augmentation: str | Augmentation | None = None,
-        kind_weight: float | Literal["auto"] = "auto",
+        auxiliary_weight: float | Literal["auto"] = "auto",
         distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
@@ -130,7 +131,7 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         self.weight_decay = weight_decay
         self.n_outliers = n_outliers
         self.augmentation = augmentation
-        self.kind_weight = kind_weight
+        self.auxiliary_weight = auxiliary_weight
         self.distance_aware = distance_aware
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
@@ -138,51 +139,29 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Fit the source, train the network, set the threshold.
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_number(self.beta, "beta", type(self).__name__, low=0)
 
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-        y : array of shape (n,)
-            At least 2 classes, numbers or text.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidDataError
-            If the data can't be used, or there is one class only.
-        InvalidSettingError
-            If a parameter makes no sense.
-        DivergedError
-            If training diverges.
-        """
-        if not (np.isfinite(self.beta) and self.beta >= 0):
-            raise InvalidSettingError(f"CautiousClassifier: beta must be at least 0; got {self.beta}.")
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        """Fit the source, train the network, set the threshold; ``y`` has at least 2 classes."""
         if y is None:
             raise InvalidDataError(
                 "CautiousClassifier requires y to be passed, but the target y is None; give one label a row, or "
                 "use OutlierDiscriminator or FlowDetector, which need none."
             )
-        with self._unfitted_on_failure():
-            X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
-            self._require_classes(X, y)
-            self._fit(X, y)
-        return self
-
-    def _require_classes(self, X: NDArray[Any], y: ArrayLike) -> None:
-        classes = np.unique(check_labels(y, len(X), type(self).__name__))
+        X = self._check_rows(X, self.event_shape)
+        labels = check_labels(y, len(X), type(self).__name__)
+        classes = np.unique(labels)
         if len(classes) < 2:
             raise InvalidDataError(
                 f"CautiousClassifier: y has 1 class only ({classes[0]}), and a classifier needs at least 2 classes; "
                 "for one class use OutlierDiscriminator or FlowDetector."
             )
+        self._learn(X, labels)
 
     def _n_outputs(self) -> int:
-        return len(cast(NDArray[Any], self.classes_))
+        return len(self.classes_)
 
     def _uses_outliers(self) -> bool:
         return self.beta > 0
@@ -190,12 +169,12 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         return cautious_loss(logits_in, y_in, logits_out, self.beta)
 
-    def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        return doubt(logits)
+    def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        return negative_log_odds(logits)
 
     def logits(self, X: ArrayLike) -> NDArray[np.float64]:
         """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; they know no distance."""
-        return self._logits(X)
+        return self._logits(self._query(X))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probability of each class, of shape (n, n_classes), in the order of ``classes_``.
@@ -203,20 +182,29 @@ class CautiousClassifier(ClassifierMixin, OutlierExposed):
         The softmax of the logits. If distance-aware, near training rows vote on the classes too, and the largest
         probability, which is spread over inliers as the softmax's, fades to uniform far from training rows.
         """
-        logits, doubts, classes = self._scored(X)
-        if classes is None:
+        return self._probabilities(self._query(X))
+
+    def _probabilities(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        logits, against, votes = self._scored(X)
+        if votes is None:
             return cast(NDArray[np.float64], softmax(logits, axis=1))
-        return tempered(voted(logits, classes), doubts)
+        return with_log_odds(with_votes(logits, votes), against)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""
-        likeliest = self.predict_proba(X).argmax(axis=1)
-        return cast(NDArray[Any], cast(NDArray[Any], self.classes_)[likeliest])
+        return cast(NDArray[Any], self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Largest probability, of shape (n,), from 1 / n_classes to 1; higher is more normal."""
-        return cast(NDArray[np.float64], self.predict_proba(X).max(axis=1))
+        return self._score(self._query(X))
+
+    def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return cast(NDArray[np.float64], self._probabilities(X).max(axis=1))
 
     def is_inlier(self, X: ArrayLike) -> NDArray[np.int64]:
         """+1 where the score reaches the threshold of held-out inliers, -1 where it doesn't, of shape (n,)."""
         return np.where(self.score_samples(X) >= self.offset_, 1, -1)
+
+    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Conformal p-values, of shape (n,), in (0, 1]: how usual so low a score is among inliers; see `conformal`."""
+        return conformal(self.score_samples(X), self.calibration_scores_)

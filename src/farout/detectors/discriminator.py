@@ -1,25 +1,26 @@
 """OutlierDiscriminator: a network that tells normal data from generated outliers."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from farout.base.estimator import classes_of
 from farout.base.training import Training
-from farout.base.validation import check_events
+from farout.base.validation import check_choice
 from farout.detectors.augmentation import Augmentation
-from farout.detectors.calibration import NoveltyMixin
-from farout.detectors.exposure import OutlierExposed
-from farout.detectors.losses import discriminator_loss, one_vs_all_loss
+from farout.detectors.calibration import LABELS, NoveltyMixin, normal_rows
+from farout.detectors.exposure import ExposedModel
+from farout.detectors.losses import discriminator_loss, one_vs_rest_loss
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
 
 __all__ = ["OutlierDiscriminator"]
 
 
-class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
+class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     """``D(x, y)``: how likely it is that ``x`` is a normal member of class ``y`` rather than a generated outlier.
 
     Maximises ``E_in log D(x, y) + E_out log(1 - D(z, y))`` (Bungert, 2021, eq. 9), where each outlier comes with the
@@ -43,26 +44,28 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     n_outliers : int, None or "auto", default="auto"
-        Distinct outliers to make, once, and go around among; each inlier then walks their path once too, which saves
-        half of the time and more. A `Schedule` of strengths counts with its end. None: fresh ones at each step.
-        "auto": 10 000 for images, fresh ones for vectors, which are quickly made, where a strength has a schedule, and
-        for `RealOutliers`.
+        Number of distinct outliers. They are generated once and reused in random order, and the inliers are processed
+        once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
+        each step. "auto": 10 000 for images; fresh ones for vectors, which are quickly made, where a strength has a
+        schedule, and for `RealOutliers`.
     augmentation : {"affine"} or callable, optional
         Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
         model units, and gives one of the same shape.
-    mismatched : bool or "auto", default="auto"
+    one_vs_rest : bool or "auto", default="auto"
         Whether a row counts as an outlier of all classes but its own, and an outlier as one of all classes, so that
-        each ``D(., y)`` tells its class from all else (as one-vs-all classifiers do, Padhy et al., 2020). "auto": for
+        each ``D(., y)`` tells its class from all else (as one-vs-rest classifiers do, Padhy et al., 2020). "auto": for
         images with labels. False is eq. 9 to the letter.
-    kind_weight : float or "auto", default="auto"
-        Weight of a second task for the same features, while training: to tell class and kind of outlier
+    labels : {"auto", "classes", "anomalies", "ignore"}, default="auto"
+        What ``y`` is: as in `FlowDetector`.
+    auxiliary_weight : float or "auto", default="auto"
+        Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
-        Take off the log-odds what a row lies farther than inliers from the fifth nearest training row in the network's
-        features (after Sun et al., 2022), on a scale that gives it twice the say of these over held-out inliers.
-        "auto": for images. It needs a network whose last layer is linear.
+        Subtract from the log-odds how much farther than inliers a row lies from the fifth nearest training row in the
+        network's features (after Sun et al., 2022), where the distance has twice the weight of the network on a scale
+        set by held-out inliers. "auto": for images. It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -75,14 +78,15 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,) or None
+    classes_ : ndarray of shape (n_classes,)
+        Only where there are labels.
     source_ : OutlierSource
         Fitted.
     network_ : Module
     offset_ : float
         Threshold of the score.
     reference_ : float32 ndarray of shape (n, k)
-        If distance-aware: features of at most 20 000 training rows, of unit norm; ``proximity_`` is their scale.
+        Only if distance-aware: features of at most 20 000 training rows, of unit norm; ``proximity_`` is their scale.
 
     Examples
     --------
@@ -107,8 +111,9 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         weight_decay: float = 1e-4,
         n_outliers: int | Literal["auto"] | None = "auto",
         augmentation: str | Augmentation | None = None,
-        mismatched: bool | Literal["auto"] = "auto",
-        kind_weight: float | Literal["auto"] = "auto",
+        one_vs_rest: bool | Literal["auto"] = "auto",
+        labels: Literal["auto", "classes", "anomalies", "ignore"] = "auto",
+        auxiliary_weight: float | Literal["auto"] = "auto",
         distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
@@ -126,8 +131,9 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         self.weight_decay = weight_decay
         self.n_outliers = n_outliers
         self.augmentation = augmentation
-        self.mismatched = mismatched
-        self.kind_weight = kind_weight
+        self.one_vs_rest = one_vs_rest
+        self.labels = labels
+        self.auxiliary_weight = auxiliary_weight
         self.distance_aware = distance_aware
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
@@ -135,55 +141,34 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the source, train the network, set the threshold.
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        where = type(self).__name__
+        check_choice(self.score_by, "score_by", where, ("max", "random"))
+        check_choice(self.one_vs_rest, "one_vs_rest", where, ("auto", True, False))
+        check_choice(self.labels, "labels", where, LABELS)
 
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-        y : array of shape (n,), optional
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidDataError
-            If the data can't be used.
-        InvalidSettingError
-            If a parameter makes no sense.
-        DivergedError
-            If training diverges.
-        """
-        if self.score_by not in ("max", "random"):
-            raise InvalidSettingError(
-                f"OutlierDiscriminator: score_by={self.score_by!r} is unknown; choose 'max' or 'random'."
-            )
-        if self.mismatched not in ("auto", True, False):
-            raise InvalidSettingError(
-                f"OutlierDiscriminator: mismatched must be True, False or 'auto'; got {self.mismatched!r}."
-            )
-        with self._unfitted_on_failure():
-            self._fit(check_events(self, X, self.event_shape, reset=True, min_rows=2), y)
-        return self
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        """Fit the source, train the network, set the threshold."""
+        X = self._check_rows(X, self.event_shape)
+        labels, normal = normal_rows(y, len(X), self.labels, type(self).__name__)
+        self._learn(X if normal is None else X[normal], labels)
 
     def _n_outputs(self) -> int:
-        return 1 if self.classes_ is None else len(self.classes_)
+        return len(vars(self).get("classes_", "1"))
 
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         if logits_out is None or y_out is None:  # a source always gives outliers; for the type checker
             raise InvalidSettingError("OutlierDiscriminator: its source gave no outliers.")
-        if self._tells_classes():
-            return one_vs_all_loss(logits_in, y_in, logits_out)
+        if self._is_one_vs_rest():
+            return one_vs_rest_loss(logits_in, y_in, logits_out)
         return discriminator_loss(_of_class(logits_in, y_in), _of_class(logits_out, y_out))
 
-    def _tells_classes(self) -> bool:
-        if self.mismatched != "auto":
-            return self.mismatched and self.classes_ is not None
-        return len(self.event_shape_) == 3 and self.classes_ is not None
+    def _is_one_vs_rest(self) -> bool:
+        labelled = classes_of(self) is not None
+        return labelled and (len(self.event_shape_) == 3 if self.one_vs_rest == "auto" else self.one_vs_rest)
 
-    def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         return -self._best(logits)
 
     def _best(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,7 +188,10 @@ class OutlierDiscriminator(NoveltyMixin, OutlierExposed):
         Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1. If distance-aware, less what
         a row lies farther from training rows than inliers do, and spread over inliers as before.
         """
-        return -self._scored(X).doubts
+        return self._score(self._query(X))
+
+    def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return -self._scored(X).against
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

@@ -7,24 +7,16 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.persistence import Persistent
 from farout.base.training import Budget, Training, inference_device, seeded, suitable_threads, train
-from farout.base.validation import (
-    check_events,
-    check_labels,
-    check_positive,
-    resolve_event_shape,
-    seed_of,
-)
+from farout.base.validation import check_number, check_positive, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
-from farout.detectors.calibration import Calibrated
+from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.feeding import Feed, Step
-from farout.detectors.losses import kind_loss
+from farout.detectors.losses import auxiliary_loss
 from farout.detectors.networks import make_network
 from farout.detectors.proximity import ROWS, Proximity, last_linear, with_features
 from farout.errors import InvalidSettingError
@@ -32,11 +24,11 @@ from farout.flows.units import Units
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource
 
-__all__ = ["OutlierExposed"]
+__all__ = ["ExposedModel", "Scored"]
 
 DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
 CHUNK = 1024  # rows that go through the network at a time, for inference
-KIND_WEIGHT = 0.5  # of the second task, for images
+AUXILIARY_WEIGHT = 0.5  # for images
 
 
 class Scored(NamedTuple):
@@ -45,21 +37,22 @@ class Scored(NamedTuple):
     Attributes
     ----------
     logits : ndarray of shape (n, n_outputs)
-    doubts : ndarray of shape (n,)
-        High where a row is no inlier by the network and, where the model knows distances, by these.
-    classes : int64 ndarray of shape (n, 5) or None
-        Class indices of the nearest training rows; None where the model knows no distance.
+    against : ndarray of shape (n,)
+        Negative log-odds of being an inlier: by the network and, where the model is distance-aware, by distance.
+    votes : int64 ndarray of shape (n, 5) or None
+        Class indices of the nearest training rows; None where the model isn't distance-aware.
     """
 
     logits: NDArray[np.float64]
-    doubts: NDArray[np.float64]
-    classes: NDArray[np.int64] | None = None
+    against: NDArray[np.float64]
+    votes: NDArray[np.int64] | None = None
 
 
-class OutlierExposed(Persistent, Calibrated, BaseEstimator):
+class ExposedModel(Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
-    _networks = ("network_",)
+    _networks = ("units_", "network_")
+    _nested = (Nested("source", "source_"),)
 
     source: OutlierSource | None
     network: nn.Module | Callable[..., nn.Module] | None
@@ -70,11 +63,20 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     weight_decay: float
     n_outliers: int | Literal["auto"] | None
     augmentation: str | Augmentation | None
-    kind_weight: float | Literal["auto"]
+    auxiliary_weight: float | Literal["auto"]
     distance_aware: bool | Literal["auto"]
+    contamination: float
+    calibration_fraction: float
     training: Training | None
     random_state: Any
     verbose: bool
+    event_shape_: tuple[int, ...]
+    classes_: NDArray[Any]
+    units_: Units
+    network_: nn.Module
+    source_: OutlierSource
+    offset_: float
+    calibration_scores_: NDArray[np.float64]
 
     @abstractmethod
     def _n_outputs(self) -> int:
@@ -83,39 +85,26 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
     @abstractmethod
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor: ...
 
+    @abstractmethod
+    def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Negative log-odds of being an inlier by the network alone, of shape (n,)."""
+
+    @abstractmethod
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Higher is more normal, of shape (n,)."""
+
+    @abstractmethod
+    def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """The score of checked rows."""
+
     def _uses_outliers(self) -> bool:
         return True
 
-    @abstractmethod
-    def _doubts(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How little of an inlier the network sees in rows, of shape (n,), on a log scale."""
-
-    def _fit(self, X: NDArray[Any], y: ArrayLike | None) -> None:
-        """Fit the source and the network on checked ``X``, but for the rows held out for the threshold."""
-        self._check_settings()
-        where = type(self).__name__
-        self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
-        labels = None if y is None else check_labels(y, len(X), where)
-        classes, indices = (None, np.full(len(X), -1)) if labels is None else _classes(labels)
-        self.classes_ = classes
-        resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
-        units = Units.of(X, self.event_shape_)
-        self.shift_, self.scale_ = units.shift, units.scale
-        seed = seed_of(self.random_state)
-        self.seed_ = seed
-        inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, seed)
-        self.network_ = self._build("network_")
-        if self._aware() or self._kind_weight():
-            self._last_layer()  # an error before the source is fitted
-        self.source_ = self._fit_source(X[inner], None if labels is None else labels[inner], seed)
-        self._train(X[inner], indices[inner], seed)
-        if self._aware():
-            self._set_distances(X[inner], indices[inner], X[held], seed)
-        self._calibrate(X[held] if len(held) else X)
+    # --- fitting -------------------------------------------------------------------------------------------------
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        self._check_calibration()
+        check_calibration(self.contamination, self.calibration_fraction, where)
         for name in ("batch_size", "learning_rate"):
             check_positive(getattr(self, name), name, where)
         if self.max_steps is not None:
@@ -123,9 +112,8 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         n = self.n_outliers
         if not (n in (None, "auto") or (isinstance(n, int | np.integer) and n > 0)):
             raise InvalidSettingError(f"{where}: n_outliers must be 1 or more, None or 'auto'; got {n!r}.")
-        weight = self.kind_weight
-        if weight != "auto" and not (isinstance(weight, int | float) and np.isfinite(weight) and weight >= 0):
-            raise InvalidSettingError(f"{where}: kind_weight must be 0 or more, or 'auto'; got {weight!r}.")
+        if self.auxiliary_weight != "auto":
+            check_number(self.auxiliary_weight, "auxiliary_weight", where, low=0)
         if self.distance_aware not in ("auto", True, False):
             raise InvalidSettingError(
                 f"{where}: distance_aware must be True, False or 'auto'; got {self.distance_aware!r}."
@@ -135,36 +123,61 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
             )
 
-    def _fit_source(self, X: NDArray[Any], y: NDArray[Any] | None, seed: int) -> OutlierSource | None:
-        """A fitted copy of the source; the default one when none was given and outliers are wanted."""
-        if self.source is None and not self._uses_outliers():
-            return None
-        source: Any = Recommended() if self.source is None else clone(self.source)
-        for name, value in (("event_shape", self.event_shape), ("random_state", seed)):
-            if getattr(source, name, 0) is None:
-                setattr(source, name, value)
-        return cast(OutlierSource, source.fit(X, y))
+    def _learn(self, X: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        """Fit the source and the network on checked rows, but for those held out for the threshold."""
+        where = type(self).__name__
+        self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
+        indices = np.full(len(X), -1)
+        if labels is not None:
+            self.classes_, found = np.unique(labels, return_inverse=True)
+            indices = found.astype(np.int64)
+        resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
+        self.units_ = Units.of(X, self.event_shape_, self._named(X).feature_names, where)
+        inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, self.seed_)
+        self.network_ = self._build("network_")
+        if self._is_distance_aware() or self._auxiliary_weight():
+            self._last_layer()  # an error before the source is fitted
+        source = Recommended() if self.source is None and self._uses_outliers() else self.source
+        if source is not None:
+            self.source_ = self._fitted(source, X[inner], None if labels is None else labels[inner])
+        self._train(X[inner], indices[inner])
+        if self._is_distance_aware():
+            self._set_distances(X[inner], indices[inner], X[held])
+        scores = self._score(X[held] if len(held) else X)
+        self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
 
     def _build(self, name: str) -> nn.Module:
+        if name == "units_":
+            return Units(self.event_shape_)
         return make_network(self.network, self.event_shape_, self._n_outputs(), self.seed_)
 
-    def _train(self, X: NDArray[Any], indices: NDArray[np.int64], seed: int) -> None:
+    def _train(self, X: NDArray[Any], y: NDArray[np.int64]) -> None:
         budget = Budget(
             max_steps=self._steps(len(X)),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )
-        feed = self._feed(seed)
-        head = self._make_head(seed)
+        feed = Feed(
+            vars(self).get("source_"),
+            classes_of(self),
+            self.units_,
+            X,
+            y,
+            self.batch_size if self._uses_outliers() else 0,
+            self._distinct(),
+            resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
+            np.random.default_rng(self.seed_),
+        )
+        head = self._auxiliary_head()
         _lay_out(self.network_, torch.channels_last)  # half again as quick on a CPU
         history = train(
             self.network_ if head is None else nn.ModuleList([self.network_, head]),
-            self._objective(feed, head),
-            (torch.from_numpy(feed.rows(X, indices)), torch.from_numpy(indices)),
+            _Objective(self, feed, head),
+            (torch.arange(len(X)), torch.from_numpy(y)),
             budget,
             where=self.training,
-            seed=seed,
+            seed=self.seed_,
             verbose=self.verbose,
             name=type(self).__name__,
         )
@@ -172,105 +185,15 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         _lay_out(self.network_, torch.contiguous_format)  # as a loaded one's: the same scores, to the bit
         # In float64 for vectors, so that a row's score doesn't depend on the rows beside it.
         self.network_.eval().to(inference_device(self.training), self._dtype)
-
-    def _feed(self, seed: int) -> Feed:
-        """Each step: inliers on the path that the outliers take, outliers, one forward batch of both."""
-        return Feed(
-            self.source_,
-            self.classes_,
-            self._model_units,
-            self.batch_size if self._uses_outliers() else 0,
-            self._distinct(),
-            resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
-            np.random.default_rng(seed),
-        )
+        self.units_.to(inference_device(self.training), self._dtype)
 
     def _distinct(self) -> int | None:
         """Outliers to make once; None for fresh ones at each step."""
         if self.n_outliers != "auto":
             return self.n_outliers
-        source = self.source_
+        source = vars(self).get("source_")
         made_once = len(self.event_shape_) == 3 and source is not None and not source.stays_fresh()
         return DISTINCT if made_once else None
-
-    def _objective(self, feed: Feed, head: nn.Linear | None) -> Callable[[Any, float], tuple[Tensor, dict[str, float]]]:
-        def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
-            x, y = batch
-            step, n = feed.batch(x, y, progress), len(x)
-            if head is None or step.y_out is None:
-                logits, further = self.network_(step.events), torch.zeros(())
-            else:
-                logits, features = with_features(self.network_, self._last_layer(), step.events)
-                further = float(self._kind_weight()) * self._kind_loss(head(features), y, step)
-            loss = self._loss(logits[:n], y, logits[n:] if step.y_out is not None else None, step.y_out)
-            return loss + further.to(loss), {}
-
-        return objective
-
-    # --- the second task -----------------------------------------------------------------------------------------
-
-    def _kind_weight(self) -> float:
-        if self.kind_weight != "auto":
-            return self.kind_weight
-        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
-        return KIND_WEIGHT if suits else 0.0
-
-    def _make_head(self, seed: int) -> nn.Linear | None:
-        """A layer on the features that tells classes and kinds of outliers, while training alone."""
-        if self.source_ is None or not self._uses_outliers() or not self._kind_weight():
-            return None
-        with seeded(seed):
-            return nn.Linear(self._last_layer().in_features, self._n_labels() * (1 + self.source_.n_kinds))
-
-    def _n_labels(self) -> int:
-        return 1 if self.classes_ is None else len(self.classes_)
-
-    def _kind_loss(self, logits: Tensor, y: Tensor, step: Step) -> Tensor:
-        y_out, kind_out = cast(Tensor, step.y_out), cast(Tensor, step.kind_out)
-        labels, kinds = torch.cat([y, y_out]), torch.cat([torch.zeros_like(y), kind_out + 1])
-        return kind_loss(logits, labels, kinds, len(y), self._n_labels())
-
-    # --- distances of features -----------------------------------------------------------------------------------
-
-    def _last_layer(self) -> nn.Linear:
-        layer = last_linear(self.network_, self._n_outputs())
-        if layer is None:
-            raise InvalidSettingError(
-                f"{type(self).__name__}: kind_weight and distance_aware need a network whose last layer is a "
-                f"torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set kind_weight=0 and "
-                "distance_aware=False."
-            )
-        return layer
-
-    def _aware(self) -> bool:
-        if self.distance_aware != "auto":
-            return self.distance_aware
-        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
-        return suits and self._uses_outliers()
-
-    def _set_distances(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any], seed: int) -> None:
-        """Keep features of training rows and their classes, and the scale of distances from held-out rows."""
-        rows = np.random.default_rng(seed).permutation(len(X))[:ROWS]
-        own = not len(held)
-        _, reference = self._outputs(X[rows])
-        logits, features = self._outputs(X[rows[:CHUNK]] if own else held)
-        near = Proximity.fitted(reference, features, self._doubts(logits), own=own)
-        self.reference_ = near.reference
-        self.reference_classes_ = y[rows]
-        self.proximity_ = {"centre": near.centre, "power": near.power, "slope": near.slope, "shift": near.shift}
-
-    def _scored(self, X: ArrayLike) -> Scored:
-        check_is_fitted(self)
-        if not hasattr(self, "reference_"):
-            logits = self._logits(X)
-            return Scored(logits, self._doubts(logits))
-        logits, features = self._outputs(check_events(self, X, self.event_shape, reset=False))
-        doubts, nearest = Proximity(self.reference_, **self.proximity_).joined(self._doubts(logits), features)
-        return Scored(logits, doubts, self.reference_classes_[nearest])
-
-    def _model_units(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
-        U = Units(self.shift_, self.scale_).to_model(X)
-        return torch.tensor(U, dtype=dtype).reshape(len(U), *self.event_shape_)
 
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
@@ -278,33 +201,122 @@ class OutlierExposed(Persistent, Calibrated, BaseEstimator):
         epochs, least, most = (20, 300, 1500) if len(self.event_shape_) == 3 else (50, 200, 3000)
         return min(max(epochs * -(-n // self.batch_size), least), most)
 
+    # --- the auxiliary task --------------------------------------------------------------------------------------
+
+    def _auxiliary_weight(self) -> float:
+        if self.auxiliary_weight != "auto":
+            return self.auxiliary_weight
+        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
+        return AUXILIARY_WEIGHT if suits else 0.0
+
+    def _auxiliary_head(self) -> nn.Linear | None:
+        """A layer on the features that tells classes and kinds of outliers, while training alone."""
+        source = vars(self).get("source_")
+        if source is None or not self._uses_outliers() or not self._auxiliary_weight():
+            return None
+        n_classes = len(vars(self).get("classes_", "1"))
+        with seeded(self.seed_):
+            return nn.Linear(self._last_layer().in_features, n_classes * (1 + source.n_kinds))
+
+    def _last_layer(self) -> nn.Linear:
+        layer = last_linear(self.network_, self._n_outputs())
+        if layer is None:
+            raise InvalidSettingError(
+                f"{type(self).__name__}: auxiliary_weight and distance_aware need a network whose last layer is a "
+                f"torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set auxiliary_weight=0 and "
+                "distance_aware=False."
+            )
+        return layer
+
+    # --- distances of features -----------------------------------------------------------------------------------
+
+    def _is_distance_aware(self) -> bool:
+        if self.distance_aware != "auto":
+            return self.distance_aware
+        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
+        return suits and self._uses_outliers()
+
+    def _set_distances(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any]) -> None:
+        """Keep features of training rows and their classes, and the scale of distances from held-out rows."""
+        rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
+        own = not len(held)
+        _, reference = self._outputs(X[rows])
+        logits, features = self._outputs(X[rows[:CHUNK]] if own else held)
+        near = Proximity.fitted(reference, features, self._against(logits), own=own)
+        self.reference_ = near.reference
+        self.reference_classes_ = y[rows]
+        self.proximity_ = {"centre": near.centre, "power": near.power, "slope": near.slope, "shift": near.shift}
+
+    def _scored(self, X: NDArray[Any]) -> Scored:
+        """Scores of checked rows."""
+        if not self._is_distance_aware():
+            logits = self._logits(X)
+            return Scored(logits, self._against(logits))
+        logits, features = self._outputs(X)
+        near = Proximity(self.reference_, **self.proximity_)
+        against, nearest = near.combined(self._against(logits), features)
+        return Scored(logits, against, self.reference_classes_[nearest])
+
+    # --- the network ---------------------------------------------------------------------------------------------
+
     @property
     def _dtype(self) -> torch.dtype:
         return torch.float64 if len(self.event_shape_) == 1 else torch.float32
 
     @torch.no_grad()
-    def _logits(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logits of shape (n, n_outputs) for rows, which are taken as they come: no noise, no flow."""
-        check_is_fitted(self)
-        X = check_events(self, X, self.event_shape, reset=False)
+    def _logits(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Logits of shape (n, n_outputs) of checked rows, which are taken as they come: no noise, no flow."""
         with suitable_threads(X.shape[1]):
-            parts = [self.network_(events).cpu() for events in self._parts(X)]
+            parts = [self.network_(events).cpu() for events in self._chunks(X)]
         return cast(NDArray[np.float64], torch.cat(parts).double().numpy())
 
-    def _parts(self, X: NDArray[Any]) -> Iterator[Tensor]:
+    def _chunks(self, X: NDArray[Any]) -> Iterator[Tensor]:
         """Events for the network, as many at a time as it takes."""
-        device = next(self.network_.parameters(), torch.empty(0)).device
         for i in range(0, len(X), CHUNK):
-            yield self._model_units(X[i : i + CHUNK], self._dtype).to(device)
+            yield self.units_.to_model(X[i : i + CHUNK])
 
     @torch.no_grad()
     def _outputs(self, X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Logits and features of checked rows."""
         layer = self._last_layer()
         with suitable_threads(X.shape[1]):
-            both = [with_features(self.network_, layer, events) for events in self._parts(X)]
+            both = [with_features(self.network_, layer, events) for events in self._chunks(X)]
         logits, features = (torch.cat(column).cpu().double().numpy() for column in zip(*both, strict=True))
         return logits, features
+
+
+class _Objective:
+    """The loss of one batch of training rows and as many outliers, with that of the auxiliary task."""
+
+    def __init__(self, model: ExposedModel, feed: Feed, head: nn.Linear | None) -> None:
+        self.model = model
+        self.feed = feed
+        self.head = head
+        self.weight = model._auxiliary_weight() if head is not None else 0.0
+
+    def __call__(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
+        rows, y = batch
+        step, n, model = self.feed.batch(rows, y, progress), len(rows), self.model
+        if self.head is None or step.y_out is None:
+            logits, further = model.network_(step.events), torch.zeros((), device=y.device)
+        else:
+            logits, features = with_features(model.network_, model._last_layer(), step.events)
+            further = self.weight * self._auxiliary(self.head(features), y, step)
+        loss = model._loss(logits[:n], y, logits[n:] if step.y_out is not None else None, step.y_out)
+        return loss + further.to(loss), {}
+
+    def _auxiliary(self, logits: Tensor, y: Tensor, step: Step) -> Tensor:
+        y_out, kind_out = cast(Tensor, step.y_out), cast(Tensor, step.kind_out)
+        labels, kinds = torch.cat([y, y_out]), torch.cat([torch.zeros_like(y), kind_out + 1])
+        return auxiliary_loss(logits, labels, kinds, len(y), len(vars(self.model).get("classes_", "1")))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The feed's."""
+        return self.feed.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the feed of that state."""
+        self.feed.load_state_dict(state)
 
 
 def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
@@ -312,8 +324,3 @@ def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
-
-
-def _classes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    classes, indices = np.unique(labels, return_inverse=True)
-    return classes, indices.astype(np.int64)

@@ -1,6 +1,5 @@
-"""How inliers and outliers reach the network that tells them apart: one batch, one path, one augmentation."""
+"""How inliers and outliers reach the network that tells them apart: one batch, processed alike, augmented alike."""
 
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.estimator import classes_of
+from farout.base.validation import Rows
 from farout.detectors.augmentation import Augmentation
-from farout.outliers.source import OutlierBatches, OutlierSource
+from farout.flows.units import Units
+from farout.outliers.source import OutlierSource, OutlierStream
 
 __all__ = ["Feed", "Step"]
 
@@ -31,7 +33,7 @@ class Step(NamedTuple):
 
 
 class Feed:
-    """Batches of inliers on the path that the outliers take, then as many outliers.
+    """Batches of inliers, processed as the outliers are, then as many outliers.
 
     Parameters
     ----------
@@ -39,75 +41,95 @@ class Feed:
         Fitted; None leaves the inliers as they are.
     classes : ndarray of shape (n_classes,) or None
         The model's.
-    to_events : callable
-        From rows in data units, of shape (n, d), to events in model units.
+    units : Units
+        The model's.
+    X : ndarray of shape (n, d)
+        Training rows in data units.
+    y : int64 ndarray of shape (n,)
+        Their class indices, -1 without classes.
     batch_size : int
         Outliers a batch; 0 draws none.
     n_outliers : int or None
-        Distinct outliers, made once; None makes fresh ones at each step.
+        Number of distinct outliers. They are generated once, and the inliers are processed once; with None both are
+        made anew for each batch.
     augmentation : callable or None
         Of the whole batch.
     rng : Generator
+    dtype : torch.dtype
+        Of the events.
     """
 
     def __init__(
         self,
         source: OutlierSource | None,
         classes: NDArray[Any] | None,
-        to_events: Callable[[NDArray[Any]], Tensor],
+        units: Units,
+        X: NDArray[Any],
+        y: NDArray[np.int64],
         batch_size: int,
         n_outliers: int | None,
         augmentation: Augmentation | None,
         rng: np.random.Generator,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.source = source
         self.classes = classes
-        self.to_events = to_events
+        self.units = units
+        self.X, self.y = X, y
         self.augmentation = augmentation
         self.rng = rng
-        self.once = n_outliers is not None
-        self.outliers: OutlierBatches | None = None
+        self.dtype = dtype
+        self.events: Tensor | None = None  # of all rows, where they are processed once
+        self.outliers: OutlierStream | None = None
         if source is not None and batch_size:
-            self.outliers = source.batches(batch_size, random_state=rng, distinct=n_outliers, kinds=True)
-            self.stream: Iterator[tuple[Tensor, ...]] = iter(self.outliers)
+            batches = source.batches(batch_size, random_state=rng, distinct=n_outliers, kinds=True)
+            self.outliers = iter(batches)
             self.lookup = self._class_lookup(source)
+        if source is None or n_outliers is not None:
+            self.events = self._inliers(np.arange(len(X)))
+        if self.outliers is not None and self.outliers.pool is not None:
+            x, *labels = self.outliers.pool
+            self.outliers.pool = (units(x)[0].to(dtype), *labels)
 
-    def rows(self, X: NDArray[Any], y: NDArray[np.int64]) -> NDArray[Any]:
-        """The rows to train on: as given, or, where outliers are made once, walked along their path once."""
-        return self._clean(X, y) if self.once else X
-
-    def batch(self, x: Tensor, y: Tensor, progress: float) -> Step:
-        """Events of rows ``x`` and, after them, of outliers.
+    def batch(self, rows: Tensor, y: Tensor, progress: float) -> Step:
+        """Events of training rows and, after them, of outliers.
 
         Parameters
         ----------
-        x : Tensor of shape (n, d)
-            In data units.
+        rows : int64 Tensor of shape (n,)
+            Indices of the rows.
         y : int64 Tensor of shape (n,)
-            Class indices, -1 without classes.
+            Their class indices.
         progress : float
             From 0 to 1.
         """
-        X = x.cpu().numpy()
-        events = [self.to_events(X if self.once else self._clean(X, y.cpu().numpy()))]
-        labels: tuple[Tensor, ...] = ()
-        if self.outliers is not None:
-            self.outliers.progress = progress
-            x_out, theirs, kind = (column[: len(x)] for column in next(self.stream))
-            events.append(self.to_events(x_out.flatten(1).numpy()))
-            labels = (self._own_classes(theirs).to(y.device), kind.to(y.device))
-        both = torch.cat(events).to(x.device)
-        return Step(both if self.augmentation is None else self.augmentation(both), *labels)
+        if self.events is not None:
+            self.events = self.events.to(rows.device)
+            events = self.events[rows]
+        else:
+            events = self._inliers(rows.cpu().numpy()).to(rows.device)
+        if self.outliers is None:
+            return Step(self._augmented(events))
+        self.outliers.batches.progress = progress
+        x, theirs, kind = (column[: len(rows)] for column in next(self.outliers))
+        if self.outliers.pool is None:
+            x = self.units(x)[0].to(self.dtype)
+        both = torch.cat([events, x.to(rows.device)])
+        return Step(self._augmented(both), self._own_classes(theirs).to(y.device), kind.to(y.device))
 
-    def _clean(self, X: NDArray[Any], y: NDArray[np.int64]) -> NDArray[Any]:
-        if self.source is None:
-            return X
-        labels = None if self.classes is None else self.classes[y]
-        return self.source.clean(X, labels, random_state=self.rng)
+    def _augmented(self, events: Tensor) -> Tensor:
+        return events if self.augmentation is None else self.augmentation(events)
+
+    def _inliers(self, rows: NDArray[np.int64]) -> Tensor:
+        X = self.X[rows]
+        if self.source is not None:
+            labels = None if self.classes is None else self.classes[self.y[rows]]
+            X = self.source.process_inliers(Rows(X), labels, random_state=self.rng)
+        return self.units.to_train(X).to(self.dtype)
 
     def _class_lookup(self, source: OutlierSource) -> NDArray[np.int64]:
         """Index, for this model, of each of the source's classes: -1 for an unknown one and, last, for no class."""
-        theirs = getattr(source, "classes_", None)
+        theirs = classes_of(source)
         own = {} if self.classes is None else {c: i for i, c in enumerate(self.classes.tolist())}
         return np.array([own.get(c, -1) for c in ([] if theirs is None else theirs.tolist())] + [-1])
 
@@ -117,3 +139,14 @@ class Feed:
         if self.classes is not None:
             indices = np.where(indices < 0, self.rng.integers(len(self.classes), size=len(indices)), indices)
         return torch.from_numpy(indices)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next batches depend on, for a training that goes on later."""
+        stream = None if self.outliers is None else self.outliers.state_dict()
+        return {"rng": self.rng.bit_generator.state, "outliers": stream}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another feed of the same rows and source was."""
+        if self.outliers is not None:
+            self.outliers.load_state_dict(state["outliers"])
+        self.rng.bit_generator.state = state["rng"]

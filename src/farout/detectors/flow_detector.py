@@ -1,22 +1,20 @@
 """FlowDetector: the flow itself as a detector."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.persistence import Persistent
-from farout.base.validation import check_events, check_labels, seed_of
-from farout.detectors.calibration import NoveltyMixin
-from farout.detectors.views import ROWS, local_scales, log_distances, surprise, views_of
+from farout.base.validation import check_choice
+from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
+from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.scores import default_score, flow_scores
-from farout.flows.sharing import KeepsFittedFlow, fitted_flow
+from farout.flows.sharing import fitted_flow
 
 __all__ = ["TABLE_FLOW", "FlowDetector"]
 
@@ -34,7 +32,7 @@ TABLE_FLOW: Mapping[str, Any] = {
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
-class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
+class FlowDetector(NoveltyMixin, Estimator):
     """A novelty detector that scores by the exact density of a normalizing flow, or by how near its training rows are.
 
     Parameters
@@ -45,11 +43,11 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
           What all images share cancels (after Ren et al., 2019). Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
-        - "nearest": minus the log of the distance to the nearest training rows, in standard deviations of held-out
-          inliers; the most surprising of up to three ways to see a row: columns of unit variance (nearest row), normal
-          scores of columns (third nearest, where the flow begins with them), the flow's latents (nearest); in each
-          also the mean over five neighbours, less half the log of how far these lie from their own neighbours (the
-          local outlier factor of Breunig et al., 2000, takes off all of it). For rows without classes.
+        - "nearest": minus the largest z-score, with regard to held-out inliers, of the log distance to near training
+          rows, over up to three views of a row: columns of unit variance (nearest row), normal scores of columns (third
+          nearest, where the flow begins with them), the flow's latents (nearest); in each view also of the mean over
+          five neighbours, less half the log of how far these lie from their own neighbours (the local outlier factor
+          of Breunig et al., 2000, subtracts all of it). For rows without classes.
         - "auto": "ratio" where the flow knows two classes or more and no class; "nearest" for tables without labels;
           "likelihood" elsewhere.
     flow : FlowDensity, optional
@@ -57,6 +55,11 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         tables without labels the architecture "table", which is a Gaussian copula unless held-out rows say better.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
+    labels : {"auto", "classes", "anomalies", "ignore"}, default="auto"
+        What ``y`` is. "classes": classes of normal rows, which the flow learns apart. "anomalies": marks of anomalies
+        (-1 among 1, 1 among 0, True among False); marked rows are left out of the fit. "ignore": nothing, as to
+        scikit-learn's outlier detectors. "auto": marks are ignored, unless ``score_by="ratio"`` asks for classes; all
+        else are classes.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -72,10 +75,12 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         The score in use.
     offset_ : float
         Threshold of the score.
+    classes_ : ndarray of shape (n_classes,)
+        Only where there are classes.
     reference_ : dict of str to ndarray
-        For "nearest": the training rows that others are compared with, at most 20 000, in each way of seeing; `centre_`
-        and `spread_` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
-        `local_scales_` is how far the training rows lie from each other.
+        Only for "nearest": the training rows that others are compared with, at most 20 000, in each view; ``centre_``
+        and ``spread_`` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
+        ``local_scales_`` is how far the training rows lie from each other.
 
     Examples
     --------
@@ -89,11 +94,14 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
     True
     """
 
+    _nested = (Nested("flow", "flow_", shared=True),)
+
     def __init__(
         self,
         score_by: Literal["auto", "likelihood", "ratio", "typicality", "nearest"] = "auto",
         flow: FlowDensity | None = None,
         event_shape: tuple[int, ...] | None = None,
+        labels: Literal["auto", "classes", "anomalies", "ignore"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float = 0.1,
         random_state: Any = None,
@@ -102,72 +110,54 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         self.score_by = score_by
         self.flow = flow
         self.event_shape = event_shape
+        self.labels = labels
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the flow, unless it is fitted already, and set the threshold.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-            Inliers.
-        y : array of shape (n,), optional
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidDataError
-            If the data can't be used.
-        InvalidSettingError
-            If a parameter makes no sense, such as score_by="ratio" without labels.
-        DivergedError
-            If training diverges.
-        """
-        self._check_calibration()
-        if self.score_by not in SCORES:
-            raise InvalidSettingError(
-                f"FlowDetector: score_by={self.score_by!r} is unknown; choose one of {', '.join(SCORES)}."
-            )
+    def _check_settings(self) -> None:
+        where = type(self).__name__
+        check_calibration(self.contamination, self.calibration_fraction, where)
+        check_choice(self.score_by, "score_by", where, SCORES)
+        check_choice(self.labels, "labels", where, LABELS)
         if self.flow is not None and not isinstance(self.flow, FlowDensity):
             raise InvalidSettingError(f"FlowDetector: flow must be a FlowDensity; got {self.flow!r}.")
-        with self._unfitted_on_failure():
-            self._fit(X, y)
-        return self
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        X = check_events(self, X, self.event_shape, reset=True, min_rows=2)
-        labels = None if y is None else check_labels(y, len(X), "FlowDetector")
-        seed = seed_of(self.random_state)
+        """Fit the flow, unless it comes fitted, and set the threshold."""
+        where = type(self).__name__
+        X = self._check_rows(X, self.event_shape)
+        meaning = "classes" if self.labels == "auto" and self.score_by == "ratio" else self.labels
+        labels, normal = normal_rows(y, len(X), meaning, where)
+        X = X if normal is None else X[normal]
         table = labels is None and len(self.event_shape or (1,)) == 1
         flow = self.flow
         if flow is None:
             flow = FlowDensity(self.event_shape, verbose=self.verbose, **(TABLE_FLOW if table else {}))
         _, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
-        inner, held = holdout_split(len(X), self._held_fraction(len(X), table), indices, seed)
-        self.flow_ = fitted_flow(flow, X[inner], None if labels is None else labels[inner], seed)
-        self.classes_ = self.flow_.classes_
+        inner, held = holdout_split(len(X), self._held_fraction(len(X), table), indices, self.seed_)
+        self.flow_ = fitted_flow(self, flow, X[inner], None if labels is None else labels[inner])
+        self.event_shape_ = self.flow_.event_shape_
+        classes = classes_of(self.flow_)
+        if classes is not None:
+            self.classes_ = classes
         self.score_ = self._choose_score()
-        self.typical_ = 0.0
         if self.score_ == "typicality":
             self.typical_ = float(flow_scores(self.flow_, X[inner], "likelihood").mean())
         if self.score_ == "nearest":
-            self._calibrate_nearest(X[inner], X[held])
+            scores = self._set_neighbours(X[inner], X[held])
         else:
-            self._calibrate(X[held] if len(held) else X)
+            scores = self._score(X[held] if len(held) else X)
+        self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
 
     def _held_fraction(self, n: int, table: bool) -> float:
         if self.calibration_fraction == 0 or not (self.score_by == "nearest" or (self.score_by == "auto" and table)):
             return self.calibration_fraction
         return max(self.calibration_fraction, min(SCALE_ROWS / n, 0.25))
 
-    def _calibrate_nearest(self, inner: NDArray[Any], held: NDArray[Any]) -> None:
-        """Keep training rows to compare with, and set scale and threshold by held-out ones."""
+    def _set_neighbours(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
+        """Keep training rows to compare with, set the scale by held-out ones, and give the scores of these."""
         self.reference_ = views_of(self.flow_, inner[:ROWS])
         self.local_scales_ = local_scales(self.reference_)
         # Without rows held out, each training row is compared with the others.
@@ -175,11 +165,11 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
         views = self.reference_ if own else views_of(self.flow_, held)
         logs = log_distances(views, self.reference_, self.local_scales_, own=own)
         self.centre_, self.spread_ = np.median(logs, axis=0), np.maximum(logs.std(axis=0), 1e-3)
-        self._set_threshold(-surprise(logs, self.centre_, self.spread_))
+        return -largest_z_score(logs, self.centre_, self.spread_)
 
     def _choose_score(self) -> str:
-        flow = self.flow_
-        vectors = len(flow.event_shape_) == 1 and flow.classes_ is None
+        flow, classes = self.flow_, classes_of(self.flow_)
+        vectors = len(flow.event_shape_) == 1 and classes is None
         if self.score_by == "auto":
             return "nearest" if vectors else default_score(flow)
         if self.score_by == "nearest" and not vectors:
@@ -188,7 +178,7 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
                 "out, or choose 'likelihood' or 'typicality'."
             )
         if self.score_by == "ratio" and default_score(flow) != "ratio":
-            n_classes = 0 if flow.classes_ is None else len(flow.classes_)
+            n_classes = 0 if classes is None else len(classes)
             lack = "never saw rows without a class (class_dropout=0)" if n_classes > 1 else f"knows {n_classes} classes"
             raise InvalidSettingError(
                 f"FlowDetector: score_by='ratio' compares classes with no class, and the flow {lack}; give y of 2 "
@@ -198,11 +188,12 @@ class FlowDetector(KeepsFittedFlow, NoveltyMixin, Persistent, BaseEstimator):
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The score, of shape (n,), higher is more normal: in nats, or in standard deviations for "nearest"."""
-        check_is_fitted(self)
-        X = check_events(self, X, self.event_shape, reset=False)
+        return self._score(self._query(X))
+
+    def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.score_ == "nearest":
             logs = log_distances(views_of(self.flow_, X), self.reference_, self.local_scales_)
-            return -surprise(logs, self.centre_, self.spread_)
+            return -largest_z_score(logs, self.centre_, self.spread_)
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, X, "likelihood") - self.typical_)
         return flow_scores(self.flow_, X, self.score_)

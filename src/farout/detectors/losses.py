@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cautious_loss", "discriminator_loss", "kind_loss", "kl_to_uniform", "one_vs_all_loss"]
+__all__ = ["cautious_loss", "discriminator_loss", "auxiliary_loss", "kl_to_uniform", "one_vs_rest_loss"]
 
 
 def kl_to_uniform(logits: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def discriminator_loss(d_in: Tensor, d_out: Tensor) -> Tensor:
     return F.softplus(-d_in).mean() + F.softplus(d_out).mean()
 
 
-def one_vs_all_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
+def one_vs_rest_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
     """Eq. 9 where a row is an outlier of each class but its own, and an outlier one of all classes.
 
     Parameters
@@ -107,7 +107,7 @@ def one_vs_all_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> float(one_vs_all_loss(torch.zeros(1, 2), torch.tensor([1]), torch.zeros(1, 2)))  # 4 ln 2
+    >>> float(one_vs_rest_loss(torch.zeros(1, 2), torch.tensor([1]), torch.zeros(1, 2)))  # 4 ln 2
     2.772...
     """
     own = F.one_hot(y_in, d_in.shape[1]).to(d_in)
@@ -115,11 +115,11 @@ def one_vs_all_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
     return inside + F.softplus(d_out).sum(dim=1).mean()
 
 
-def kind_loss(logits: Tensor, y: Tensor, kind: Tensor, n_in: int, n_classes: int) -> Tensor:
+def auxiliary_loss(logits: Tensor, y: Tensor, kind: Tensor, n_in: int, n_classes: int) -> Tensor:
     """Cross entropy of telling class and kind at once, of inliers and of outliers in equal parts.
 
-    A second task for the same features: a network that only learns to be undecided on outliers sees them all as one,
-    and forgets what else there is in a picture. Labels joined of class and transformation are Lee et al.'s (2020).
+    The auxiliary task of the same features: a network that only learns to be undecided on outliers sees them all as
+    one, and forgets what else there is in a picture. Labels joined of class and transformation are Lee et al.'s (2020).
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def kind_loss(logits: Tensor, y: Tensor, kind: Tensor, n_in: int, n_classes: int
     Examples
     --------
     >>> import torch
-    >>> float(kind_loss(torch.zeros(2, 4), torch.tensor([0, 1]), torch.tensor([0, 1]), 1, 2))  # 2 ln 4
+    >>> float(auxiliary_loss(torch.zeros(2, 4), torch.tensor([0, 1]), torch.tensor([0, 1]), 1, 2))  # 2 ln 4
     2.772...
     """
     losses = F.cross_entropy(logits, kind * n_classes + y.clamp(min=0), reduction="none")

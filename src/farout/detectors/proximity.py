@@ -6,14 +6,24 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax, softmax
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-__all__ = ["NEIGHBOUR", "ROWS", "Proximity", "doubt", "last_linear", "tempered", "voted", "with_features"]
+from farout.base.neighbours import nearest_rows
+
+__all__ = [
+    "NEIGHBOUR",
+    "ROWS",
+    "Proximity",
+    "last_linear",
+    "negative_log_odds",
+    "with_features",
+    "with_log_odds",
+    "with_votes",
+]
 
 NEIGHBOUR = 5  # which of the nearest training features counts; docs/results/part-4.md says what decided
 ROWS = 20_000  # training features kept to compare with, at most
-SAY = 2.0  # of distances, to 1 of the network's own score; docs/results/part-4.md has others
+DISTANCE_WEIGHT = 2.0  # to 1 of the network's own score; docs/results/part-4.md has others
 FLOOR = 1e-6  # least distance: copies of a row are not infinitely near
 FARTHEST = 30.0  # bound of log odds, beyond which probabilities of double precision would be ties
 
@@ -37,10 +47,10 @@ def with_features(network: nn.Module, layer: nn.Linear, events: Tensor) -> tuple
 
 @dataclass(frozen=True)
 class Proximity:
-    """How near rows lie to training rows in the features of a network, joined with its own doubts, on their scale.
+    """How near rows lie to training rows in the features of a network, combined with the network's own score.
 
     Deep nearest neighbours (Sun et al., 2022): features are scaled to unit norm, and the distance to the fifth nearest
-    training row counts.
+    training row counts. Scores are negative log-odds: low for inliers.
 
     Parameters
     ----------
@@ -49,10 +59,10 @@ class Proximity:
     centre : float
         Median of held-out inliers' log distances.
     power : float
-        Twice the spread of the network's own doubts over that of log distances, both of held-out inliers: so distance
-        has twice the say of these.
+        Twice the spread of the network's own score over that of log distances, both of held-out inliers: so distance
+        has twice the weight of the score.
     slope, shift : float
-        They give the sum of both the median and spread over held-out inliers that the network's own doubts have.
+        They give the sum of both the median and spread over held-out inliers that the network's own score has.
     """
 
     reference: NDArray[np.float32]
@@ -66,47 +76,49 @@ class Proximity:
         cls,
         reference: NDArray[np.floating],
         held: NDArray[np.floating],
-        doubts: NDArray[np.float64],
+        scores: NDArray[np.float64],
         *,
         own: bool = False,
     ) -> Self:
-        """Set the scale by held-out features and the doubts about the same rows.
+        """Set the scale by held-out rows.
 
         Parameters
         ----------
         reference : ndarray of shape (n, k)
+            Features of training rows.
         held : ndarray of shape (m, k)
-        doubts : ndarray of shape (m,)
-            The network's own.
+            Features of held-out rows.
+        scores : ndarray of shape (m,)
+            The network's own, of the held-out rows.
         own : bool, default=False
             The held rows are the first of the reference, for want of others.
         """
         kept = unit(reference).astype(np.float32)
         logs, _ = _neighbours(kept, held, own)
-        centre, power = float(np.median(logs)), float(SAY * doubts.std() / max(logs.std(), 1e-3))
-        both = doubts + power * (logs - centre)
-        slope = float(doubts.std() / both.std()) if both.std() > 0 else 1.0
-        return cls(kept, centre, power, slope, float(np.median(doubts) - slope * np.median(both)))
+        centre, power = float(np.median(logs)), float(DISTANCE_WEIGHT * scores.std() / max(logs.std(), 1e-3))
+        both = scores + power * (logs - centre)
+        slope = float(scores.std() / both.std()) if both.std() > 0 else 1.0
+        return cls(kept, centre, power, slope, float(np.median(scores) - slope * np.median(both)))
 
-    def joined(
-        self, doubts: NDArray[np.float64], features: NDArray[np.floating]
+    def combined(
+        self, scores: NDArray[np.float64], features: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Doubts about rows by network and distance, and which training rows are their five nearest.
+        """Negative log-odds of rows by network and distance, and which training rows are their five nearest.
 
         Parameters
         ----------
-        doubts : ndarray of shape (n,)
+        scores : ndarray of shape (n,)
             The network's own.
         features : ndarray of shape (n, k)
 
         Returns
         -------
-        doubts : ndarray of shape (n,)
+        scores : ndarray of shape (n,)
         nearest : int64 ndarray of shape (n, 5)
             Indices into ``reference``.
         """
         logs, nearest = _neighbours(self.reference, features, False)
-        return self.slope * (doubts + self.power * (logs - self.centre)) + self.shift, nearest
+        return self.slope * (scores + self.power * (logs - self.centre)) + self.shift, nearest
 
 
 def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -120,16 +132,11 @@ def _neighbours(
     reference: NDArray[np.float32], features: NDArray[np.floating], own: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Log distance to the fifth nearest, and which the nearest are; with ``own`` each row's copy is none of them."""
-    rows = unit(features)
-    k = min(NEIGHBOUR + own, len(reference))
-    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(reference)
-    nearest = finder.kneighbors(rows.astype(np.float32), return_distance=False)
-    # Not the distance of the search: that is rounded as the batch has it.
-    apart = np.linalg.norm(rows - reference[nearest[:, -1]], axis=1)
-    return np.log(apart.clip(FLOOR)), nearest
+    squared, nearest = nearest_rows(reference, unit(features), NEIGHBOUR, own=own)
+    return np.log(np.sqrt(squared[:, -1]).clip(FLOOR)), nearest
 
 
-def doubt(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def negative_log_odds(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Log odds against the likeliest class of each row, of shape (n,): low where it is sure, high where it is uniform.
 
     The odds are of ``q = (p - 1 / n_classes) / (1 - 1 / n_classes)``, which is 0 in a uniform row.
@@ -148,12 +155,12 @@ def _rest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return total
 
 
-def voted(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log probabilities of classes, up to a constant of each row, by softmax and near training rows alike.
+def with_votes(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log probabilities of classes, up to a constant of each row: the softmax times the vote of near training rows.
 
     Deep nearest neighbours vote (Papernot & McDaniel, 2018), by the rule of succession: a class with v votes of k has
-    (v + 1) / (k + n_classes). A network that learns to be undecided on what is no class is so on odd inliers too, whose
-    neighbours still tell their class.
+    (v + 1) / (k + n_classes). A network that learns to be undecided on what is no class is undecided on unusual inliers
+    too, while their neighbours still tell their class.
 
     Parameters
     ----------
@@ -167,7 +174,7 @@ def voted(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[n
 
     Examples
     --------
-    >>> voted(np.array([[0.1, 0.0]]), np.array([[1, 1, 1, 1, 0]])).argmax(axis=1).tolist()
+    >>> with_votes(np.array([[0.1, 0.0]]), np.array([[1, 1, 1, 1, 0]])).argmax(axis=1).tolist()
     [1]
     """
     votes = (classes[:, :, None] == np.arange(logits.shape[1])).sum(axis=1)
@@ -177,21 +184,26 @@ def voted(logits: NDArray[np.floating], classes: NDArray[np.int64]) -> NDArray[n
     return result
 
 
-def tempered(logits: NDArray[np.float64], doubts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax probabilities brought to given doubts, of shape (n, n_classes).
+def with_log_odds(logits: NDArray[np.float64], against: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax probabilities of given log-odds, of shape (n, n_classes).
 
-    The log odds of `doubt` become those given. The other classes come nearer to uniform, or share what is left in their
-    proportions where the largest probability grows; so the order of classes stays.
+    Parameters
+    ----------
+    logits : ndarray of shape (n, n_classes)
+    against : ndarray of shape (n,)
+        What `negative_log_odds` of the result shall be. Where that is more than the softmax has, the probabilities move
+        towards uniform; where it is less, the largest grows and the others share what is left in their proportions. The
+        order of the classes stays.
 
     Examples
     --------
     >>> logits = np.array([[3.0, 0.0], [3.0, 0.0]])
-    >>> tempered(logits, doubt(logits) + [0.0, 3.0]).round(3).tolist()
+    >>> with_log_odds(logits, negative_log_odds(logits) + [0.0, 3.0]).round(3).tolist()
     [[0.953, 0.047], [0.661, 0.339]]
     """
     rows, best, most = np.arange(len(logits)), logits.argmax(axis=1), 1 - 1 / logits.shape[1]
-    before = doubt(logits)
-    lack, faded = expit(before), expit(doubts.clip(-FARTHEST, FARTHEST))
+    before = negative_log_odds(logits)
+    lack, faded = expit(before), expit(against.clip(-FARTHEST, FARTHEST))
     plain = softmax(logits, axis=1)
     left = expit(-before)  # 1 - lack
     towards = ((faded - lack) / left.clip(1e-300)).clip(0.0, 1.0)[:, None]  # a uniform row; 0 where the largest grows

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
-from farout.flows.transform import Transform
+from farout.flows.transform import Chain, Transform
 
 __all__ = ["OnColumns", "on_columns"]
 
@@ -47,16 +47,7 @@ class OnColumns(Transform):
         super().__init__((len(mask),), condition_features=inner.condition_features)
         self.register_buffer("where", torch.nonzero(mask)[:, 0])
         self.inner = inner
-
-    def parts(self) -> tuple[Transform | None, Transform]:
-        """The inner transform's, on the same columns."""
-        first, rest = self.inner.parts()
-        return (None, self) if first is None else (self.around(first), self.around(rest))
-
-    def around(self, inner: Transform) -> "OnColumns":
-        """The same columns for another inner transform."""
-        chosen = torch.zeros(self.in_shape[0], dtype=torch.bool)
-        return OnColumns(chosen.index_fill(0, self.where.cpu(), True).tolist(), inner).to(self.where.device)
+        self.fitted_once = inner.fitted_once
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Initialise the inner transform."""
@@ -72,5 +63,6 @@ class OnColumns(Transform):
 
 
 def on_columns(flow: Flow, chosen: Sequence[bool]) -> Flow:
-    """The flow on some columns of longer vectors, with its own weights and classes."""
-    return flow.on(OnColumns(chosen, flow.transform))
+    """The flow on some columns of longer vectors, step by step, with its own weights and classes."""
+    steps = flow.transform.transforms if isinstance(flow.transform, Chain) else [flow.transform]
+    return flow.on(Chain(OnColumns(chosen, step) for step in steps))

@@ -1,33 +1,44 @@
 """FlowDensity: a normalizing flow as a scikit-learn estimator."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from farout.base.training import Training
-from farout.base.validation import check_events, seed_of
+from farout.base.estimator import Estimator, classes_of
+from farout.base.holdout import holdout_split
+from farout.base.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
+from farout.base.validation import check_labels, check_positive, encode_labels, resolve_event_shape
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.flow import Flow
-from farout.flows.learning import LearnsDensity
+from farout.flows.architectures import build_flow
+from farout.flows.columns import OnColumns, on_columns
+from farout.flows.flow import NO_CLASS, Flow
+from farout.flows.marginals import Marginals
+from farout.flows.transform import Chain
+from farout.flows.units import Units
 
-__all__ = ["FlowDensity"]
+__all__ = ["CHUNK", "FlowDensity"]
+
+CHUNK = 1024  # rows that go through the flow at a time, for inference
+ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
 
-class FlowDensity(DensityMixin, LearnsDensity):
+class FlowDensity(DensityMixin, Estimator):
     """The exact density of data by a normalizing flow, conditional on the class where there are labels.
 
     ``log p(x|y) = log N(f(x; y); 0, I) + log|det df/dx|`` (Dinh et al., 2015; Bungert, 2021). With labels, the
     class is dropped at random in training, so that the same model also knows ``log p(x)``.
 
-    Constant columns of a table have no density and are left out of the flow: their latent is 0, ``decode`` gives the
-    constant whatever the latent. A row has the constant with probability ``(n + 1)/(n + 2)`` after n rows that all had
-    it (Laplace's rule of succession), so that each departure from one costs ``log(n + 1)`` nats.
+    The flow's first step is `Units`, so that rows go in and come out as the data have them. Constant columns of a table
+    have no density and are left out of the flow: their latent is 0, and ``decode`` gives the constant whatever the
+    latent. A departure from a constant costs ``log(n + 1)`` nats.
 
     Parameters
     ----------
@@ -62,12 +73,13 @@ class FlowDensity(DensityMixin, LearnsDensity):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,) or None
-    class_prior_ : ndarray of shape (n_classes,) or None
-        Share of each class in training.
+    classes_ : ndarray of shape (n_classes,)
+        Only where there are labels.
+    class_prior_ : ndarray of shape (n_classes,)
+        Share of each class in training; only where there are labels.
     event_shape_ : tuple of int
     flow_ : Flow
-        The torch module. Flows on vectors are kept in float64 after training.
+        The torch module, from data units to latents. Flows on vectors are kept in float64 after training.
     history_ : dict of str to list of float
         Loss in nats a dimension, and bits/dim, by training step.
 
@@ -119,35 +131,280 @@ class FlowDensity(DensityMixin, LearnsDensity):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the flow.
+    # --- fitting -------------------------------------------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        where = type(self).__name__
+        for name in ("batch_size", "learning_rate", "patience"):
+            check_positive(getattr(self, name), name, where)
+        if self.max_steps is not None:
+            check_positive(self.max_steps, "max_steps", where)
+        if self.noise != 0:
+            check_positive(self.noise, "noise", where)
+        for name in ("class_dropout", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidSettingError(f"{where}: {name} must be at least 0 and below 1; got {getattr(self, name)}.")
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        where = type(self).__name__
+        X = self._check_rows(X, self.event_shape)
+        self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
+        labels = None if y is None else self._learn_classes(check_labels(y, len(X), where))
+        units = Units.of(X, self.event_shape_, self._named(X).feature_names, where)
+        self.varies_ = units.varies
+        if len(self.event_shape_) == 1:
+            _require_two_columns(self.varies_, where)
+        self.flow_ = self._assembled(units)
+        self._train(X, labels)
+
+    def _learn_classes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        self.classes_, indices = np.unique(labels, return_inverse=True)
+        self.class_prior_ = np.bincount(indices) / len(indices)
+        return cast(NDArray[np.int64], indices.astype(np.int64))
+
+    def _build(self, name: str) -> Flow:
+        return self._assembled(Units(self.event_shape_))
+
+    def _assembled(self, units: Units) -> Flow:
+        """The flow, untrained: units first, then the architecture on the columns that vary."""
+        classes, varies = classes_of(self), self.varies_
+        shape = self.event_shape_ if varies.all() else (int(varies.sum()),)
+        n_classes = 0 if classes is None else len(classes)
+        flow = build_flow(self.architecture, self.options, shape, n_classes=n_classes, seed=self.seed_ % 2**32).float()
+        if not varies.all():
+            flow = on_columns(flow, varies.tolist())
+        return flow.on(Chain([units, flow.transform]))
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows it was fitted on."""
+        return int(self._units.n_rows)
+
+    @property
+    def _units(self) -> Units:
+        return cast(Units, self._chain.transforms[0])
+
+    @property
+    def _chain(self) -> Chain:
+        return cast(Chain, self.flow_.transform)
+
+    def parts(self) -> tuple[Chain, Flow]:
+        """The first steps, which are fitted to data once, and the flow of the steps that training changes.
+
+        Training noise is added between them, where all columns are on one scale; who trains the flow further works on
+        what comes out of the first part. The steps are the flow's own, not copies.
+        """
+        k = min(self._chain.n_fitted_once, len(self._chain) - 1)
+        return self._chain[:k], self.flow_.on(self._chain[k:])
+
+    def _train(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
+        inner, held = holdout_split(len(X), self.validation_fraction, labels, self.seed_, at_least=10)
+        first, rest = self.parts()
+        events = self._units.to_train(X)
+        if len(first) > 1:
+            first[1:].initialize(events[inner])
+        rows = [self._from_units(first, events), *([] if labels is None else [torch.from_numpy(labels)])]
+        fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed_)
+            rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
+        objective = self._objective(rest, float(first(torch.tensor(X[:CHUNK]).reshape(-1, *first.in_shape))[1].mean()))
+        history = self._descend(rest, objective, fitted, validation, copula=len(first) > 1)
+        self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
+        self.freeze()
+
+    @staticmethod
+    @torch.no_grad()
+    def _from_units(first: Chain, events: Tensor) -> Tensor:
+        """Events in model units after the other steps that are fitted once."""
+        return first[1:](events)[0] if len(first) > 1 else events
+
+    def _objective(self, rest: Flow, log_det: float) -> Objective:
+        """Negative log-likelihood a dimension; ``log_det`` is the mean one of the part before, for bits/dim."""
+        size = rest.latent_size
+        varying = int(self.varies_.sum())
+        zeros = (size - varying) * 0.5 * math.log(2 * math.pi)  # of constant columns, whose latents are 0
+        offset = self._bits_offset
+
+        def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
+            labels = self.hidden(batch[1], rest.training) if len(batch) > 1 else None
+            log_p = rest.log_prob(self.noisy(batch[0]), labels).mean()
+            bits = -(log_p.detach() + log_det) / (size * math.log(2)) + offset
+            return -(log_p + zeros) / varying, {"bits/dim": bits}
+
+        return objective
+
+    def _descend(
+        self, rest: Flow, objective: Objective, rows: list[Tensor], validation: list[Tensor], *, copula: bool
+    ) -> History:
+        """Train; a flow that starts as a Gaussian copula stays one unless held-out rows find training better.
+
+        With too few rows to hold any out there is nothing to decide it by, and with too few for the columns held-out
+        rows never found it better: then it isn't trained at all.
+        """
+        judged = copula and len(validation[0]) > 0 and len(rows[0]) >= ROWS_A_COLUMN * int(self.varies_.sum())
+        if copula and not judged:
+            return History()
+        before = copy.deepcopy(rest.state_dict()) if judged else {}
+        at_start = _judge(rest, objective, validation) if judged else math.inf
+        budget = Budget(
+            max_steps=self._steps(len(rows[0])),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+        )
+        history = train(
+            rest,
+            objective,
+            rows,
+            budget,
+            validation_rows=validation if len(validation[0]) else None,
+            where=self.training,
+            seed=self.seed_,
+            verbose=self.verbose,
+            name="flow",
+        )
+        if judged and not _judge(rest, objective, validation) < at_start:
+            rest.load_state_dict(before)
+        return history
+
+    def _steps(self, n: int) -> int:
+        if self.max_steps is not None:
+            return int(self.max_steps)
+        epochs, least, most = (60, 300, 3000) if len(self.event_shape_) == 3 else (100, 200, 4000)
+        return min(max(epochs * math.ceil(n / self.batch_size), least), most)
+
+    def hidden(self, labels: Tensor, training: bool) -> Tensor:
+        """Class indices; in training, a share of ``class_dropout`` of them hidden."""
+        mask = torch.rand(len(labels), device=labels.device) < self.class_dropout
+        return torch.where(mask & training, NO_CLASS, labels)
+
+    def freeze(self) -> None:
+        """End training: no gradients, on the device and in the precision of inference."""
+        self.flow_.eval().requires_grad_(False)
+        # Vectors are scored in float64, so that a row's score doesn't depend on the rows beside it.
+        dtype = torch.float64 if len(self.event_shape_) == 1 else torch.float32
+        self.flow_.to(inference_device(self.training), dtype)
+
+    # --- rows in and out -----------------------------------------------------------------------------------------
+
+    def noisy(self, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Values between the two `parts` with the noise of training: dequantisation, for grey levels, and the Gaussian.
+
+        Parameters
+        ----------
+        u : Tensor
+        generator : torch.Generator, optional
+            On the CPU; torch's own state when omitted.
+        """
+        width = self._units.bin_width
+        if generator is not None:
+            uniform, gauss = (draw(u.shape, generator=generator).to(u) for draw in (torch.rand, torch.randn))
+        else:
+            uniform, gauss = torch.rand_like(u) if width else u, torch.randn_like(u)
+        if width is not None:
+            u = u + width / float(self._units.scale.flatten()[0]) * (uniform - 0.5)
+        return u + self.noise * gauss
+
+    def model_units(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, Tensor | None]:
+        """Rows after the first of the two `parts`, in float32, and their class indices where ``y`` is given."""
+        X = self._query(X)
+        labels = self._label_indices(y, len(X))
+        u = self._map(lambda x, _: self.parts()[0](x)[0], X, None)
+        events = torch.tensor(u, dtype=torch.float32).reshape(len(X), *self.event_shape_)
+        return events, None if labels is None else torch.from_numpy(labels)
+
+    def _label_indices(self, y: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
+        where, classes = type(self).__name__, classes_of(self)
+        if y is None:
+            if classes is not None and self.class_dropout == 0:
+                raise InvalidDataError(
+                    f"{where}: y is missing, and this flow was fitted with class_dropout=0, so it knows no "
+                    "unconditional density; give y, or fit with class_dropout=0.1."
+                )
+            return None
+        if classes is None:
+            raise InvalidDataError(f"{where}: got y, but it was fitted without labels; leave y out.")
+        return encode_labels(y, classes, n, where)
+
+    @torch.no_grad()
+    def _map(
+        self,
+        function: Callable[[Tensor, Tensor | None], Tensor],
+        rows: NDArray[Any],
+        labels: NDArray[np.int64] | None,
+        shape: tuple[int, ...] | None = None,
+    ) -> NDArray[Any]:
+        """Apply a function of the flow in chunks; rows go in as events, or in a ``shape``, and come out as vectors."""
+        device = self._units.shift.device
+        out = []
+        for start in range(0, len(rows), CHUNK):
+            part = torch.tensor(rows[start : start + CHUNK], device=device)
+            c = None if labels is None else torch.from_numpy(labels[start : start + CHUNK]).to(device)
+            # Not in the half precision of whoever trains on this flow's outliers: the inverse would not be one.
+            with suitable_threads(rows.shape[1]), torch.autocast(device.type, enabled=False):
+                events = part.reshape(len(part), *(self.event_shape_ if shape is None else shape))
+                out.append(function(events, c).flatten(1).cpu())
+        return torch.cat(out).numpy()
+
+    def through(
+        self, steps: Chain, rows: NDArray[Any], *, noise: bool = False, random_state: Any = None
+    ) -> NDArray[Any]:
+        """What some steps of the flow, one after the other, make of rows (n, d) under "no class", of shape (n, d).
+
+        With ``noise``, the noise of training is added after the first of the `parts`; the steps must begin there.
+        """
+        k = self._chain.n_fitted_once if noise else 0
+        pieces = [part for part in (steps.transforms[:k], steps.transforms[k:]) if part]
+        generator = self._noise_generator(random_state)
+
+        def apply(value: Tensor, _: Tensor | None) -> Tensor:
+            condition = self.flow_.condition(None, len(value))
+            for i, piece in enumerate(map(Chain, pieces)):
+                value = self.noisy(value, generator) if noise and i == 1 else value
+                value = piece(value, condition if piece.condition_features else None)[0]
+            return value
+
+        given = rows if isinstance(steps.transforms[0], Units) else rows.astype(self._dtype, copy=False)
+        return self._map(apply, given, None, steps.in_shape)
+
+    def _noise_generator(self, random_state: Any) -> torch.Generator:
+        return torch.Generator().manual_seed(int(self._generator(random_state).integers(2**62)))
+
+    @property
+    def _dtype(self) -> Any:
+        return np.float64 if self._units.like.dtype == torch.float64 else np.float32
+
+    def stages(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """Rows on their way through the flow, each of shape (n, d), for what compares rows.
 
         Parameters
         ----------
         X : array of shape (n, d) or (n, *event_shape)
-            At least 2 rows, finite; at least 2 columns of a table must vary.
-        y : array of shape (n,), optional
-            Labels, numbers or text.
 
         Returns
         -------
-        self
-
-        Raises
-        ------
-        InvalidDataError
-            If the data can't be used; see `farout.base.validation`.
-        InvalidSettingError
-            If a parameter makes no sense.
-        DivergedError
-            If training diverges.
+        dict of str to ndarray
+            "units": model units, in which columns of a table have unit variance; "scores": normal scores of columns, if
+            the architecture begins with them, as "table" does; "latents": the end, as of no class.
         """
-        self._check_settings()
-        with self._unfitted_on_failure():
-            self._fit(X, y)
-        return self
+        X = self._query(X)
+        ends = {"units": 1, "latents": len(self._chain)}
+        second = self._chain.transforms[1]
+        if isinstance(second.inner if isinstance(second, OnColumns) else second, Marginals):
+            ends = {"units": 1, "scores": 2, "latents": len(self._chain)}
+        return {name: self.through(self._chain[:end], X).astype(np.float64) for name, end in ends.items()}
 
-    def encode(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[Any]:
+    def departures(self, X: ArrayLike) -> NDArray[np.int64]:
+        """How many of the columns that were constant in training have another value, of shape (n,)."""
+        return self._units.departures(self._query(X))
+
+    # --- what it is asked ----------------------------------------------------------------------------------------
+
+    def encode(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, noise: bool = False, random_state: Any = None
+    ) -> NDArray[Any]:
         """Latents of data.
 
         Parameters
@@ -155,13 +412,22 @@ class FlowDensity(DensityMixin, LearnsDensity):
         X : array of shape (n, d) or (n, *event_shape)
         y : array of shape (n,), optional
             Labels; without them the latent is that of "no class".
+        noise : bool, default=False
+            Add the noise of training first.
+        random_state : int, Generator or None, default=None
+            Of the noise.
 
         Returns
         -------
         ndarray of shape (n, d)
         """
-        U, labels = self._check_query(X, y)
-        return self._map(lambda u, c: self.flow_.encode(u, c)[0], U, labels)
+        X = self._query(X)
+        labels = self._label_indices(y, len(X))
+        if not noise:
+            return self._map(lambda x, c: self.flow_.encode(x, c)[0], X, labels)
+        first, rest = self.parts()
+        generator = self._noise_generator(random_state)
+        return self._map(lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0], X, labels)
 
     def decode(self, Z: ArrayLike, y: ArrayLike | None = None, *, clip: bool = False) -> NDArray[Any]:
         """Data of latents: the exact inverse of ``encode``.
@@ -185,30 +451,22 @@ class FlowDensity(DensityMixin, LearnsDensity):
                 f"got shape {Z.shape}, {int((~np.isfinite(Z)).sum())} of its numbers not finite."
             )
         labels = self._label_indices(y, len(Z))
-        U = self._map(lambda z, c: self.flow_.decode(z, c)[0], Z, labels, flat=True)
-        X = self._units.to_data(U)
-        if clip and self.value_range_ is not None:
-            X = X.clip(*self.value_range_)
-        return X.astype(np.float32) if self._dtype == torch.float32 else X
+        latents = Z.astype(self._dtype, copy=False)
+        X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (self.n_features_in_,))
+        if clip and self._units.value_range is not None:
+            X = X.clip(*self._units.value_range)
+        return X.astype(self._dtype, copy=False)
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Exact ``log p(x|y)`` in data units, or ``log p(x)`` without labels, in nats, of shape (n,).
 
         Constant columns count by the probability that they are what they are, not by a density.
         """
-        U, labels = self._check_query(X, y)
-        log_p = self._map(lambda u, c: self.flow_.log_prob(u, c)[:, None], U, labels)[:, 0]
-        in_data_units: NDArray[np.float64] = log_p.astype(np.float64) - self._units.log_scale + self._log_constants(X)
-        return in_data_units
+        X = self._query(X)
+        return self._log_prob(X, self._label_indices(y, len(X)))
 
-    def _log_constants(self, X: ArrayLike) -> NDArray[np.float64] | float:
-        """What constant columns add to ``log p``; the flow counted each as a latent of 0."""
-        fixed = int((~self._units.varies).sum())
-        if not fixed:
-            return 0.0
-        departures = self.departures(X)
-        kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((self.n_rows_ + 1) / (self.n_rows_ + 2)))
-        return cast(NDArray[np.float64], kept - departures * math.log(self.n_rows_ + 1))
+    def _log_prob(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        return self._map(lambda x, c: self.flow_.log_prob(x, c)[:, None], X, labels)[:, 0].astype(np.float64)
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Mean log-likelihood a row, in nats."""
@@ -221,20 +479,26 @@ class FlowDensity(DensityMixin, LearnsDensity):
         is accounted for, so that the figure compares with published ones (Theis et al., 2016). For continuous data it
         is the differential one, in data units.
         """
-        X = check_events(self, X, self.event_shape, reset=False)
-        if self.bin_width_ is not None:
-            X = X + self.bin_width_ * (np.random.default_rng(0).random(X.shape) - 0.5)
-        bits = -self.score_samples(X, y) / (math.log(2) * X.shape[1])
-        return cast(NDArray[np.float64], bits + self._units.bits_offset)
+        X, width = self._query(X), self._units.bin_width
+        labels = self._label_indices(y, len(X))
+        if width is not None:
+            X = X + width * (np.random.default_rng(0).random(X.shape) - 0.5)
+        bits: NDArray[np.float64] = -self._log_prob(X, labels) / (math.log(2) * X.shape[1])
+        return bits + self._bits_offset
+
+    @property
+    def _bits_offset(self) -> float:
+        """What turns bits/dim of a density in data units into bits/dim of grey levels: ``-log2(bin width)``."""
+        return 0.0 if self._units.bin_width is None else -math.log2(self._units.bin_width)
 
     def class_log_probs(self, X: ArrayLike) -> NDArray[np.float64]:
         """``log p(x|y)`` for each class, in nats, of shape (n, n_classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        if self.classes_ is None:
+        classes = classes_of(self)
+        if classes is None:
             raise InvalidDataError(f"{type(self).__name__} was fitted without labels; it knows no classes.")
-        X = check_events(self, X, self.event_shape, reset=False)
-        columns = [self.score_samples(X, np.full(len(X), c)) for c in self.classes_]
-        return np.stack(columns, axis=1)
+        X = self._query(X)
+        return np.stack([self._log_prob(X, np.full(len(X), k)) for k in range(len(classes))], axis=1)
 
     def sample(
         self,
@@ -267,7 +531,7 @@ class FlowDensity(DensityMixin, LearnsDensity):
         check_is_fitted(self)
         if n_samples < 1:
             raise InvalidSettingError(f"{type(self).__name__}.sample: n_samples must be at least 1; got {n_samples}.")
-        rng = np.random.default_rng(seed_of(random_state))
+        rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)
         Z = rng.standard_normal((n_samples, self.n_features_in_))
         return self.decode(Z, labels, clip=True), labels
@@ -278,17 +542,16 @@ class FlowDensity(DensityMixin, LearnsDensity):
             labels: NDArray[Any] = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
             self._label_indices(labels, n)
             return labels
-        if self.classes_ is None:
-            return None
-        return rng.choice(self.classes_, size=n, p=self.class_prior_)
+        classes = classes_of(self)
+        return None if classes is None else rng.choice(classes, size=n, p=self.class_prior_)
 
-    def clean(
+    def noisy_reconstruction(
         self, X: ArrayLike, y: ArrayLike | None = None, *, bound: float | None = None, random_state: Any = None
     ) -> NDArray[Any]:
-        """Data as the flow would give them: with its noise, encoded, decoded, clipped.
+        """Data with the noise of training, encoded and decoded again: as the flow would give them.
 
-        Whoever trains on generated outliers sends the inliers through this first, so that a model learns the
-        outlier and not the flow's noise or its clipped edges.
+        Whoever trains on generated outliers passes the inliers through this first, so that a model learns the outlier
+        and not the flow's noise or its clipped edges.
 
         Parameters
         ----------
@@ -301,6 +564,27 @@ class FlowDensity(DensityMixin, LearnsDensity):
         Returns
         -------
         ndarray of shape (n, d)
+            Images are clipped to the range of the training images.
         """
-        Z = self.encode(self.noised(X, random_state=random_state), y)
+        Z = self.encode(X, y, noise=True, random_state=random_state)
         return self.decode(Z if bound is None else Z.clip(-bound, bound), y, clip=True)
+
+
+def _require_two_columns(varies: NDArray[np.bool_], where: str) -> None:
+    varying = int(varies.sum())
+    if varying >= 2:
+        return
+    constant = "" if varying == len(varies) else f", {varying} of them not constant"
+    raise InvalidDataError(
+        f"{where}: X has {len(varies)} feature(s){constant}, and a flow couples features with each other, so it needs "
+        "at least 2 that vary; for one column use sklearn.neighbors.KernelDensity."
+    )
+
+
+@torch.no_grad()
+def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
+    """Loss of held-out rows, the mean of several draws of noise, which are the same each time."""
+    flow.eval()
+    with torch.random.fork_rng(), suitable_threads(rows[0][0].numel()):
+        torch.manual_seed(0)
+        return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.estimator import classes_of
+from farout.base.validation import Rows
 from farout.flows.density import FlowDensity
 
 __all__ = ["compares_classes", "default_score", "flow_scores"]
@@ -10,10 +12,12 @@ __all__ = ["compares_classes", "default_score", "flow_scores"]
 
 def flow_scores(flow: FlowDensity, X: NDArray[np.floating], score: str) -> NDArray[np.float64]:
     """The score "likelihood" or "ratio" of rows under a fitted flow, in nats, of shape (n,); see `FlowDetector`."""
-    if flow.classes_ is None:
-        return flow.score_samples(X)
-    likelihood: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
-    return likelihood - flow.score_samples(X) if score == "ratio" else likelihood
+    if classes_of(flow) is None:
+        return flow.score_samples(Rows(X))
+    likelihood: NDArray[np.float64] = flow.class_log_probs(Rows(X)).max(axis=1)
+    if score == "ratio":
+        likelihood -= flow.score_samples(Rows(X))
+    return likelihood
 
 
 def default_score(flow: FlowDensity) -> str:
@@ -23,4 +27,5 @@ def default_score(flow: FlowDensity) -> str:
 
 def compares_classes(flow: FlowDensity) -> bool:
     """Whether a fitted flow knows two classes or more, and no class as well."""
-    return flow.classes_ is not None and len(flow.classes_) > 1 and flow.class_dropout > 0
+    classes = classes_of(flow)
+    return classes is not None and len(classes) > 1 and flow.class_dropout > 0

@@ -1,48 +1,39 @@
-"""Sharing a flow: one that is fitted is used as it is, by as many sources and detectors as want it."""
+"""The flow that a model stands on: as it is where it comes fitted, else fitted once for all that ask for the same."""
 
-from typing import Any, Self, cast
+from typing import Any
 
-from numpy.typing import ArrayLike
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike, NDArray
 
+from farout.base.estimator import Estimator, is_fitted
 from farout.flows.density import FlowDensity
 
-__all__ = ["KeepsFittedFlow", "fitted_flow", "is_fitted"]
+__all__ = ["fitted_flow"]
 
 
-class KeepsFittedFlow:
-    """For estimators with a ``flow`` or ``base``: ``sklearn.clone`` keeps one that is fitted, so that many share it."""
+def fitted_flow(owner: Estimator, flow: FlowDensity | None, X: NDArray[Any], y: ArrayLike | None) -> FlowDensity:
+    """The flow, fitted.
 
-    def __sklearn_clone__(self) -> Self:
-        params: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
-        copies = {
-            name: value if name in ("flow", "base") and is_fitted(value) else clone(value, safe=False)
-            for name, value in params.items()
-        }
-        return type(self)(**copies)
+    Within one fit of a model, however deep the models in it are nested, a flow of the same settings is fitted once on
+    the same rows, and shared.
 
-
-def fitted_flow(flow: FlowDensity, X: ArrayLike, y: ArrayLike | None, random_state: Any = None) -> FlowDensity:
-    """The flow itself when it is fitted already, else a copy fitted on these data.
-
-    ``random_state`` is for a copy that has none of its own, so that the seed of a model reaches all of it.
+    Parameters
+    ----------
+    owner : Estimator
+        The model that is being fitted; it hands down the settings that the flow leaves open.
+    flow : FlowDensity or None
+        None is a default one.
+    X : ndarray of shape (n, d)
+        Checked rows of the owner.
+    y : array of shape (n,), optional
     """
-    if is_fitted(flow):
+    if flow is not None and is_fitted(flow):
         return flow
-    own = cast(FlowDensity, clone(flow))
-    if own.random_state is None:
-        own.random_state = random_state
-    return own.fit(X, y)
-
-
-def is_fitted(estimator: Any) -> bool:
-    """Whether an estimator has been fitted; False for None."""
-    if estimator is None:
-        return False
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True
+    defaults = owner._handing()
+    asked = (FlowDensity() if flow is None else flow)._taking(defaults)
+    settings = repr(sorted(asked.get_params(deep=False).items(), key=lambda item: item[0]))
+    place = (X.__array_interface__["data"][0], X.shape, X.strides, y is None)
+    if (settings, place) not in defaults.flows:
+        # The rows are kept with the flow, so that no others come to lie in their place.
+        defaults.flows[settings, place] = (X, asked.fit(owner._named(X), y))
+    shared: FlowDensity = defaults.flows[settings, place][1]
+    return shared

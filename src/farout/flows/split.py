@@ -1,12 +1,11 @@
 """A fitted flow as two halves: from data to a map that still lies like the data, and from there to the latent."""
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from farout.errors import InvalidSettingError
+from farout.flows.columns import OnColumns
 from farout.flows.couplings import Coupling
 from farout.flows.density import FlowDensity
 from farout.flows.transform import Chain, Shape, Transform
@@ -48,43 +47,31 @@ class SplitFlow:
     """
 
     def __init__(self, flow: FlowDensity) -> None:
-        steps = _flat(flow.flow_.transform)
-        if len(steps) < 2:
+        chain = cast(Chain, flow.flow_.transform)
+        if len(chain) < 3:
             raise InvalidSettingError(
-                f"{type(flow).__name__}: its flow is one {type(steps[0]).__name__}, without a middle to stop at; "
-                "build it as a Chain of 2 steps or more."
+                f"{type(flow).__name__}: its flow is one {type(chain.transforms[-1]).__name__}, without a middle to "
+                "stop at; build it as a Chain of 2 steps or more."
             )
-        middle = _middle(steps)
+        middle = 1 + _middle(chain.transforms[1:])  # the first step is that of units
         self.flow = flow
-        self.first, self.rest = steps[:middle], steps[middle:]
-        self.map_shape: Shape = steps[middle - 1].out_shape if middle else flow.event_shape_
+        self.first, self.rest = chain[:middle], chain[middle:]
+        self.map_shape: Shape = self.first.out_shape
 
-    def to_map(self, X: ArrayLike) -> NDArray[Any]:
-        """Maps of data, of shape (n, *map_shape)."""
-        maps = self.flow.through(lambda u, condition: _run(self.first, u, condition), X)
+    def to_map(self, X: NDArray[Any], *, noise: bool = False, random_state: Any = None) -> NDArray[Any]:
+        """Maps of checked rows (n, d), of shape (n, *map_shape); ``noise`` and ``random_state`` as in `encode`."""
+        maps = self.flow.through(self.first, X, noise=noise, random_state=random_state)
         return maps.reshape(len(maps), *self.map_shape)
 
     def to_latent(self, maps: NDArray[Any]) -> NDArray[Any]:
         """Latents of maps, of shape (n, d)."""
-        return self.flow.through(lambda m, condition: _run(self.rest, m, condition), maps, raw=True)
-
-
-def _flat(transform: Transform) -> list[Transform]:
-    """The steps of a chain, those of chains in it among them."""
-    if not isinstance(transform, Chain):
-        return [transform]
-    return [step for part in transform.transforms for step in _flat(part)]
+        return self.flow.through(self.rest, maps.reshape(len(maps), -1))
 
 
 def _middle(steps: list[Transform]) -> int:
     """How many of the steps come before the map."""
     if len(steps[0].in_shape) > 1:
         return next(i for i, step in enumerate(steps) if len(step.out_shape) == 1)
-    couplings = [i for i, step in enumerate(steps) if isinstance(step, Coupling)]
+    inner = [step.inner if isinstance(step, OnColumns) else step for step in steps]
+    couplings = [i for i, step in enumerate(inner) if isinstance(step, Coupling)]
     return couplings[(len(couplings) - 1) // 2] + 1 if couplings else len(steps) // 2
-
-
-def _run(steps: Iterable[Transform], value: Tensor, condition: Tensor | None) -> Tensor:
-    for step in steps:
-        value, _ = step(value, condition if step.condition_features else None)
-    return value

@@ -1,14 +1,13 @@
 """The flow for tables as detectors want it: a Gaussian copula at step 0, couplings on top."""
 
 from farout.base.training import seeded
-from farout.flows.columns import OnColumns
 from farout.flows.flow import Flow
 from farout.flows.marginals import Marginals
-from farout.flows.transform import Chain, Shape, Transform
+from farout.flows.transform import Chain, Shape
 from farout.flows.vector import dense_blocks
 from farout.flows.whitening import Whitening
 
-__all__ = ["scores_part", "table_flow"]
+__all__ = ["table_flow"]
 
 
 def table_flow(
@@ -51,13 +50,3 @@ def table_flow(
     with seeded(seed):
         blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
         return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]), n_classes)
-
-
-def scores_part(transform: Transform) -> Transform | None:
-    """The step that makes normal scores of columns, where a flow begins with one."""
-    if isinstance(transform, OnColumns):
-        inner = scores_part(transform.inner)
-        return None if inner is None else transform.around(inner)
-    if isinstance(transform, Chain):
-        return scores_part(transform.transforms[0])
-    return transform if isinstance(transform, Marginals) else None

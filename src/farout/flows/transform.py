@@ -71,13 +71,6 @@ class Transform(nn.Module, ABC):
         """Set data-dependent parameters from training data, once, before training; return the output."""
         return cast(Tensor, self(x, condition)[0])
 
-    def parts(self) -> "tuple[Transform | None, Transform]":
-        """The leading part that is fitted to data once and never trained (None where there is none), and the rest.
-
-        Training noise is added between them, where all columns are on one scale.
-        """
-        return None, self
-
     @abstractmethod
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...
 
@@ -112,10 +105,13 @@ class Transform(nn.Module, ABC):
 class Chain(Transform):
     """Transforms one after the other; the condition goes to those that take one.
 
+    A slice of it, such as ``chain[1:3]``, is a chain of the same steps, not of copies.
+
     Parameters
     ----------
     transforms : iterable of Transform
-        In the order from data to latent; each ``out_shape`` is the next one's ``in_shape``.
+        In the order from data to latent; each ``out_shape`` is the next one's ``in_shape``. A chain among them stands
+        for its steps.
 
     Raises
     ------
@@ -124,7 +120,7 @@ class Chain(Transform):
     """
 
     def __init__(self, transforms: Iterable[Transform]) -> None:
-        steps = list(transforms)
+        steps = [step for part in transforms for step in (part.transforms if isinstance(part, Chain) else [part])]
         if not steps:
             raise InvalidSettingError("Chain: no transforms were given; give at least one.")
         for i, (before, after) in enumerate(pairwise(steps)):
@@ -159,11 +155,17 @@ class Chain(Transform):
             x = step.initialize(x, condition if step.condition_features else None)
         return x
 
-    def parts(self) -> tuple[Transform | None, Transform]:
-        """The first steps, as long as each is fitted to data once, and the others."""
-        steps = self.transforms
-        first = list(itertools.takewhile(lambda step: step.fitted_once, steps))
-        return (Chain(first), Chain(steps[len(first) :])) if 0 < len(first) < len(steps) else (None, self)
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, steps: slice) -> "Chain":
+        """The chain of some of the steps, one after the other."""
+        return Chain(self.transforms[steps])
+
+    @property
+    def n_fitted_once(self) -> int:
+        """How many of the first steps are fitted to data once and never trained; training noise is added after them."""
+        return len(list(itertools.takewhile(lambda step: step.fitted_once, self.transforms)))
 
     @property
     def transforms(self) -> list[Transform]:

@@ -1,95 +1,203 @@
-"""Units: data as they come, and the model units that a flow or a network sees."""
+"""Units: the first step of every flow, from data as they come to the units that networks see."""
 
 import math
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from farout.flows.transform import Shape, Transform
 
 __all__ = ["Units"]
 
-Shape = tuple[int, ...]
+EXTREME = 1000.0  # spreads from the median beyond which a value of a table has no say in the units
+LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
 
-class Units:
-    """``model = (data - shift) / scale``: images to [-1, 1], tables to zero mean and unit variance a column.
+class Units(Transform):
+    """``(data - shift) / scale``: images to [-1, 1], tables to zero mean and unit variance a column.
 
-    A constant column of a table has the scale 0: it is 0 in model units, and the constant again in data units,
-    whatever the model unit. What departs from it, `departures` counts.
+    The arithmetic is done in float64, whatever the precision of the steps behind, so that a column of large numbers
+    that differ little (years, time stamps) loses nothing.
 
-    The arithmetic is done in float64 before anything becomes float32, so that a column of large numbers that
-    differ little (years, time stamps) loses nothing.
+    A constant column has no density: it is 0 in model units and the constant again in data units, whatever the model
+    unit. In place of a density it counts with the probability of its value: after n rows that all had the constant,
+    the next has it with probability ``(n + 1)/(n + 2)`` (Laplace's rule of succession), and each departure costs
+    ``log(n + 1)`` nats more.
 
     Parameters
     ----------
-    shift, scale : ndarray of shape (d,)
-        A scale of 0 is a constant column's.
-    value_range : pair of float, optional
-        Lowest and highest value of images, in data units.
-    bin_width : float, optional
-        Distance between grey levels of quantised images, in data units.
+    shape : tuple of int
+        (d,) for tables, (channels, height, width) for images.
+
+    Examples
+    --------
+    >>> units = Units.of(np.array([[0.0, 5.0], [2.0, 5.0]]), (2,))
+    >>> units(torch.tensor([[1.0, 5.0], [4.0, 7.0]]))[0].tolist(), units.departures(np.array([[4.0, 7.0]])).tolist()
+    ([[0.0, 0.0], [3.0, 0.0]], [1])
     """
 
-    def __init__(
-        self,
-        shift: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        value_range: tuple[float, float] | None = None,
-        bin_width: float | None = None,
-    ) -> None:
-        self.shift = shift
-        self.scale = scale
-        self.value_range = value_range
-        self.bin_width = bin_width
+    shift: Tensor
+    scale: Tensor
+    limits: Tensor
+    grey_step: Tensor
+    n_rows: Tensor
+    like: Tensor
+
+    fitted_once = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.register_buffer("shift", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(shape, dtype=torch.float64))  # 0 in constant columns
+        self.register_buffer("limits", torch.full((2,), math.nan, dtype=torch.float64))
+        self.register_buffer("grey_step", torch.tensor(math.nan, dtype=torch.float64))
+        self.register_buffer("n_rows", torch.tensor(0))
+        self.register_buffer("like", torch.empty(0, dtype=torch.float32))  # what comes out has its type
 
     @classmethod
-    def of(cls, X: NDArray[Any], event_shape: Shape) -> "Units":
-        """Units that fit training rows ``X`` of shape (n, d)."""
-        if len(event_shape) == 1:
-            X64 = X.astype(np.float64)
-            varies = np.ptp(X64, axis=0) > 0
-            # Not the mean of a constant, nor its deviation: both are off by rounding.
-            return cls(np.where(varies, X64.mean(axis=0), X64[0]), np.where(varies, X64.std(axis=0), 0.0))
-        low, high = value_range(X)
-        middle, half = (high + low) / 2, (high - low) / 2
-        d = X.shape[1]
-        return cls(np.full(d, middle), np.full(d, half), (low, high), grey_step(X))
+    def of(cls, X: NDArray[Any], shape: Shape, names: Sequence[str] | None = None, where: str = "Units") -> Self:
+        """Units that fit training rows.
 
-    def to_model(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Data units to model units."""
-        result: NDArray[np.float64] = (X - self.shift) / np.where(self.varies, self.scale, 1.0)
-        return result if self.varies.all() else np.where(self.varies, result, 0.0)
+        Parameters
+        ----------
+        X : ndarray of shape (n, d)
+        shape : tuple of int
+        names : sequence of str, optional
+            Of the columns, for warnings.
+        where : str
+            Who asks, for warnings.
 
-    def to_data(self, U: NDArray[Any]) -> NDArray[np.float64]:
-        """Model units to data units."""
-        result: NDArray[np.float64] = U * self.scale + self.shift
-        return result
+        Warns
+        -----
+        UserWarning
+            If a value of a table lies so far out that it looks like a code for a missing one.
+        """
+        units = cls(shape)
+        if len(shape) == 1:
+            shift, scale = _columns(X, names, where)
+        else:
+            low, high = _value_range(X)
+            shift, scale = np.full(X.shape[1], (high + low) / 2), np.full(X.shape[1], (high - low) / 2)
+            units.limits.copy_(torch.tensor([low, high]))
+            units.grey_step.fill_(_grey_step(X))
+        units.shift.copy_(torch.from_numpy(shift).reshape(shape))
+        units.scale.copy_(torch.from_numpy(scale).reshape(shape))
+        units.n_rows.fill_(len(X))
+        return units
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        varies = self.scale > 0
+        u = torch.where(varies, (x.double() - self.shift) / torch.where(varies, self.scale, 1.0), 0.0)
+        return u.to(self.like.dtype), self._log_constants(x) - self.log_scale
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = z.double() * self.scale + self.shift
+        return x, torch.full((len(z),), self.log_scale, dtype=torch.float64, device=z.device)
+
+    def _log_constants(self, x: Tensor) -> Tensor:
+        """Log probability of the constants' values, and what a flow takes off for the zeros that stand for them."""
+        fixed, n = int((self.scale == 0).sum()), int(self.n_rows)
+        if not fixed:
+            return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((n + 1) / (n + 2)))
+        return kept - self._departed(x) * math.log(n + 1)
+
+    def _departed(self, x: Tensor) -> Tensor:
+        apart = (x.double() - self.shift).abs() > ROUNDING * self.shift.abs()
+        return (apart & (self.scale == 0)).flatten(1).sum(1)
+
+    def departures(self, X: NDArray[Any]) -> NDArray[np.int64]:
+        """In how many constant columns each row has another value, of shape (n,)."""
+        counts: NDArray[np.int64] = self._departed(torch.tensor(X, device=self.shift.device)).cpu().numpy()
+        return counts
+
+    def to_model(self, X: NDArray[Any]) -> Tensor:
+        """Rows (n, d) in model units, as events of shape (n, *shape)."""
+        events = torch.tensor(X, device=self.shift.device).reshape(len(X), *self.in_shape)
+        return self._forward(events, None)[0]
+
+    def to_train(self, X: NDArray[Any]) -> Tensor:
+        """Training rows in model units, on the CPU; a value of a table that lies extremely far out is clipped."""
+        u = self.to_model(X).cpu()
+        return u.clamp_(-LARGEST, LARGEST) if len(self.in_shape) == 1 else u
 
     @property
     def varies(self) -> NDArray[np.bool_]:
-        """The columns that aren't constant, of shape (d,)."""
-        varies: NDArray[np.bool_] = self.scale > 0
+        """The numbers of an event that aren't constant, of shape (d,)."""
+        varies: NDArray[np.bool_] = (self.scale > 0).flatten().cpu().numpy()
         return varies
-
-    def departures(self, X: NDArray[Any]) -> NDArray[np.int64]:
-        """In how many constant columns each row has another value, of shape (n,); 1e-9 of the constant is rounding."""
-        fixed = ~self.varies
-        constant = self.shift[fixed]
-        other = np.abs(X[:, fixed] - constant) > 1e-9 * np.abs(constant)
-        return np.asarray(other.sum(axis=1), dtype=np.int64)
 
     @property
     def log_scale(self) -> float:
         """Sum of ``log scale`` in nats: what a log-density in data units is below one in model units."""
-        return float(np.log(self.scale[self.varies]).sum())
+        return float(self.scale[self.scale > 0].log().sum())
 
     @property
-    def bits_offset(self) -> float:
-        """What turns bits/dim of a density in data units into bits/dim of grey levels: ``-log2(bin width)``."""
-        return 0.0 if self.bin_width is None else -math.log2(self.bin_width)
+    def value_range(self) -> tuple[float, float] | None:
+        """Lowest and highest value of images, in data units; None for tables."""
+        low, high = self.limits.tolist()
+        return None if math.isnan(low) else (low, high)
+
+    @property
+    def bin_width(self) -> float | None:
+        """Distance between the grey levels of quantised images, in data units; None for continuous values."""
+        width = float(self.grey_step)
+        return None if math.isnan(width) else width
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move; the units themselves stay in float64 when the flow around them is cast."""
+        exact = {name: getattr(self, name) for name in ("shift", "scale", "limits", "grey_step")}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in exact.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
 
 
-def value_range(X: NDArray[Any]) -> tuple[float, float]:
+def _columns(
+    X: NDArray[Any], names: Sequence[str] | None, where: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column; of a constant one, the constant and 0."""
+    shift, scale = np.empty(X.shape[1]), np.empty(X.shape[1])
+    for i, column in enumerate(X.T):
+        values = column.astype(np.float64)
+        usual = _usual(values)
+        if not usual.all():
+            _warn_extreme(values, usual, f"column {i}" if names is None else f"column {names[i]!r}", where)
+            values = values[usual]
+        varies = values.max() - values.min() > 0
+        # Not the mean of a constant, nor its deviation: both are off by rounding.
+        shift[i], scale[i] = (values.mean(), values.std()) if varies else (values[0], 0.0)
+    return shift, scale
+
+
+def _usual(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values aren't extremely far from the median, in units of what the middle half spreads over."""
+    low, median, high = np.percentile(values, [25, 50, 75])
+    if high == low:  # half of the rows are equal: no spread to measure by
+        return np.ones(len(values), dtype=bool)
+    usual: NDArray[np.bool_] = np.abs(values - median) <= EXTREME * (high - low)
+    return usual
+
+
+def _warn_extreme(values: NDArray[np.float64], usual: NDArray[np.bool_], column: str, where: str) -> None:
+    row = int(np.argmin(usual))
+    warnings.warn(
+        f"{where}: {column} has the value {values[row]:g} in row {row} ({int((~usual).sum())} such in all), more than "
+        f"{EXTREME:g} times as far from the median ({np.median(values):g}) as the middle half of the rows spreads. It "
+        "is left out of the column's scale. If it is a code for a missing value, replace it or drop the row; if it is "
+        "real, consider the logarithm of the column.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _value_range(X: NDArray[Any]) -> tuple[float, float]:
     """Lowest and highest value that images have: [0, 1] or [0, max] where that is their scale, else min and max."""
     low, high = float(X.min()), float(X.max())
     if low >= 0:
@@ -97,11 +205,11 @@ def value_range(X: NDArray[Any]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def grey_step(X: NDArray[Any], rows: int = 1000) -> float | None:
-    """Distance between the grey levels of quantised images; None when values are continuous."""
+def _grey_step(X: NDArray[Any], rows: int = 1000) -> float:
+    """Distance between the grey levels of quantised images; NaN when values are continuous."""
     values = np.unique(X[:: max(1, len(X) // rows)].astype(np.float64))
     if len(values) < 2 or len(values) > 256:
-        return None
+        return math.nan
     step = float(np.diff(values).min())
     counts = (values - values[0]) / step
-    return step if np.abs(counts - counts.round()).max() < 0.01 else None
+    return step if np.abs(counts - counts.round()).max() < 0.01 else math.nan

@@ -8,10 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
+from farout.base.estimator import Nested, classes_of, is_fitted
+from farout.base.validation import Rows
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.flows.sharing import is_fitted
-from farout.outliers.source import FlowSource, Outliers, Schedule
+from farout.outliers.source import Outliers, OutlierSource, Schedule
 
 __all__ = ["ArchetypeSource"]
 
@@ -19,16 +20,17 @@ Concentration = float | ArrayLike | Schedule
 Floats = NDArray[np.float64]
 
 
-class ArchetypeSource(FlowSource):
+class ArchetypeSource(OutlierSource):
     """Outliers as mixtures of archetypes; ``base``, like ``flow``, is used as it is when it comes fitted."""
+
+    _nested = (Nested("base", "base_", shared=True), Nested("flow", "flow_", shared=True))
 
     concentration: Concentration
     base: DeepArchetypes | None
     n_archetypes: int
-
-    def needs_flow(self) -> bool:
-        """Whether it would fit a flow of its own."""
-        return self.flow is None and self.base is None
+    flow: FlowDensity | None
+    base_: DeepArchetypes
+    flow_: FlowDensity
 
     def _check_settings(self) -> None:
         where = type(self).__name__
@@ -44,35 +46,32 @@ class ArchetypeSource(FlowSource):
         for value in (c.start, c.end) if isinstance(c, Schedule) else (c,):
             check_concentration(value, k, where)
 
-    def _fitted_flow(self, X: ArrayLike, y: ArrayLike | None) -> FlowDensity:
-        """The flow of the archetypes, which are fitted on the way."""
-        self.base_ = self.base if self.base is not None and is_fitted(self.base) else self._unfitted_base().fit(X, y)
-        return self.base_.flow_
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        self._stand_on_archetypes(X, y)
 
-    @property
-    def classes_(self) -> NDArray[Any] | None:
-        """Labels that the archetypes know, None without."""
-        return self.base_.classes_
+    def _stand_on_archetypes(self, X: ArrayLike, y: ArrayLike | None) -> NDArray[Any]:
+        """Set ``base_``, fitted on these rows unless it comes fitted; returns the checked rows."""
+        base = DeepArchetypes(self.n_archetypes, flow=self.flow) if self.base is None else self.base
+        shape = base.event_shape_ if is_fitted(base) else self._asked_shape(base.flow) or base.event_shape
+        X = self._check_rows(X, shape, min_rows=0 if is_fitted(base) else 2)
+        self.base_ = self._fitted(base, X, y)
+        self._use_flow(self.base_.flow_, X)
+        if classes_of(self.base_) is None and classes_of(self) is not None:  # its flow may know some
+            del self.classes_
+        return X
 
-    def _unfitted_base(self) -> DeepArchetypes:
-        if self.base is None:
-            return DeepArchetypes(
-                self.n_archetypes, flow=self.flow, event_shape=self.event_shape, random_state=self.random_state
-            )
-        params = self.base.get_params(deep=False)
-        own = type(self.base)(**params)
-        for name, value in (("event_shape", self.event_shape), ("random_state", self.random_state)):
-            if getattr(own, name) is None:
-                setattr(own, name, value)
-        return own
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """Inliers with the flow's noise, encoded, decoded and clipped, of shape (n, d)."""
+        X = self._query(X)
+        return self.flow_.noisy_reconstruction(Rows(X), self._labels_of(y, len(X)), random_state=random_state)
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         labels = self.base_.draw_labels(n, y, rng)
         c = self._concentration(progress)
         A = self._moved(dirichlet_weights(n, len(self.base_.positions_), c, rng), rng)
         Z = self._latents(A, labels, rng)
-        out = self._decode(Z, labels, np.full(n, float(np.mean(c))))
-        return Outliers(out.x, out.y, out.strength, out.source, A)
+        x = self.flow_.decode(Z, labels, clip=True)
+        return Outliers(x, labels, np.full(n, float(np.mean(c))), np.full(n, type(self).__name__), A)
 
     def _concentration(self, progress: float) -> Floats:
         c = self.concentration

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.base.validation import check_positive
+from farout.base.validation import Rows, check_positive
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.ratio_rule import RatioRule
@@ -53,7 +53,7 @@ class Boundary(RowSource):
     threshold_ : float
         Of the rule, in nats.
     rows_, labels_ : ndarray
-        Rows kept (one byte a number where they are images of grey levels) and their classes.
+        Rows kept (one byte a number where they are images of grey levels) and, where there are any, their classes.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class Boundary(RowSource):
         return float(self.beyond)
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        Z = self.flow_.encode(self.flow_.noised(self._rows(hosts), random_state=rng))
+        Z = self.flow_.encode(Rows(self._rows(hosts)), noise=True, random_state=rng)
         walk = _Walk(self.flow_, RatioRule(self.flow_, self.threshold_), Z, _outward(Z, rng), self._host_classes(hosts))
         of, steps = walk.crossings(self.reach)
         if not len(of):

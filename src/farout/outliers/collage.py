@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.base.validation import check_positive
+from farout.base.validation import Rows, check_positive
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.split import SplitFlow
@@ -57,7 +57,7 @@ class Collage(RowSource):
     kept_share_ : float
         For images: share of collages that the rule keeps; near ``quantile`` where they are as normal as real images.
     rows_, labels_ : ndarray
-        Rows kept (one byte a number where they are images of grey levels) and their classes.
+        Rows kept (one byte a number where they are images of grey levels) and, where there are any, their classes.
 
     Examples
     --------
@@ -103,20 +103,20 @@ class Collage(RowSource):
             check_positive(self.bound, "bound", "Collage")
 
     def _by_nearest(self) -> bool:
-        return len(self.flow_.event_shape_) == 3
+        return len(self.event_shape_) == 3
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
         n, (fewest, most) = len(hosts), self.pastes
         counts = rng.integers(fewest, most + 1, size=n)
         guests = (hosts[:, None] + rng.integers(1, len(self.rows_), size=(n, most))) % len(self.rows_)
         if self._by_nearest():
-            Z = self.flow_.encode(self.flow_.noised(self._joined(hosts, guests, counts, rng), random_state=rng))
+            Z = self.flow_.encode(Rows(self._joined(hosts, guests, counts, rng)), noise=True, random_state=rng)
         else:
             halves = SplitFlow(self.flow_)
             Z = halves.to_latent(self._exchanged(halves, hosts, guests, counts, rng))
         x = self.flow_.decode(Z if self.bound is None else Z.clip(-self.bound, self.bound), clip=True)
-        classes = [self._host_classes(rows) for rows in (hosts, guests[:, 0])]
-        guesses = np.stack([c for c in classes if c is not None], axis=1) if self.classes_ is not None else None
+        classes = [c for c in (self._host_classes(rows) for rows in (hosts, guests[:, 0])) if c is not None]
+        guesses = np.stack(classes, axis=1) if classes else None
         return Candidates(x, np.arange(n), guesses)
 
     def _joined(
@@ -139,7 +139,7 @@ class Collage(RowSource):
 
     def _turned(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
         """Kept images, each as it is or in one of its turns, of shape (n, channels, height, width)."""
-        shape = self.flow_.event_shape_
+        shape = self.event_shape_
         return turned(self._rows(rows).reshape(len(rows), *shape), rng.choice([0, *positions(shape)], size=len(rows)))
 
     def _exchanged(
@@ -160,7 +160,7 @@ class Collage(RowSource):
         return maps
 
     def _maps(self, halves: SplitFlow, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
-        return halves.to_map(self.flow_.noised(self._rows(rows), random_state=rng))
+        return halves.to_map(self._rows(rows), noise=True, random_state=rng)
 
     def _advice(self) -> str:
         training = "" if self._by_nearest() else "train the flow for longer, so that it tells its classes apart, or "

@@ -8,19 +8,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import ledoit_wolf
 
+from farout.base.estimator import Nested, classes_of
+from farout.base.validation import Rows
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.radii import author_gumbel, largest_norms
-from farout.outliers.source import FlowSource, Outliers, Strength, draw_strengths, strength_ends
+from farout.outliers.source import Outliers, OutlierSource, Strength, draw_strengths, strength_ends
 
 __all__ = ["GumbelShell", "NormalShell"]
 
 
-class _Shell(FlowSource):
+class _Shell(OutlierSource):
     """Latents at a distance from the centre, decoded; a subclass says how they lie about it."""
+
+    _nested = (Nested("flow", "flow_", shared=True),)
 
     strength: Strength
     covariance: str
+    flow: FlowDensity | None
+    flow_: FlowDensity
 
     def _check_settings(self) -> None:
         strength_ends(self.strength, type(self).__name__)
@@ -29,17 +35,18 @@ class _Shell(FlowSource):
                 f"{type(self).__name__}: covariance={self.covariance!r} is unknown; choose 'identity' or 'class'."
             )
 
-    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        self.centres_: NDArray[Any] | None = None
-        self.factors_: NDArray[Any] | None = None
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        X = self._stand_on_flow(self.flow, X, y, least=0)
         if self.covariance == "class":
-            self.centres_, self.factors_ = self._moments(X, y)
+            self.centres_, self.factors_ = self._moments(X, self._labels_of(y, len(X)))
 
-    def _moments(self, X: ArrayLike, y: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _moments(self, X: NDArray[Any], y: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Mean and Cholesky factor of the shrunk covariance of the latents, by class."""
-        classes = self.classes_
-        Z = self.flow_.encode(X, None if classes is None else y)
-        groups = [Z] if classes is None else [Z[np.asarray(y) == c] for c in classes] if y is not None else []
+        classes = classes_of(self)
+        groups: list[NDArray[Any]] = []
+        if len(X) and (classes is None or y is not None):
+            Z = self.flow_.encode(Rows(X), y)
+            groups = [Z] if classes is None else [Z[y == c] for c in classes]
         if not groups or min(len(g) for g in groups) < 2:
             raise InvalidDataError(
                 f"{type(self).__name__}: covariance='class' needs labels y with at least 2 rows of each of the flow's "
@@ -50,17 +57,23 @@ class _Shell(FlowSource):
         factors = [np.linalg.cholesky(ledoit_wolf(g.astype(np.float64))[0]) for g in groups]
         return centres, np.stack(factors).astype(Z.dtype)
 
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """Inliers with the flow's noise, encoded, decoded and clipped, of shape (n, d)."""
+        X = self._query(X)
+        return self.flow_.noisy_reconstruction(Rows(X), self._labels_of(y, len(X)), random_state=random_state)
+
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         labels = self.flow_.draw_labels(n, y, rng)
         steps, strengths = self._directions(n, progress, rng)
-        return self._decode(self._place(steps, labels), labels, strengths)
+        x = self.flow_.decode(self._place(steps, labels), labels, clip=True)
+        return Outliers(x, labels, strengths, np.full(len(x), type(self).__name__))
 
     def _place(self, steps: NDArray[np.float64], labels: NDArray[Any] | None) -> NDArray[Any]:
         """Steps from the origin to latents: moved to the class's centre and shape where these were learned."""
-        if self.centres_ is None or self.factors_ is None:
+        if self.covariance == "identity":
             return steps
         Z = np.empty_like(steps)
-        classes = self.classes_
+        classes = classes_of(self)
         for k, (centre, factor) in enumerate(zip(self.centres_, self.factors_, strict=True)):
             rows = slice(None) if classes is None else np.asarray(labels) == classes[k]
             Z[rows] = centre + steps[rows] @ factor.T

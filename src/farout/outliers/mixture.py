@@ -1,18 +1,16 @@
-"""Mixture: several sources as one."""
+"""Mixture: outliers of several sources, in shares."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
-from farout.base.validation import encode_labels, seed_of
+from farout.base.estimator import Nested, classes_of
+from farout.base.validation import Rows
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.flows.density import FlowDensity
-from farout.outliers.source import FlowSource, Outliers, OutlierSource
+from farout.outliers.source import Outliers, OutlierSource
 
 __all__ = ["Mixture"]
 
@@ -20,7 +18,7 @@ __all__ = ["Mixture"]
 class Mixture(OutlierSource):
     """Draws each outlier from one of several sources, by their weights.
 
-    Sources without a flow of their own share one, which is fitted once.
+    Sources that ask for the same flow share one, which is fitted once.
 
     Parameters
     ----------
@@ -37,8 +35,8 @@ class Mixture(OutlierSource):
     ----------
     sources_ : list of OutlierSource
         Fitted.
-    classes_ : ndarray or None
-        Labels that the outliers come with; None where one of the sources has none.
+    classes_ : ndarray of shape (n_classes,)
+        Labels that the outliers come with; only where all sources have some.
 
     Examples
     --------
@@ -52,6 +50,11 @@ class Mixture(OutlierSource):
     (['GumbelShell', 'NormalShell'], True)
     """
 
+    _nested = (Nested("sources", "sources_"),)
+
+    sources_: list[OutlierSource]
+    weights_: NDArray[np.float64]
+
     def __init__(
         self,
         sources: Sequence[OutlierSource],
@@ -64,36 +67,45 @@ class Mixture(OutlierSource):
         self.event_shape = event_shape
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit all sources on the same normal data.
-
-        Raises
-        ------
-        InvalidSettingError
-            If there are no sources, or weights that don't fit them.
-        """
+    def _check_settings(self) -> None:
         if not len(self.sources):
             raise InvalidSettingError("Mixture: sources is empty; give at least one.")
+        for source in self.sources:
+            if not isinstance(source, OutlierSource):
+                raise InvalidSettingError(f"Mixture: sources must be outlier sources; got {source!r}.")
         weights = np.ones(len(self.sources)) if self.weights is None else np.asarray(self.weights, float)
         if weights.shape != (len(self.sources),) or not (np.isfinite(weights) & (weights > 0)).all():
             raise InvalidSettingError(
                 f"Mixture: weights must be {len(self.sources)} numbers above 0, one a source; got {self.weights!r}."
             )
-        self.weights_ = weights / weights.sum()
-        copies = [clone(s) for s in self.sources]
-        for source in copies:
-            if getattr(source, "random_state", 0) is None:
-                source.random_state = self.random_state
-        waiting = [s for s in copies if isinstance(s, FlowSource) and s.needs_flow()]
-        if waiting:
-            shape = next((s for s in [self.event_shape, *(w.event_shape for w in waiting)] if s is not None), None)
-            flow = FlowDensity(event_shape=shape, random_state=self.random_state).fit(X, y)
-            for source in waiting:
-                source.flow = flow
-        self.sources_ = [s.fit(X, y) for s in copies]
-        self.classes_ = self._common_classes()
-        self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
-        return self
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        weights = [1.0] * len(self.sources) if self.weights is None else list(self.weights)
+        self._mix(self.sources, weights, X, y)
+
+    def _mix(
+        self, sources: Sequence[OutlierSource], weights: Sequence[float], X: ArrayLike, y: ArrayLike | None
+    ) -> None:
+        """Fit all sources on the same normal data."""
+        asked = [self._handing().event_shape, *(shape for s in sources for shape in _shapes(s))]
+        shape = next((s for s in asked if s is not None), None)
+        X = self._check_rows(X, shape)
+        self.sources_ = [self._fitted(source, X, y, event_shape=shape) for source in sources]
+        self.weights_ = np.asarray(weights, np.float64) / np.sum(weights)
+        self._learn_shape_and_classes()
+
+    def _learn_shape_and_classes(self) -> None:
+        """The shape of events, as the source that knows most of it has it, and the classes, where all know the same."""
+        self.event_shape_ = max((s.event_shape_ for s in self.sources_), key=len)
+        known = [classes for classes in map(classes_of, self.sources_) if classes is not None]
+        if len(known) < len(self.sources_):
+            return
+        if any(not np.array_equal(classes, known[0]) for classes in known):
+            raise InvalidDataError(
+                f"Mixture: the sources' flows were fitted on different classes, {[c.tolist() for c in known]}; fit "
+                "them on the same labels."
+            )
+        self.classes_ = known[0]
 
     @property
     def n_kinds(self) -> int:
@@ -102,22 +114,10 @@ class Mixture(OutlierSource):
 
     def stays_fresh(self) -> bool:
         """Whether one of the sources does."""
-        return any(source.stays_fresh() for source in self.sources)
-
-    def _common_classes(self) -> NDArray[Any] | None:
-        """The classes that all sources know; None when one of them (on a flow without classes) has none."""
-        known: list[Any] = [getattr(s, "classes_", None) for s in self.sources_]
-        if any(c is None for c in known):
-            return None
-        if any(not np.array_equal(c, known[0]) for c in known):
-            raise InvalidDataError(
-                f"Mixture: the sources' flows were fitted on different classes, {[c.tolist() for c in known]}; "
-                "fit them on the same labels."
-            )
-        return cast(NDArray[Any], known[0])
+        return any(source.stays_fresh() for source in self.sources_)
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
-        classes = None if y is None else self._labels(y, n)
+        classes = self._asked_labels(y, n)
         which = rng.choice(len(self.sources_), size=n, p=self.weights_)
         parts, rows, kinds_before = [], [], 0
         for i, source in enumerate(self.sources_):
@@ -129,33 +129,24 @@ class Mixture(OutlierSource):
                 parts.append(replace(part, kind=kinds_before + kind))
                 rows.append(mine)
             kinds_before += source.n_kinds
-        return _interleave(parts, np.argsort(np.concatenate(rows)), labelled=self.classes_ is not None)
+        return _interleave(parts, np.argsort(np.concatenate(rows)), labelled=classes_of(self) is not None)
 
-    def _labels(self, y: ArrayLike, n: int) -> NDArray[Any]:
-        if self.classes_ is None:
-            raise InvalidDataError("Mixture: got y, but not all of its sources know classes; leave y out.")
-        labels = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
-        return self.classes_[encode_labels(labels, self.classes_, n, "Mixture")]
-
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers on the sources' paths, each row on one, in the shares that the outliers come in."""
-        check_is_fitted(self)
-        rng = np.random.default_rng(seed_of(random_state))
-        X = np.asarray(X)
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """Inliers processed as the sources' outliers are: each row as one source's, in the shares of the mixture."""
+        X, rng = self._query(X), self._generator(random_state)
         which = rng.choice(len(self.sources_), size=len(X), p=self.weights_)
-        out = np.empty((len(X), self.n_features_in_), dtype=np.float32 if X.dtype == np.float32 else np.float64)
+        out = np.empty_like(X)
         for i, source in enumerate(self.sources_):
             mine = which == i
             if mine.any():
                 labels = None if y is None else np.asarray(y)[mine]
-                out[mine] = source.clean(X[mine], labels, random_state=rng)
+                out[mine] = source.process_inliers(Rows(X[mine]), labels, random_state=rng)
         return out
 
-    @property
-    def event_shape_(self) -> tuple[int, ...]:
-        """Shape of one event, as the source that knows most of it has it."""
-        shapes = [getattr(s, "event_shape_", (self.n_features_in_,)) for s in self.sources_]
-        return max(shapes, key=len)
+
+def _shapes(source: OutlierSource) -> list[tuple[int, ...] | None]:
+    """Event shapes that a source and the models inside it were given."""
+    return [model.get_params(deep=False).get("event_shape") for model in source.nested_models()]
 
 
 def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bool) -> Outliers:

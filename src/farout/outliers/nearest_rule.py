@@ -5,8 +5,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
+from farout.base.neighbours import nearest_rows
 from farout.errors import InvalidSettingError
 
 __all__ = ["NearestRule"]
@@ -74,15 +74,8 @@ class NearestRule:
 
     def distances(self, X: NDArray[Any], *, own: bool = False) -> NDArray[np.float64]:
         """To the nearest real row, of shape (n,); ``own``: X are the first rows, and none counts as its own."""
-        k = min(1 + own, len(self.reference))
-        finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self.reference)
-        found, indices = finder.kneighbors(self.axes.transform(X))
-        if not own:
-            nearest: NDArray[np.float64] = found[:, 0]
-            return nearest
-        mine = indices[:, 0] == np.arange(len(X))
-        others: NDArray[np.float64] = np.where(mine, found[:, -1], found[:, 0])
-        return others
+        squared, _ = nearest_rows(self.reference, self.axes.transform(X), 1, own=own)
+        return np.sqrt(squared[:, 0])
 
     def outside(self, X: NDArray[Any], *, own: bool = False) -> NDArray[np.bool_]:
         """Whether each row is an outlier by this rule, of shape (n,)."""

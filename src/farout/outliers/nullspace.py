@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from farout.archetypes.deep import DeepArchetypes
+from farout.base.validation import Rows
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.archetype_source import ArchetypeSource, Concentration, Floats
@@ -84,22 +85,21 @@ class Nullspace(ArchetypeSource):
         if self.w not in ("fitted", "normal", "own"):
             raise InvalidSettingError(f"Nullspace: w={self.w!r} is unknown; choose 'fitted', 'normal' or 'own'.")
 
-    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        self.own_parts_: NDArray[Any] | None = None
-        self.own_labels_: NDArray[Any] | None = None
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        X = self._stand_on_archetypes(X, y)
         if self.w != "own":
             return
-        rows = np.asarray(X)
-        if not len(rows):
+        if not len(X):
             raise InvalidSettingError("Nullspace: w='own' takes the nullspace part of training rows; fit it on some.")
-        labels = None if self.classes_ is None or y is None else np.asarray(y)
-        kept = np.random.default_rng(0).permutation(len(rows))[:KEPT]
-        self.own_labels_ = None if labels is None else labels[kept]
-        parts = self.base_.nullspace_part(rows[kept], self.own_labels_)
-        self.own_parts_ = parts.astype(np.float32 if rows.dtype == np.float32 else np.float64)
+        labels = self._labels_of(y, len(X))
+        kept = np.random.default_rng(0).permutation(len(X))[:KEPT]
+        if labels is not None:
+            self.own_labels_ = labels[kept]
+        parts = self.base_.nullspace_part(Rows(X[kept]), None if labels is None else labels[kept])
+        self.own_parts_ = parts.astype(np.float32 if X.dtype == np.float32 else np.float64)
 
     def _latents(self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator) -> Floats:
-        if self.own_parts_ is None:
+        if self.w != "own":
             part: NDArray[Any] = self.base_.draw_nullspace(len(A), self.w, random_state=rng)
         else:
             part = self.own_parts_[self._own_rows(len(self.own_parts_), len(A), labels, rng)]
@@ -108,7 +108,7 @@ class Nullspace(ArchetypeSource):
     def _own_rows(self, kept: int, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
         """``n`` of the ``kept`` training rows, of the same class where rows of that class were kept."""
         picked = rng.integers(kept, size=n)
-        for c in [] if labels is None or self.own_labels_ is None else np.unique(labels):
+        for c in [] if labels is None or "own_labels_" not in vars(self) else np.unique(labels):
             (of_class,) = np.nonzero(self.own_labels_ == c)
             mine = labels == c
             if len(of_class):

@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.validation import Rows
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.scores import compares_classes, flow_scores
@@ -87,13 +88,13 @@ class RatioRule:
 
     @property
     def _classes(self) -> NDArray[np.generic]:
-        return np.asarray(self.flow.classes_)
+        return self.flow.classes_
 
     def _log_p(self, X: NDArray[np.floating], classes: NDArray[np.int64] | None) -> NDArray[np.float64]:
         rows = max(1, NUMBERS // X.shape[1])
         labels = None if classes is None else self._classes[classes]
         parts = [
-            self.flow.score_samples(X[i : i + rows], None if labels is None else labels[i : i + rows])
+            self.flow.score_samples(Rows(X[i : i + rows]), None if labels is None else labels[i : i + rows])
             for i in range(0, len(X), rows)
         ]
         return np.concatenate(parts)

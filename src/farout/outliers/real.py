@@ -1,11 +1,12 @@
 """RealOutliers: outliers that someone has, as a source like the others."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.base.validation import check_events, check_labels, encode_labels
+from farout.base.estimator import classes_of
+from farout.base.validation import check_labels
 from farout.errors import InvalidDataError
 from farout.outliers.source import Outliers, OutlierSource
 
@@ -22,8 +23,9 @@ class RealOutliers(OutlierSource):
 
     Attributes
     ----------
-    classes_ : ndarray or None
-        Classes of the normal data: an outlier has none of its own, so it comes with a normal class drawn at random.
+    classes_ : ndarray of shape (n_classes,)
+        Only where there are labels: the classes of the normal data. An outlier has no class of its own, so it comes
+        with a normal one drawn at random.
 
     Examples
     --------
@@ -37,15 +39,9 @@ class RealOutliers(OutlierSource):
     def __init__(self, X: ArrayLike) -> None:
         self.X = X
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Check that the outliers are of the same form as the normal data; nothing else is learned of them.
-
-        Raises
-        ------
-        InvalidDataError
-            If they have another count of numbers a row, or aren't finite.
-        """
-        normal = check_events(self, np.asarray(X).reshape(len(np.asarray(X)), -1), reset=True)
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        """Check that the outliers are of the same form as the normal data; nothing else is learned of them."""
+        normal = self._check_rows(X, self._handing().event_shape, min_rows=1)
         outliers = np.asarray(self.X)
         numbers = outliers.dtype.kind in "bifu" and outliers.ndim >= 2 and len(outliers) > 0
         if not numbers or outliers[0].size != normal.shape[1] or not np.isfinite(outliers).all():
@@ -53,14 +49,11 @@ class RealOutliers(OutlierSource):
                 f"RealOutliers: the outliers must be finite rows of {normal.shape[1]} numbers, like the normal data; "
                 f"got shape {outliers.shape} of {outliers.dtype}."
             )
-        self.event_shape_ = outliers.shape[1:]
+        self.event_shape_ = self._handing().event_shape or outliers.shape[1:]
         self.outliers_ = outliers.reshape(len(outliers), -1).astype(normal.dtype)
-        self.classes_: NDArray[Any] | None = None
-        self.class_prior_: NDArray[np.float64] | None = None
         if y is not None:
             self.classes_, counts = np.unique(check_labels(y, len(normal), "RealOutliers"), return_counts=True)
             self.class_prior_ = counts / counts.sum()
-        return self
 
     def stays_fresh(self) -> bool:
         """Yes: drawing costs nothing, and a part of the rows would teach less than all."""
@@ -71,14 +64,12 @@ class RealOutliers(OutlierSource):
         return Outliers(x, self._labels(n, y, rng), np.full(n, np.nan), np.full(n, type(self).__name__))
 
     def _labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
-        if self.classes_ is None:
-            return None
-        if y is None:
-            drawn: NDArray[Any] = rng.choice(self.classes_, size=n, p=self.class_prior_)
+        classes = classes_of(self)
+        if classes is not None and y is None:
+            drawn: NDArray[Any] = rng.choice(classes, size=n, p=self.class_prior_)
             return drawn
-        labels = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
-        return self.classes_[encode_labels(labels, self.classes_, n, "RealOutliers")]
+        return self._asked_labels(y, n)
 
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """The inliers as they are: these outliers never went through a flow either."""
-        return check_events(self, np.asarray(X).reshape(len(np.asarray(X)), -1), reset=False)
+        return self._query(X)

@@ -1,15 +1,16 @@
 """Recommended: the mixture of sources that the benchmark speaks for, in one line."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from farout.base.estimator import Nested
 from farout.flows.density import FlowDensity
-from farout.flows.sharing import KeepsFittedFlow
 from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
+from farout.outliers.rows import RowSource
 from farout.outliers.source import OutlierSource
 from farout.outliers.turned import Turned
 
@@ -18,7 +19,7 @@ __all__ = ["Recommended"]
 LEAST = 0.25  # share of candidates that are outliers by the rule, of a part that is any use
 
 
-class Recommended(KeepsFittedFlow, Mixture):
+class Recommended(Mixture):
     """What was best where classes were held out: the source to begin with, and the one that models take by default.
 
     For images `Turned`, `Collage` and ``NormalShell(2.5)``, a third each: near outliers made of real images and of
@@ -40,7 +41,8 @@ class Recommended(KeepsFittedFlow, Mixture):
     sources_ : list of OutlierSource
         Fitted.
     weights_ : ndarray of shape (n_sources,)
-    classes_ : ndarray or None
+    classes_ : ndarray of shape (n_classes,)
+        Only where there are labels.
 
     Examples
     --------
@@ -50,9 +52,11 @@ class Recommended(KeepsFittedFlow, Mixture):
     >>> flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X, y)
     >>> fo.Recommended(flow=flow).fit(X, y).sample(5, random_state=0).x.shape
     (5, 4)
-    >>> [type(part).__name__ for part in fo.Recommended(event_shape=(1, 28, 28)).sources]
+    >>> [type(part).__name__ for part in fo.Recommended(event_shape=(1, 28, 28)).recipe()]
     ['Turned', 'Collage', 'NormalShell']
     """
+
+    _nested = (Nested("flow", "sources_", shared=True),)
 
     def __init__(
         self,
@@ -64,21 +68,20 @@ class Recommended(KeepsFittedFlow, Mixture):
         self.event_shape = event_shape
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+    def _check_settings(self) -> None:
+        """There are no settings to check but the flow's own."""
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Fit all parts on the same normal data, and leave out those that make hardly any outlier of them."""
-        super().fit(X, y)
-        self.sources_ = [part for part in self.sources_ if getattr(part, "kept_share_", 1.0) >= LEAST]
+        parts = self.recipe()
+        self._mix(parts, [1.0] * len(parts), X, y)
+        kept = [not isinstance(part, RowSource) or part.kept_share_ >= LEAST for part in self.sources_]
+        self.sources_ = [part for part, keep in zip(self.sources_, kept, strict=True) if keep]
         self.weights_ = np.full(len(self.sources_), 1 / len(self.sources_))
-        return self
 
-    @property
-    def weights(self) -> None:  # type: ignore[override]
-        """Equal ones."""
-        return None
-
-    @property
-    def sources(self) -> list[OutlierSource]:  # type: ignore[override]
-        """What is mixed, not fitted."""
+    def recipe(self) -> list[OutlierSource]:
+        """The sources that are mixed, in equal shares, unfitted."""
         shell = NormalShell(2.5, flow=self.flow)
-        images = self.event_shape is not None or (self.flow is not None and self.flow.event_shape is not None)
+        shape = self._asked_shape(self.flow)
+        images = shape is not None and len(shape) == 3
         return [Turned(flow=self.flow), Collage(flow=self.flow), shell] if images else [shell]

@@ -1,17 +1,20 @@
 """Base of the sources that start from real rows, change them, and keep what a rule tells from inliers."""
 
 from abc import abstractmethod
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
-from farout.base.validation import check_events, check_labels, seed_of
+from farout.base.estimator import Nested, classes_of, is_fitted
+from farout.base.validation import Rows, check_labels, resolve_event_shape
 from farout.errors import InvalidDataError, InvalidSettingError
+from farout.flows.density import FlowDensity
+from farout.flows.sharing import fitted_flow
+from farout.flows.units import Units
 from farout.outliers.nearest_rule import NearestRule
 from farout.outliers.ratio_rule import RatioRule
-from farout.outliers.source import FlowSource, Outliers
+from farout.outliers.source import Outliers, OutlierSource
 
 __all__ = ["Candidates", "RowSource", "check_count"]
 
@@ -41,7 +44,7 @@ class Candidates(NamedTuple):
     kind: NDArray[np.int64] | None = None
 
 
-class RowSource(FlowSource):
+class RowSource(OutlierSource):
     """Outliers from real rows; a subclass makes candidates, and a rule decides which of them are kept.
 
     The rule is that of ratios (`RatioRule`), or, for a source that says ``_by_nearest``, of nearest rows
@@ -50,36 +53,19 @@ class RowSource(FlowSource):
     All goes under the flow's "no class", so that neither inliers nor outliers carry a class in their traces.
     """
 
+    _nested = (Nested("flow", "flow_", shared=True),)
+    _caches = ("_nearest",)
+    _decodes: ClassVar[bool] = True  # whether outliers come out of the flow; else none is fitted for them
+
+    flow: FlowDensity | None
     quantile: float
     max_rows: int
+    random_state: Any
     bound: float | None = None
+    flow_: FlowDensity
     rows_: NDArray[Any]
-    labels_: NDArray[Any] | None
-
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the flow, unless it is fitted already, keep rows to start from, and set the rule's threshold.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-            At least 2 rows.
-        y : array of shape (n,), optional
-            Where the flow knows classes and ``y`` is missing, each row counts to the class that explains it best.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidSettingError
-            If a parameter makes no sense, the flow can't do without a class, or hardly anything that it makes of
-            the rows is an outlier.
-        InvalidDataError
-            If the data can't be used.
-        """
-        with self._unfitted_on_failure():
-            return super().fit(X, y)
+    labels_: NDArray[Any]
+    threshold_: float
 
     def _check_settings(self) -> None:
         where = type(self).__name__
@@ -87,28 +73,45 @@ class RowSource(FlowSource):
             raise InvalidSettingError(f"{where}: quantile must be above 0 and below 1; got {self.quantile!r}.")
         check_count(self.max_rows, "max_rows", where, least=2)
 
-    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        where = type(self).__name__
-        flow = self.flow_
-        if flow.classes_ is not None and flow.class_dropout == 0:
-            raise InvalidSettingError(
-                f"{where}: its flow was fitted with class_dropout=0, so it knows no rows without a class; fit one with "
-                "class_dropout=0.1."
-            )
-        rows = check_events(flow, X, flow.event_shape_, reset=False, min_rows=2)
-        labels = None if flow.classes_ is None or y is None else check_labels(y, len(rows), where)
-        rng = np.random.default_rng(seed_of(self.random_state))
-        chosen = _chosen_rows(len(rows), self.max_rows, labels, rng)
-        self._keep(rows[chosen], None if labels is None else labels[chosen])
-        inliers = self.clean(self._rows(np.arange(min(len(chosen), CALIBRATED))), random_state=rng)
-        self._nearest: NearestRule | None = None
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        """Keep rows to start from, fit the flow unless it comes fitted, and set the rule's threshold."""
+        X = self._check_rows(X, self._asked_shape(self.flow))
+        labels = self._learn_shape_and_classes(X, y)
+        rng = np.random.default_rng(self.seed_)
+        chosen = _chosen_rows(len(X), self.max_rows, labels, rng)
+        self._keep(X[chosen], None if labels is None else labels[chosen])
+        kept = self._rows(np.arange(len(chosen)))
+        inliers = self.process_inliers(Rows(kept[:CALIBRATED]), random_state=rng)
         if self._by_nearest():
-            self._nearest = NearestRule.fitted(self._rows(np.arange(len(chosen))), inliers, self.quantile)
+            self._nearest = NearestRule.fitted(kept, inliers, self.quantile)
             self.threshold_ = self._nearest.threshold
             found = self._candidates(self._pick(TRIED, None, rng), rng)
             self.kept_share_ = float(self._outside(found).mean())
         else:
-            self.threshold_ = RatioRule.fitted(flow, inliers, self.quantile).threshold
+            self.threshold_ = RatioRule.fitted(self.flow_, inliers, self.quantile).threshold
+
+    def _learn_shape_and_classes(self, X: NDArray[Any], y: ArrayLike | None) -> NDArray[Any] | None:
+        """Labels of the rows: as given, or by the class of the flow that explains each best; None without classes."""
+        where = type(self).__name__
+        if self._decodes or (self.flow is not None and is_fitted(self.flow)):
+            flow = fitted_flow(self, self.flow, X, y)
+            if self._decodes and classes_of(flow) is not None and flow.class_dropout == 0:
+                raise InvalidSettingError(
+                    f"{where}: its flow was fitted with class_dropout=0, so it knows no rows without a class; fit one "
+                    "with class_dropout=0.1."
+                )
+            self._use_flow(flow, X)
+            classes = classes_of(self)
+            if classes is None or y is not None:
+                return self._labels_of(y, len(X))
+            best: NDArray[Any] = classes[flow.class_log_probs(Rows(X)).argmax(axis=1)]
+            return best
+        self.event_shape_ = resolve_event_shape(self._asked_shape(self.flow), X.shape[1], where)
+        if y is None:
+            return None
+        labels = check_labels(y, len(X), where)
+        self.classes_ = np.unique(labels)
+        return labels
 
     def _by_nearest(self) -> bool:
         """Whether outliers are told by the nearest real row, and not by the ratio."""
@@ -120,42 +123,39 @@ class RowSource(FlowSource):
             return np.zeros(0, dtype=bool)
         if not self._by_nearest():
             return RatioRule(self.flow_, self.threshold_).explained_by(found.x, found.guesses) < 0
-        rule = getattr(self, "_nearest", None)
-        if rule is None:  # of a loaded source: it follows from the rows
-            rule = self._nearest = NearestRule.of(self._rows(np.arange(len(self.rows_))), self.threshold_)
-        return rule.outside(found.x)
+        if "_nearest" not in vars(self):  # of a loaded source: it follows from the rows
+            self._nearest = NearestRule.of(self._rows(np.arange(len(self.rows_))), self.threshold_)
+        return self._nearest.outside(found.x)
 
     def _keep(self, rows: NDArray[Any], labels: NDArray[Any] | None) -> None:
-        """Rows to start from: as one byte a number where they have the grey levels of the flow's images."""
-        flow = self.flow_
-        if flow.classes_ is not None and labels is None:
-            labels = flow.classes_[flow.class_log_probs(rows).argmax(axis=1)]
-        self.labels_ = labels
+        """Rows to start from: images of at most 256 grey levels as one byte a number."""
+        if labels is not None:
+            self.labels_ = labels
         self.rows_ = rows
-        if flow.bin_width_ is not None and flow.value_range_ is not None:
-            levels = (rows - flow.value_range_[0]) / flow.bin_width_
+        units = Units.of(rows, self.event_shape_) if len(self.event_shape_) == 3 else None
+        if units is not None and units.bin_width is not None and units.value_range is not None:
+            (low, high), step = units.value_range, units.bin_width
+            levels = (rows - low) / step
             whole = levels.round()
             if np.abs(levels - whole).max() < 0.01 and whole.min() >= 0 and whole.max() <= 255:
-                self.rows_ = whole.astype(np.uint8)
+                self.rows_, self.grey_levels_ = whole.astype(np.uint8), (low, high, step)
 
     def _rows(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Kept rows in data units."""
         rows = self.rows_[indices]
-        if rows.dtype != np.uint8 or self.flow_.bin_width_ is None or self.flow_.value_range_ is None:
+        if "grey_levels_" not in vars(self):
             return rows
-        low, high = self.flow_.value_range_
-        return (low + rows * self.flow_.bin_width_).clip(low, high)
+        low, high, step = self.grey_levels_
+        return (low + rows * step).clip(low, high)
 
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers on the outliers' path: noise, encoded without a class, clamped alike, decoded; shape (n, d)."""
-        check_is_fitted(self)
-        return self.flow_.clean(X, bound=self.bound, random_state=random_state)
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """Inliers with the flow's noise, encoded without a class, clamped as outliers are, decoded; shape (n, d)."""
+        return self.flow_.noisy_reconstruction(Rows(self._query(X)), bound=self.bound, random_state=random_state)
 
     # --- drawing ---------------------------------------------------------------------------------------------
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
-        labels = None if y is None else self.flow_.draw_labels(n, y, rng)
-        x, labels, kind = self._make(n, labels, rng)
+        x, labels, kind = self._make(n, self._asked_labels(y, n), rng)
         return Outliers(x, labels, np.full(n, self._strength()), np.full(n, type(self).__name__), kind=kind)
 
     def _strength(self) -> float:
@@ -180,7 +180,7 @@ class RowSource(FlowSource):
         self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
     ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
         """Fresh outliers, their classes and kinds; classes by their share among the rows when none are given."""
-        if labels is None and self.labels_ is not None:
+        if labels is None and classes_of(self) is not None:
             labels = self.labels_[rng.integers(len(self.labels_), size=n)]
         parts = [
             self._fill(min(SLOTS, n - i), None if labels is None else labels[i : i + SLOTS], rng)
@@ -222,9 +222,8 @@ class RowSource(FlowSource):
 
     def _host_classes(self, hosts: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Index of the class of each kept row, None without classes."""
-        if self.classes_ is None or self.labels_ is None:
-            return None
-        return np.searchsorted(self.classes_, self.labels_[hosts])
+        classes = classes_of(self)
+        return None if classes is None else np.searchsorted(classes, self.labels_[hosts])
 
     @abstractmethod
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:

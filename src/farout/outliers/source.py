@@ -1,28 +1,26 @@
 """The protocol of outlier sources: fit on normal data, then give outliers of a chosen strength."""
 
-import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from farout.base.persistence import Persistent
-from farout.base.validation import seed_of
-from farout.errors import InvalidSettingError
+from farout.base.estimator import Estimator, classes_of, is_fitted
+from farout.base.validation import check_labels, encode_labels, seed_of
+from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.flows.sharing import KeepsFittedFlow, fitted_flow
+from farout.flows.sharing import fitted_flow
 
 __all__ = [
-    "FlowSource",
     "OutlierBatches",
+    "OutlierStream",
     "OutlierSource",
     "Outliers",
     "Schedule",
@@ -32,7 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outliers:
     """Generated outliers.
 
@@ -62,6 +60,13 @@ class Outliers:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __repr__(self) -> str:
+        names = ", ".join(sorted(set(self.source.tolist())))
+        classes = "no classes" if self.y is None else f"{len(np.unique(self.y))} classes"
+        ends = sorted({float(s) for s in self.strength if np.isfinite(s)})
+        strength = "" if not ends else f", strength {ends[0]:g}" + (f" to {ends[-1]:g}" if len(ends) > 1 else "")
+        return f"Outliers({len(self)} rows of {self.x.shape[1]} numbers from {names}, {classes}{strength})"
 
 
 @dataclass(frozen=True)
@@ -122,23 +127,39 @@ def draw_strengths(
     return np.full(n, ends[0]) if len(ends) == 1 else rng.uniform(ends[0], ends[1], size=n)
 
 
-class OutlierSource(Persistent, BaseEstimator, ABC):
+class OutlierSource(Estimator):
     """Where outliers come from.
 
     A source is fitted on normal data alone. A model takes its source in the constructor and fits it on its own
     training data, so that no fold of a cross-validation leaks into it.
+
+    Attributes
+    ----------
+    event_shape_ : tuple of int
+        Shape of one event.
+    classes_ : ndarray of shape (n_classes,)
+        Labels that outliers come with; only where there are any.
     """
 
-    @abstractmethod
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Learn what is normal from ``X`` of shape (n, d) and labels ``y`` of shape (n,), if there are any."""
+    event_shape_: tuple[int, ...]
+    classes_: NDArray[Any]
 
     @abstractmethod
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers: ...
 
     @abstractmethod
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers on the same path as this source's outliers, of shape (n, d); see `FlowDensity.clean`."""
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+        """Inliers processed as this source's outliers are, of shape (n, d).
+
+        Where outliers were decoded by a flow, inliers get its noise, are encoded and decoded, so that a model that
+        learns from both sees no difference but the one that matters.
+
+        Parameters
+        ----------
+        X : array of shape (n, d) or (n, *event_shape)
+        y : array of shape (n,), optional
+        random_state : int, Generator or None, default=None
+        """
 
     def sample(
         self,
@@ -182,7 +203,7 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
         return 1
 
     def stays_fresh(self) -> bool:
-        """Whether making outliers once would lose something: by default, where a strength has a `Schedule`."""
+        """Whether outliers should be generated anew for each batch: by default, where a strength has a `Schedule`."""
         return any(isinstance(value, Schedule) for value in self.get_params(deep=False).values())
 
     def batches(
@@ -195,7 +216,8 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
         batch_size : int, default=128
         random_state : int, Generator or None, default=None
         distinct : int, optional
-            Make this many, once, and go around among them in random order; fresh ones for ever when omitted.
+            Number of distinct outliers. They are generated once and reused in random order; when omitted, every batch
+            is generated anew.
         kinds : bool, default=False
             Give the kind of each outlier too.
 
@@ -216,6 +238,52 @@ class OutlierSource(Persistent, BaseEstimator, ABC):
             if value is not None and value < 1:
                 raise InvalidSettingError(f"{type(self).__name__}.batches: {name} must be at least 1; got {value}.")
         return OutlierBatches(self, batch_size, seed_of(random_state), distinct, kinds)
+
+    # --- for sources that stand on a flow, given as the parameter ``flow`` --------------------------------------------
+
+    def _stand_on_flow(self, flow: FlowDensity | None, X: ArrayLike, y: ArrayLike | None, least: int) -> NDArray[Any]:
+        """Set ``flow_``, fitted on these rows unless it comes fitted, and take over its shape and classes.
+
+        Returns the checked rows, of shape (n, d); there must be ``least`` of them, or 2 where the flow is to be fitted.
+        """
+        X = self._check_rows(X, self._asked_shape(flow), min_rows=least if is_fitted(flow) else max(least, 2))
+        self._use_flow(fitted_flow(self, flow, X, y), X)
+        return X
+
+    def _use_flow(self, flow: FlowDensity, X: NDArray[Any]) -> None:
+        """Take a fitted flow with its shape and classes; rows that don't fit it are an error."""
+        self.flow_ = flow
+        self.event_shape_ = flow.event_shape_
+        classes = classes_of(flow)
+        if classes is not None:
+            self.classes_ = classes
+        if len(X):
+            flow._query(self._named(X[:1]))
+
+    def _asked_shape(self, flow: FlowDensity | None) -> tuple[int, ...] | None:
+        """The event shape that was asked for, by this source, the model around it, or its flow; None for vectors."""
+        asked = self._handing().event_shape
+        if asked is None and flow is not None:
+            asked = flow.event_shape_ if is_fitted(flow) else flow.event_shape
+        return asked
+
+    def _labels_of(self, y: ArrayLike | None, n: int) -> NDArray[Any] | None:
+        """Labels of n rows, checked; None without, and where the source knows no classes."""
+        classes, where = classes_of(self), type(self).__name__
+        if y is None or classes is None:
+            return None
+        encode_labels(y, classes, n, where)
+        return check_labels(y, n, where)
+
+    def _asked_labels(self, y: ArrayLike | None, n: int) -> NDArray[Any] | None:
+        """Labels that ``sample`` was asked for, one a row; a single label stands for all; None where none were."""
+        if y is None:
+            return None
+        classes, where = classes_of(self), type(self).__name__
+        if classes is None:
+            raise InvalidDataError(f"{where}: got y, but it was fitted without labels; leave y out.")
+        labels = np.full(n, y) if np.ndim(cast(Any, y)) == 0 else np.asarray(y)
+        return classes[encode_labels(labels, classes, n, where)]
 
 
 class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
@@ -238,13 +306,10 @@ class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
     batch_size : int
     seed : int
     distinct : int, optional
-        Outliers to make, once a pass; then they come again, in another order each time.
+        Number of distinct outliers, generated once a pass and reused, in another order each time.
     kinds : bool, default=False
         Yield kinds too.
     """
-
-    # One call of the source makes this many, since a flow decodes many at once more quickly.
-    chunk = 1024
 
     def __init__(
         self, source: OutlierSource, batch_size: int, seed: int, distinct: int | None = None, kinds: bool = False
@@ -257,104 +322,82 @@ class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
         self.progress = 1.0
         self.passes = 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> "OutlierStream":
         # A worker has a fresh copy of this object for each pass, so it's the loader's seed that tells passes apart.
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, self.passes, 0 if worker is None else worker.seed])
         self.passes += 1
-        return self._fresh(rng) if self.distinct is None else self._again(self.distinct, rng)
+        return OutlierStream(self, rng)
 
-    def _fresh(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        size = self.batch_size
-        for _ in itertools.count():
-            n = size * max(1, self.chunk // size)
-            out = self.source.sample(n, random_state=rng, progress=self.progress)
-            yield from zip(*(column.split(size) for column in self._tensors(out)), strict=True)
 
-    def _again(self, n: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """The same ``n`` in random order, again and again; a batch may begin in one round and end in the next."""
+class OutlierStream(Iterator[tuple[Tensor, ...]]):
+    """One pass over `OutlierBatches`; its state can be kept, so that a training that was cut off goes on with it.
+
+    Parameters
+    ----------
+    batches : OutlierBatches
+    rng : Generator
+    """
+
+    chunk = 1024  # outliers that one call of the source makes: a flow decodes many at once more quickly
+
+    def __init__(self, batches: OutlierBatches, rng: np.random.Generator) -> None:
+        self.batches = batches
+        self.rng = rng
+        self.pool = None if batches.distinct is None else self._generated(batches.distinct)
+        self.order = np.empty(0, dtype=np.int64)  # indices into the pool that come next
+        self.start = rng.bit_generator.state  # with which the block of fresh outliers was made
+        self.block: tuple[Tensor, ...] | None = None
+        self.taken = 0  # outliers of the block
+
+    def __next__(self) -> tuple[Tensor, ...]:
+        return self._fresh() if self.pool is None else self._again(self.pool)
+
+    def _fresh(self) -> tuple[Tensor, ...]:
+        size = self.batches.batch_size
+        if self.block is None or self.taken == len(self.block[0]):
+            self.start, self.taken = self.rng.bit_generator.state, 0
+            self.block = self._new_block()
+        now = slice(self.taken, self.taken + size)
+        self.taken += size
+        return tuple(column[now] for column in self.block)
+
+    def _new_block(self) -> tuple[Tensor, ...]:
+        n = self.batches.batch_size * max(1, self.chunk // self.batches.batch_size)
+        return self._tensors(self.batches.source.sample(n, random_state=self.rng, progress=self.batches.progress))
+
+    def _again(self, pool: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A batch of the pool in random order; it may begin in one round through the pool and end in the next."""
+        size = self.batches.batch_size
+        while len(self.order) < size:
+            self.order = np.concatenate([self.order, self.rng.permutation(len(pool[0]))])
+        now, self.order = torch.from_numpy(self.order[:size]), self.order[size:]
+        return tuple(column[now.to(column.device)] for column in pool)
+
+    def _generated(self, n: int) -> tuple[Tensor, ...]:
         sizes = [min(self.chunk, n - i) for i in range(0, n, self.chunk)]
-        parts = [self._tensors(self.source.sample(size, random_state=rng)) for size in sizes]
-        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-        order = rng.permutation(n)
-        for _ in itertools.count():
-            while len(order) < self.batch_size:
-                order = np.concatenate([order, rng.permutation(n)])
-            now, order = order[: self.batch_size], order[self.batch_size :]
-            yield tuple(column[now] for column in columns)
+        parts = [self._tensors(self.batches.source.sample(size, random_state=self.rng)) for size in sizes]
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     def _tensors(self, out: Outliers) -> tuple[Tensor, ...]:
-        shape = getattr(self.source, "event_shape_", (out.x.shape[1],))
-        x = torch.tensor(out.x, dtype=torch.float32).reshape(len(out), *shape)
+        source = self.batches.source
+        x = torch.tensor(out.x, dtype=torch.float32).reshape(len(out), *source.event_shape_)
         y, kind = torch.full((len(out),), -1), torch.zeros(len(out), dtype=torch.int64)
-        classes = getattr(self.source, "classes_", None)
+        classes = classes_of(source)
         if out.y is not None and classes is not None:
             y = torch.from_numpy(np.searchsorted(classes, out.y).astype(np.int64))
         if out.kind is not None:
             kind = torch.from_numpy(out.kind)
-        return (x, y, kind) if self.kinds else (x, y)
+        return (x, y, kind) if self.batches.kinds else (x, y)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is; its pool follows from the seed."""
+        state = self.start if self.pool is None and self.block is not None else self.rng.bit_generator.state
+        return {"rng": state, "order": torch.from_numpy(self.order), "taken": self.taken if self.block else None}
 
-class FlowSource(KeepsFittedFlow, OutlierSource):
-    """Base of the sources that stand on a flow, given as ``flow`` or made with ``event_shape``.
-
-    A flow that is fitted already is used as it is, so that many sources share one; an unfitted one is fitted
-    as a copy.
-    """
-
-    flow: FlowDensity | None
-    event_shape: tuple[int, ...] | None
-    random_state: Any
-
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the flow, unless it is fitted already, and what the source needs of its latents.
-
-        Parameters
-        ----------
-        X : array of shape (n, d) or (n, *event_shape)
-        y : array of shape (n,), optional
-
-        Returns
-        -------
-        self
-        """
-        self._check_settings()
-        self.flow_ = self._fitted_flow(X, y)
-        self.n_features_in_ = self.flow_.n_features_in_
-        self._fit_latents(X, y)
-        return self
-
-    def _fitted_flow(self, X: ArrayLike, y: ArrayLike | None) -> FlowDensity:
-        if self.flow is None:
-            flow = FlowDensity(event_shape=self.event_shape, random_state=self.random_state)
-            return flow.fit(X, y)
-        return fitted_flow(self.flow, X, y, self.random_state)
-
-    def needs_flow(self) -> bool:
-        """Whether it would fit a flow of its own."""
-        return self.flow is None
-
-    def _check_settings(self) -> None:
-        """Raise for parameters that make no sense, before an hour is spent on the flow; nothing by default."""
-
-    def _fit_latents(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        """What a source learns of latents; nothing by default."""
-
-    @property
-    def event_shape_(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.flow_.event_shape_
-
-    @property
-    def classes_(self) -> NDArray[Any] | None:
-        """Labels of the flow, None without."""
-        return self.flow_.classes_
-
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers as the flow would give them: with its noise, encoded, decoded, clipped; of shape (n, d)."""
-        check_is_fitted(self)
-        return self.flow_.clean(X, None if self.classes_ is None else y, random_state=random_state)
-
-    def _decode(self, Z: NDArray[Any], y: NDArray[Any] | None, strength: NDArray[np.float64]) -> Outliers:
-        x = self.flow_.decode(Z, y, clip=True)
-        return Outliers(x, y, strength, np.full(len(x), type(self).__name__))
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another stream of the same batches was."""
+        self.rng.bit_generator.state = self.start = state["rng"]
+        self.order = state["order"].numpy()
+        if state["taken"] is not None:
+            self.block, self.taken = self._new_block(), state["taken"]

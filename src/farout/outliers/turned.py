@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
-from farout.base.validation import check_events
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.rows import Candidates, RowSource
@@ -22,28 +20,27 @@ class Turned(RowSource):
     (`NearestRule`), so that a zero on its side is no outlier and a four on its side is one. Turned images as outliers
     go back to Golan & El-Yaniv (2018) and Tack et al. (2020).
 
-    Nothing of it needs mending by the flow, which only says what its rows are like: their shape, their classes. So
-    inliers stay as they are too, and a model that learns from several sources sees some without the flow's noise.
+    It needs no flow, and fits none. So inliers stay as they are too, and a model that learns from several sources sees
+    some without a flow's noise.
 
     Its kinds (`Outliers.kind`) are the seven positions; images that aren't square have three.
 
     Parameters
     ----------
     flow : FlowDensity, optional
-        Of images. Used as it is when fitted; a default flow is fitted when omitted. Fitted with labels, it needs
-        ``class_dropout`` above 0.
+        Says the shape of the images where ``event_shape`` is omitted; one that is fitted with labels also says which
+        class rows without a label are of.
     event_shape : tuple of int, optional
-        (channels, height, width), for the default flow.
+        (channels, height, width).
     quantile : float, default=0.1
         Share of inliers that the rule would call outliers, in (0, 1).
     max_rows : int, default=10000
         Training rows kept to turn.
     random_state : int, Generator or None, default=None
-        Of the default flow and the rows kept.
+        Of the rows kept.
 
     Attributes
     ----------
-    flow_ : FlowDensity
     threshold_ : float
         Of the rule, a distance in data units.
     kept_share_ : float
@@ -55,11 +52,12 @@ class Turned(RowSource):
     --------
     >>> import farout as fo
     >>> digits = fo.load_data("digits:train")
-    >>> flow = fo.FlowDensity(event_shape=(1, 8, 8), max_steps=20, random_state=0).fit(digits.X, digits.y)
-    >>> out = fo.Turned(flow=flow, random_state=0).fit(digits.X, digits.y).sample(70, random_state=0)
+    >>> out = fo.Turned(event_shape=(1, 8, 8), random_state=0).fit(digits.X, digits.y).sample(70, random_state=0)
     >>> out.x.shape, sorted(set(out.kind.tolist()))
     ((70, 64), [0, 1, 2, 3, 4, 5, 6])
     """
+
+    _decodes = False
 
     def __init__(
         self,
@@ -80,28 +78,27 @@ class Turned(RowSource):
         """The positions of an image but its own."""
         return TURNS
 
-    def _fit_latents(self, X: Any, y: Any) -> None:
-        shape = self.flow_.event_shape_
-        if len(shape) != 3:
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        shape = self._asked_shape(self.flow)
+        if shape is None or len(shape) != 3:
             raise InvalidSettingError(
-                f"Turned: its flow is of rows of {shape[0]} numbers, and only images can be turned; give event_shape="
-                "(channels, height, width), or use Collage or NormalShell."
+                "Turned: its rows are vectors, and only images can be turned; give event_shape=(channels, height, "
+                "width), or use Collage or NormalShell."
             )
-        super()._fit_latents(X, y)
+        super()._fit(X, y)
 
     def _by_nearest(self) -> bool:
         return True
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        shape = self.flow_.event_shape_
+        shape = self.event_shape_
         turns = rng.choice(positions(shape), size=len(hosts))
         images = turned(self._rows(hosts).reshape(len(hosts), *shape), turns)
         return Candidates(images.reshape(len(images), -1), np.arange(len(hosts)), kind=turns - 1)
 
-    def clean(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
+    def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """Inliers as they are, of shape (n, d)."""
-        check_is_fitted(self)
-        return check_events(self.flow_, X, self.flow_.event_shape_, reset=False)
+        return self._query(X)
 
     def _advice(self) -> str:
         return f"these images look much the same in all positions: choose a larger quantile than {self.quantile}."

@@ -20,7 +20,7 @@ def classifiers(context: Context) -> Finding:
             event_shape=context.train.event_shape if context.train.is_image else None,
             max_steps=context.preset.model_steps,
             n_outliers=None,
-            kind_weight=0.0,  # as the talk had it
+            auxiliary_weight=0.0,  # as the talk had it
             distance_aware=False,
             random_state=seed,
             verbose=context.verbose,

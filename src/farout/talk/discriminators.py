@@ -19,8 +19,8 @@ def discriminators(context: Context) -> Finding:
             event_shape=context.train.event_shape if context.train.is_image else None,
             max_steps=context.preset.model_steps,
             n_outliers=None,
-            mismatched=False,  # as the talk had it
-            kind_weight=0.0,
+            one_vs_rest=False,  # as the talk had it
+            auxiliary_weight=0.0,
             distance_aware=False,
             random_state=seed,
             verbose=context.verbose,

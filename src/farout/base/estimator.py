@@ -1,0 +1,254 @@
+"""The base of every estimator and source: ``fit`` forgets, checks, learns, and leaves nothing behind when it fails."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from farout.base.encoding import fitted_state
+from farout.base.persistence import save_model
+from farout.base.training import Training
+from farout.base.validation import Rows, check_events, seed_of
+from farout.errors import RunError
+
+__all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
+
+# Fits take turns: torch's random state, its number of threads and Python's warning filters belong to the process, so
+# that fits side by side in threads would change each other's results.
+_TURN = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A parameter that holds a model, or a list of models.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the parameter.
+    fitted : str
+        Name of the attribute that holds the fitted model, or the list of them.
+    shared : bool, default=False
+        Whether a model that comes fitted is used as it is, by this one and by its clones; otherwise a copy is fitted.
+    """
+
+    parameter: str
+    fitted: str
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Settings that a model hands to the models inside it, which take them where their own are left open.
+
+    Parameters
+    ----------
+    event_shape : tuple of int, optional
+    random_state : int, optional
+    training : Training, optional
+    verbose : bool, default=False
+    flows : dict
+        Flows fitted within this fit, by what was asked for: one serves all who ask for the same.
+    """
+
+    event_shape: tuple[int, ...] | None = None
+    random_state: int | None = None
+    training: Training | None = None
+    verbose: bool = False
+    flows: dict[Any, Any] = field(default_factory=dict)
+
+
+class Estimator(BaseEstimator):
+    """What all models and sources share: fitting, nested models, names of columns, run folders.
+
+    A subclass writes ``_check_settings`` and ``_fit``, and declares its nested models and its networks. Attributes that
+    ``_fit`` sets end in an underscore, as scikit-learn has it; an attribute that has no meaning for a fit is absent.
+    """
+
+    _nested: ClassVar[tuple[Nested, ...]] = ()
+    _networks: ClassVar[tuple[str, ...]] = ()  # fitted attributes that are torch modules, which _build makes anew
+    _caches: ClassVar[tuple[str, ...]] = ()  # private attributes that follow from the fitted ones
+    _handed: Defaults  # by the model around this one; there while it is fitted
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Fit to data of the normal kind.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, d), or array of shape (n, *event_shape)
+        y : array of shape (n,), optional
+            Labels: numbers, text or dates.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError
+            If the data can't be used.
+        InvalidSettingError
+            If a parameter makes no sense.
+        DivergedError
+            If training diverges.
+        """
+        with self._fitting():
+            self._fit(X, y)
+        return self
+
+    def _check_settings(self) -> None:
+        """Raise for parameters that make no sense, before anything long is begun; nothing by default."""
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        raise NotImplementedError(f"{type(self).__name__} has no _fit.")
+
+    @contextlib.contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """Around a fit: what an earlier one left is forgotten before, and all that this one set if it fails."""
+        with _TURN:
+            self._forget()
+            self._handed = vars(self).get("_handed") or Defaults()
+            try:
+                self._check_settings()
+                if "random_state" in self.get_params(deep=False):
+                    self.seed_ = seed_of(self.random_state)
+                yield
+            except BaseException:
+                self._forget()
+                raise
+            finally:
+                del self._handed
+
+    def _forget(self) -> None:
+        for name in [*fitted_state(self), *(name for name in self._caches if name in vars(self))]:
+            delattr(self, name)
+
+    def _check_rows(self, X: ArrayLike, event_shape: Any = None, *, min_rows: int = 2) -> NDArray[Any]:
+        """Training rows, checked, of shape (n, d); their count and names of columns are kept."""
+        return check_events(self, X, event_shape, reset=True, min_rows=min_rows)
+
+    def _named(self, X: NDArray[Any]) -> Rows:
+        """Checked rows with this model's names of columns, for a nested model."""
+        names = vars(self).get("feature_names_in_")
+        return Rows(X, None if names is None else tuple(names))
+
+    # --- nested models -------------------------------------------------------------------------------------------
+
+    def nested_models(self) -> Iterator["Estimator"]:
+        """The model itself and all inside it, depth first: fitted ones where there are, else those it was given."""
+        yield self
+        for nested in self._nested:
+            found = vars(self).get(nested.fitted)
+            found = getattr(self, nested.parameter, None) if found is None else found
+            for model in found if isinstance(found, list | tuple) else [found]:
+                if isinstance(model, Estimator):
+                    yield from model.nested_models()
+
+    def _handing(self, **changes: Any) -> Defaults:
+        """What this model hands to those inside it: its own settings, or where they are open what it was handed."""
+        own, given = self.get_params(deep=False), vars(self).get("_handed") or Defaults()
+        training = own.get("training")
+        values = {
+            "event_shape": own.get("event_shape") or given.event_shape,
+            "random_state": vars(self).get("seed_", given.random_state),
+            "training": given.training if training is None else training.elsewhere(),
+            "verbose": own.get("verbose", False) or given.verbose,
+        }
+        return replace(given, **values | changes)
+
+    def _taking(self, defaults: Defaults) -> Self:
+        """A copy, unfitted, that takes these settings where its own are left open."""
+        copy = clone(self)
+        params = copy.get_params(deep=False)
+        for name in ("event_shape", "random_state", "training"):
+            if name in params and params[name] is None:
+                setattr(copy, name, getattr(defaults, name))
+        if "verbose" in params:
+            copy.verbose = params["verbose"] or defaults.verbose
+        copy._handed = defaults
+        return cast(Self, copy)
+
+    def _fitted(self, model: Any, X: NDArray[Any], y: ArrayLike | None, **changes: Any) -> Any:
+        """A nested model fitted on checked rows: as it is where it comes fitted and is one to share, else a copy."""
+        shared = any(n.shared and getattr(self, n.parameter, None) is model for n in self._nested)
+        if shared and is_fitted(model):
+            return model
+        return model._taking(self._handing(**changes)).fit(self._named(X), y)
+
+    def __sklearn_clone__(self) -> Self:
+        """A copy with the same parameters: fitted models that are to be shared stay, equal objects stay one."""
+        return cast(Self, _copied(self, {}))
+
+    # --- run folders ---------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write a run folder from which ``farout.load`` gives back the same model, bit for bit.
+
+        Parameters
+        ----------
+        path : path
+            The folder; made when it isn't there.
+        force : bool, default=False
+            Replace a run that is there already.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        NotFittedError
+            If the model isn't fitted.
+        RunError
+            If a run is there already and ``force`` is False.
+        """
+        return save_model(self, path, force=force)
+
+    def _build(self, name: str) -> nn.Module:
+        """A network, untrained, of a model whose other fitted attributes are there."""
+        raise RunError(f"{type(self).__name__} has no network called {name}.")
+
+    # --- small things that many need -----------------------------------------------------------------------------
+
+    def _query(self, X: ArrayLike, *, min_rows: int = 1) -> NDArray[Any]:
+        """Rows to be judged by a fitted model, checked, of shape (n, d)."""
+        check_is_fitted(self)
+        return check_events(self, X, vars(self).get("event_shape_"), reset=False, min_rows=min_rows)
+
+    def _generator(self, random_state: Any) -> np.random.Generator:
+        return np.random.default_rng(seed_of(random_state))
+
+
+def is_fitted(model: Any) -> bool:
+    """Whether a model has been fitted; False for None."""
+    return isinstance(model, Estimator) and bool(fitted_state(model))
+
+
+def classes_of(model: Any) -> NDArray[Any] | None:
+    """The classes that a fitted model knows, of shape (n_classes,); None where it was fitted without labels."""
+    return cast(NDArray[Any] | None, vars(model).get("classes_"))
+
+
+def _copied(value: Any, made: dict[int, Any]) -> Any:
+    """An unfitted copy of a parameter; what is one object in several places stays one."""
+    if id(value) in made:
+        return made[id(value)]
+    if isinstance(value, Estimator):
+        shared = {n.parameter for n in value._nested if n.shared}
+        params = value.get_params(deep=False)
+        kept = {name: is_fitted(v) and name in shared for name, v in params.items()}
+        copy: Any = type(value)(**{k: v if kept[k] else _copied(v, made) for k, v in params.items()})
+    elif isinstance(value, list | tuple) and any(isinstance(v, Estimator) for v in value):
+        copy = type(value)([_copied(v, made) for v in value])
+    else:
+        copy = clone(value, safe=False)
+    made[id(value)] = copy
+    return copy
