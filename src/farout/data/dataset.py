@@ -214,17 +214,16 @@ class Dataset:
         mine = self.feature_names or ()
         if mine == wanted:
             return self
-        missing = [name for name in wanted if name not in set(mine)]
-        unknown = [name for name in mine if name not in set(wanted)]
-        if missing or unknown:
-            parts = [
-                f"{what}: {listed(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names
-            ]
-            raise InvalidDataError(
-                f"{self.name}: its columns are not the {len(wanted)} of training; {'; '.join(parts)}. Rename, add or remove "
-                "columns, and name a column of labels as label, one that marks anomalies as anomaly"
-            )
         place = {name: i for i, name in enumerate(mine)}
+        missing, known = [name for name in wanted if name not in place], set(wanted)
+        unknown = [name for name in mine if name not in known]
+        if missing or unknown:
+            both = (("missing", missing), ("unknown", unknown))
+            parts = [f"{what}: {listed(names)}" for what, names in both if names]
+            raise InvalidDataError(
+                f"{self.name}: its columns are not the {len(wanted)} of training; {'; '.join(parts)}. Rename, "
+                "add or remove columns, and name a column of labels as label, one that marks anomalies as anomaly"
+            )
         return replace(self, X=self.X[:, [place[name] for name in wanted]], feature_names=wanted)
 
 

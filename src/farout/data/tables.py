@@ -182,7 +182,8 @@ def _utf8(path: Path) -> bytes:
         around = content[max(len(before), error.start - 12) : error.start + 12].decode("cp1252", "replace")
         line, byte = content[: error.start].count(10) + 1, content[error.start]
         raise InvalidDataError(
-            f"{path}: line {line} is no UTF-8 text (byte 0x{byte:02X}); most likely the file is in Windows-1252 (Latin-1), where it reads {around.strip()!r}: "
+            f"{path}: line {line} is no UTF-8 text (byte 0x{byte:02X}); "
+            f"most likely the file is in Windows-1252 (Latin-1), where it reads {around.strip()!r}: "
             "write it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8; in Excel: CSV UTF-8)"
         ) from error
     return content
@@ -368,8 +369,8 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float
         raise InvalidDataError(_text_message(column, name, where))
     if pa.types.is_temporal(kind):
         raise InvalidDataError(
-            f"{where} holds dates or times ({kind}), such as {_first(column)}, not numbers; store them as numbers (days or "
-            "seconds since a start), name the column as label, or remove it"
+            f"{where} holds dates or times ({kind}), such as {_first(column)}, not numbers; "
+            "store them as numbers (days or seconds since a start), name the column as label, or remove it"
         )
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
