@@ -54,6 +54,11 @@ def test_quotes_bom_gzip_and_a_numbered_header(csv, tmp_path):
     assert load_data(csv("0,1,2\n5,6,7\n")).X.tolist() == [[5, 6, 7]]
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,label\n4,1\n"))
     assert load_data(tmp_path / "t.csv.gz").X.tolist() == [[4]]
+    (tmp_path / "t.csv").write_bytes(gzip.compress(b"a,label\n4,1\n"))
+    assert load_data(tmp_path / "t.csv").X.tolist() == [[4]]
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,label\n4,1\n")[:-5])
+    with pytest.raises(InvalidDataError, match="no whole gzip file"):
+        load_data(tmp_path / "t.csv.gz")
 
 
 def test_split_and_classes_of_a_file(csv):
@@ -80,6 +85,7 @@ BAD = {
     "same name": ("a,a,b\n1,2,3\n", "more than one column is called 'a'"),
     "no header": ("1.5,2\n3,4\n", r"the first line \(1.5,2\) looks like data.* above it, such as 'x1,x2'"),
     "row index": (",a\n0,1\n", "column 1 has no name"),
+    "delimiter at the end": ("a,b,\n1,2,\n", "if lines end in a delimiter, remove that"),
     "row index read back": ("Unnamed: 0,a\n0,1\n", "column 1 has no name"),
     "spaces": ("a b\n1 2\n", "if spaces separate cells, write commas"),
     "header again": ("a,b\n1,2\na,b\n", "row 2 .* the header line stands there again"),
@@ -164,6 +170,7 @@ def test_encodings_that_are_sure(tmp_path, encoding):
         ("a,label\n1,x\n2,café\n".encode("latin-1"), r"line 3 is no UTF-8 .*Windows-1252.*'2,café'.*iconv"),
         ("a,label\n1,x\n".encode("utf-16-le"), "most likely it is UTF-16 .* -f UTF-16LE"),
         ("a,label\n1,x\n".encode("utf-16-be"), "most likely it is UTF-16 .* -f UTF-16BE"),
+        (b"PK\x03\x04" + bytes(range(1, 256)), "is no text, but a binary file"),
         ("a,label\n1,x\n".encode("utf-16")[:-1], "begins like utf-16-le, but is broken"),
     ],
 )

@@ -150,7 +150,7 @@ def read_parquet(path: Path, label: str | None = None, anomaly: str | None = Non
 def _utf8(path: Path) -> bytes:
     """The content of a text file as UTF-8, without a byte order mark."""
     content = path.read_bytes()
-    if path.name.lower().endswith(".gz") and content:
+    if content.startswith(b"\x1f\x8b"):  # gzip, whatever the name
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
@@ -178,6 +178,10 @@ def _utf8(path: Path) -> bytes:
     try:
         content.decode()
     except UnicodeDecodeError as error:
+        if re.search(rb"[\x00-\x08\x0e-\x1a]", head):
+            raise InvalidDataError(
+                f"{path} is no text, but a binary file (an Excel workbook or an archive?); export it as CSV in UTF-8"
+            ) from error
         before, _, _ = content[: error.start].rpartition(b"\n")
         around = content[max(len(before), error.start - 12) : error.start + 12].decode("cp1252", "replace")
         line, byte = content[: error.start].count(10) + 1, content[error.start]
@@ -281,7 +285,7 @@ def _check_header(table: pa.Table, asked: set[str], delimiter: str, path: Path) 
     if unnamed:
         raise InvalidDataError(
             f"{path}: column {unnamed[0] + 1} has no name; if it is a row index, write the "
-            "file without it (pandas: index=False), otherwise name it"
+            "file without it (pandas: index=False); if lines end in a delimiter, remove that; otherwise name the column"
         )
     if values and not known and (not counted or (len(values) <= 3 and len(again) == len(names))):
         warn(f"{path}: the first line ({first}) is taken for the names of columns; {ways}")
