@@ -116,6 +116,7 @@ def test_broken_file(name, write, message, tmp_path):
         ("faces@joy", {}, InvalidDataError, r"0 \(ada\)"),
         ("digits", {"default_split": "dev"}, InvalidSettingError, "default_split is 'dev'"),
         ("digits", {"label": "y"}, InvalidSettingError, "label has no meaning"),
+        ("digits", {"anomaly": "y"}, InvalidSettingError, "anomaly has no meaning"),
         ("digits", {"image_size": 8}, InvalidSettingError, "image_size has no meaning"),
     ],
 )
@@ -133,6 +134,12 @@ def test_options_that_mean_nothing_for_a_file(tmp_path):
         load_data(tmp_path / "x.npy", image_size=4)
     with pytest.raises(InvalidSettingError, match="label has no meaning"):
         load_data(tmp_path, label="y")
+    for path in (tmp_path, tmp_path / "x.npy"):
+        with pytest.raises(InvalidSettingError, match="anomaly has no meaning"):
+            load_data(path, anomaly="y")
+    np.savez(tmp_path / "x.npz", X=np.eye(2), y=[0, 1])
+    with pytest.raises(InvalidSettingError, match="label and anomaly are both 'y'"):
+        load_data(tmp_path / "x.npz", label="y", anomaly="y")
 
 
 def test_unlabelled_file_has_no_classes(tmp_path):

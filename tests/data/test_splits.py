@@ -113,3 +113,15 @@ def test_named_sets_without_official_splits(name):
 
 def test_both_labellings_of_faces_share_their_split():
     np.testing.assert_array_equal(load_data("faces:test").X, load_data("faces-expressions:test").X)
+
+
+def test_rows_that_differ_only_as_float64_are_no_equals():
+    seconds = 1_700_000_000.0 + np.arange(300)[:, None]
+    assert len(row_groups(seconds)[0]) == 300
+    assert [len(side) for side in train_test_split_indices(seconds)] == [240, 60]
+
+
+def test_float32_and_float64_of_the_same_numbers_are_split_alike():
+    X = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
+    for one, other in zip(train_test_split_indices(X), train_test_split_indices(X.astype(np.float64)), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -4,13 +4,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.data.convert import scale_images, to_float32, to_labels
+from farout.data.convert import scale_images, to_labels, to_marks, to_rows
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError
 
@@ -18,6 +19,7 @@ __all__ = ["dataset_from_arrays", "read_npy", "read_npz"]
 
 _DATA_KEYS = ("X", "x", "images", "data")
 _LABEL_KEYS = ("y", "labels")
+_NAMES_KEY = "feature_names"
 
 
 def read_npy(path: Path) -> Dataset:
@@ -44,8 +46,10 @@ def read_npy(path: Path) -> Dataset:
     return dataset_from_arrays(array, None, str(path))
 
 
-def read_npz(path: Path, label: str | None = None) -> Dataset:
+def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
     """Read a `.npz` file with the data under X, x, images or data, and labels under y or labels.
+
+    Names of columns are read from ``feature_names``, if that is there and the data is a table.
 
     Parameters
     ----------
@@ -53,6 +57,8 @@ def read_npz(path: Path, label: str | None = None) -> Dataset:
         Holds arrays of numbers; pickled objects are refused.
     label : str or None
         Key of the labels, should it be another one.
+    anomaly : str or None
+        Key of the marks of anomalies, if there are any; see :func:`farout.data.convert.to_marks`.
 
     Returns
     -------
@@ -66,10 +72,17 @@ def read_npz(path: Path, label: str | None = None) -> Dataset:
     with _opened(path) as archive:
         if isinstance(archive, np.ndarray):
             raise InvalidDataError(f"{path} is named .npz but is a single array; rename it to .npy")
-        data_key, label_key = _keys(archive.files, path, label)
+        data_key, label_key = _keys(archive.files, path, label, anomaly)
         X = _entry(archive, data_key, path)
         y = None if label_key is None else _entry(archive, label_key, path)
-    return dataset_from_arrays(X, y, str(path))
+        marks = None if anomaly is None else _entry(archive, anomaly, path)
+        names = _entry(archive, _NAMES_KEY, path) if _NAMES_KEY in archive.files and X.ndim == 2 else None
+    found = dataset_from_arrays(X, y, str(path))
+    return replace(
+        found,
+        anomaly=None if marks is None else to_marks(marks, len(X), f"{anomaly!r} in {path}"),
+        feature_names=None if names is None else tuple(map(str, names.reshape(-1).tolist())),
+    )
 
 
 def dataset_from_arrays(
@@ -84,11 +97,12 @@ def dataset_from_arrays(
     Parameters
     ----------
     X : NDArray
-        (n, d) is a table, kept as it is. (n, H, W), (n, H, W, C) and (n, C, H, W) with one or
-        three channels are images: whole numbers in 0 to 255 are divided by 255, floats in [0, 1]
-        are kept, other floats must lie in [0, 255] and are divided by 255.
+        (n, d) is a table, kept as it is: float32 stays so, other numbers become float64. (n, H, W),
+        (n, H, W, C) and (n, C, H, W) with one or three channels are images, and become float32:
+        whole numbers in 0 to 255 are divided by 255, floats in [0, 1] are kept, other floats must
+        lie in [0, 255] and are divided by 255.
     y : NDArray or None
-        (n,) whole numbers or text.
+        (n,) whole numbers, text or dates.
     name : str
         For messages, and for the result.
     class_names : mapping or None
@@ -121,7 +135,7 @@ def dataset_from_arrays(
         raise InvalidDataError(f"{name} is empty: shape {X.shape}; at least one row and one column are needed")
     labels = None if y is None else to_labels(y, len(X), name)
     if X.ndim == 2:
-        return Dataset(to_float32(X, name), labels, X.shape[1:], name, class_names=class_names)
+        return Dataset(to_rows(X, name), labels, X.shape[1:], name, class_names=class_names)
     images = _channels_first(X, name)
     pixels, levels = scale_images(images, name)
     shape = images.shape[1:]
@@ -141,19 +155,21 @@ def _channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:
     return X if first else X.transpose(0, 3, 1, 2)
 
 
-def _keys(keys: Sequence[str], path: Path, label: str | None) -> tuple[str, str | None]:
+def _keys(keys: Sequence[str], path: Path, label: str | None, anomaly: str | None) -> tuple[str, str | None]:
     """Which key of an archive is the data, and which the labels."""
-    data_key = _pick(_DATA_KEYS, keys, path, "data")
-    if data_key is None and len(keys) == 1:
-        data_key = keys[0]
+    for key, what in ((label, "labels"), (anomaly, "marks of anomalies")):
+        if key is not None and key not in keys:
+            raise InvalidDataError(f"{path} holds no {what} called {key!r}; the keys there are: {', '.join(keys)}")
+    free = [key for key in keys if key not in (label, anomaly, _NAMES_KEY)]
+    data_key = _pick(_DATA_KEYS, free, path, "data")
+    if data_key is None and len(free) == 1:
+        data_key = free[0]
     if data_key is None:
         raise InvalidDataError(
             f"{path} holds no array called {', '.join(_DATA_KEYS)}; the keys there are: "
             f"{', '.join(keys) or 'none'}; save the data as X and the labels as y"
         )
-    if label is not None and label not in keys:
-        raise InvalidDataError(f"{path} holds no labels called {label!r}; the keys there are: {', '.join(keys)}")
-    return data_key, label or _pick(_LABEL_KEYS, keys, path, "labels")
+    return data_key, label or _pick(_LABEL_KEYS, free, path, "labels")
 
 
 def _pick(known: Sequence[str], keys: Sequence[str], path: Path, what: str) -> str | None:

@@ -1,6 +1,6 @@
 """What every loader hands on: rows, labels, and what they stand for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from farout.data.classes import resolve_classes
+from farout.data.convert import float_type, listed
 from farout.errors import InvalidDataError
 
 __all__ = ["Dataset", "Label"]
@@ -22,8 +23,9 @@ class Dataset:
 
     Parameters
     ----------
-    X : NDArray[np.float32]
-        Shape (n, d), C-contiguous. Images are flattened from (C, H, W) and lie in [0, 1].
+    X : NDArray
+        Shape (n, d), C-contiguous. Images are float32, flattened from (C, H, W), and lie in [0, 1].
+        Tables are float64, or float32 where they were given so.
     y : NDArray or None
         Shape (n,), int64 or str; None when there are no labels.
     event_shape : tuple of int
@@ -36,6 +38,8 @@ class Dataset:
         One a column, where the file names them.
     class_names : mapping or None
         From label to name, where labels have names.
+    anomaly : NDArray[np.bool_] or None
+        Shape (n,), True where a row is marked as an anomaly; None when rows aren't marked.
 
     Raises
     ------
@@ -51,17 +55,21 @@ class Dataset:
     2
     """
 
-    X: NDArray[np.float32]
+    X: NDArray[np.floating[Any]]
     y: NDArray[Any] | None
     event_shape: tuple[int, ...]
     name: str
     levels: int | None = None
     feature_names: tuple[str, ...] | None = None
     class_names: Mapping[Label, str] | None = None
+    anomaly: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        """Bring the rows to float32 in C order, and check that the parts fit."""
-        rows = np.ascontiguousarray(self.X, dtype=np.float32)
+        """Bring the rows to C order and their float type, and check that the parts fit."""
+        given = np.asarray(self.X)
+        if given.dtype.kind not in "biuf":
+            raise InvalidDataError(f"{self.name} holds {given.dtype}, not numbers; give numbers")
+        rows = np.ascontiguousarray(given, dtype=np.float32 if self.is_image else float_type(given.dtype))
         object.__setattr__(self, "X", rows)
         if rows.ndim != 2 or rows.shape[1] != prod(self.event_shape):
             raise InvalidDataError(
@@ -71,6 +79,11 @@ class Dataset:
         if self.y is not None and self.y.shape != (len(rows),):
             raise InvalidDataError(
                 f"{self.name}: {len(rows)} rows but labels of shape {self.y.shape}; give exactly one label a row"
+            )
+        if self.anomaly is not None and (self.anomaly.shape != (len(rows),) or self.anomaly.dtype != np.bool_):
+            raise InvalidDataError(
+                f"{self.name}: {len(rows)} rows but marks of anomalies of shape {self.anomaly.shape}, "
+                f"{self.anomaly.dtype}; give one boolean a row"
             )
         if self.feature_names is not None and len(self.feature_names) != rows.shape[1]:
             raise InvalidDataError(
@@ -83,7 +96,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         labels = "no labels" if self.y is None else f"{len(self.classes)} classes"
-        return f"Dataset({self.name!r}: {len(self)} rows of shape {self.event_shape}, {labels})"
+        marks = "" if self.anomaly is None else f", {int(self.anomaly.sum())} anomalies"
+        return f"Dataset({self.name!r}: {len(self)} rows of shape {self.event_shape}, {labels}{marks})"
 
     @property
     def classes(self) -> tuple[Label, ...]:
@@ -149,4 +163,80 @@ class Dataset:
         [0.0, 1.0]
         """
         rows = np.asarray(rows)
-        return replace(self, X=self.X[rows], y=None if self.y is None else self.y[rows])
+        y, anomaly = (None if part is None else part[rows] for part in (self.y, self.anomaly))
+        return replace(self, X=self.X[rows], y=y, anomaly=anomaly)
+
+    def matched_to(self, feature_names: Sequence[str] | None, event_shape: tuple[int, ...]) -> "Dataset":
+        """The same rows, with the columns that a model was trained on.
+
+        Columns are matched by name, whatever their order. If either side has no names, only the number of
+        columns is checked. Grey images become RGB by repeating the grey channel three times, if the model was
+        trained on RGB images of the same size. Flat rows of as many numbers pass for images, and images for flat rows.
+
+        Parameters
+        ----------
+        feature_names : sequence of str or None
+            The names of the model's columns, in its order.
+        event_shape : tuple of int
+            The shape of one row of the model: (C, H, W) for images, else (d,).
+
+        Returns
+        -------
+        Dataset
+            With `event_shape`, and with `feature_names` where names were matched.
+
+        Raises
+        ------
+        InvalidDataError
+            If columns are missing or unknown (they are named), or if rows have another shape.
+
+        Examples
+        --------
+        >>> data = Dataset(np.array([[1.0, 2.0]]), None, (2,), "one row", feature_names=("width", "length"))
+        >>> data.matched_to(("length", "width"), (2,)).X.tolist()
+        [[2.0, 1.0]]
+        """
+        if self.feature_names is not None and feature_names is not None:
+            return self._with_columns(tuple(str(name) for name in feature_names))
+        theirs, shape = self.event_shape, tuple(event_shape)
+        if theirs == shape:
+            return self
+        if prod(theirs) == prod(shape) and 1 in (len(theirs), len(shape)):
+            return replace(self, event_shape=shape)
+        if len(theirs) == len(shape) == 3 and theirs[1:] == shape[1:] and (theirs[0], shape[0]) == (1, 3):
+            return replace(self, X=np.tile(self.X, 3), event_shape=shape)
+        raise InvalidDataError(
+            f"{self.name}: its rows have shape {theirs}, but rows of shape {shape} are needed; "
+            f"{_way_to_shape(theirs, shape)}"
+        )
+
+    def _with_columns(self, wanted: tuple[str, ...]) -> "Dataset":
+        mine = self.feature_names or ()
+        if mine == wanted:
+            return self
+        place = {name: i for i, name in enumerate(mine)}
+        missing, known = [name for name in wanted if name not in place], set(wanted)
+        unknown = [name for name in mine if name not in known]
+        if missing or unknown:
+            both = (("missing", missing), ("unknown", unknown))
+            parts = [f"{what}: {listed(names)}" for what, names in both if names]
+            raise InvalidDataError(
+                f"{self.name}: its columns are not the {len(wanted)} of training; {'; '.join(parts)}. Rename, "
+                "add or remove columns, and name a column of labels as label, one that marks anomalies as anomaly"
+            )
+        return replace(self, X=self.X[:, [place[name] for name in wanted]], feature_names=wanted)
+
+
+def _way_to_shape(theirs: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to do to bring rows of one shape to another."""
+    if len(wanted) == 1:
+        return f"give {wanted[0]} columns, in the order of training, or train a model on data like these"
+    if len(theirs) == 1:
+        return f"give images, as (n, {', '.join(map(str, wanted))}), or train a model on data like these"
+    ways = []
+    if theirs[1:] != wanted[1:]:
+        size = str(wanted[1]) if wanted[1] == wanted[2] else f"({wanted[1]}, {wanted[2]})"
+        ways.append(f"bring the images to {wanted[1]}x{wanted[2]} (a folder: image_size={size}; arrays: resize them)")
+    if (theirs[0], wanted[0]) == (3, 1):
+        ways.append("convert them to grey (Pillow: image.convert('L'))")
+    return f"{', and '.join(ways)}, or train a model on images like these"

@@ -12,18 +12,22 @@ from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingErr
 
 __all__ = ["read_path"]
 
-_KINDS = ".npz, .npy, .csv, .parquet, IDX (plain or .gz), or a folder of images"
+_KINDS = ".npz, .npy, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of images"
 
 
-def read_path(path: Path, *, label: str | None = None, image_size: ImageSize | None = None) -> Dataset:
+def read_path(
+    path: Path, *, label: str | None = None, anomaly: str | None = None, image_size: ImageSize | None = None
+) -> Dataset:
     """Read a file or a folder of images.
 
     Parameters
     ----------
     path : Path
-        ``.npz``, ``.npy``, ``.csv``, ``.parquet``, IDX, or a folder.
+        ``.npz``, ``.npy``, ``.csv``, ``.tsv``, ``.parquet``, IDX, or a folder.
     label : str or None
         Column (``.csv``, ``.parquet``) or key (``.npz``) of the labels.
+    anomaly : str or None
+        Column or key of the marks of anomalies.
     image_size : int, (int, int) or None
         Size to bring images of a folder to.
 
@@ -38,7 +42,7 @@ def read_path(path: Path, *, label: str | None = None, image_size: ImageSize | N
     InvalidDataError
         If the content can't be used.
     InvalidSettingError
-        If `label` or `image_size` means nothing for this kind of data.
+        If `label`, `anomaly` or `image_size` means nothing for this kind of data.
     """
     if not os.path.exists(path):
         raise DataNotFoundError(f"no file or folder {path}; check the path")
@@ -46,16 +50,23 @@ def read_path(path: Path, *, label: str | None = None, image_size: ImageSize | N
         raise InvalidDataError(f"{path} can't be read: its rights forbid it; change them")
     if path.is_dir():
         _refuse(label is not None, "label", path, "the subfolders of images are the labels")
+        _refuse(anomaly is not None, "anomaly", path, "it names a column of a table or a key of an .npz")
         return read_image_folder(path, image_size)
     _refuse(image_size is not None, "image_size", path, "only folders of images are resized")
+    if label is not None and label == anomaly:
+        raise InvalidSettingError(
+            f"{path}: label and anomaly are both {label!r}; a label is a class of normal rows, an anomaly is a row to "
+            "leave out of training: give one of the two"
+        )
     name = path.name.lower()
-    if name.endswith((".csv", ".csv.gz")):
-        return read_csv(path, label)
+    if name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        return read_csv(path, label, anomaly)
     if name.endswith((".parquet", ".pq")):
-        return read_parquet(path, label)
+        return read_parquet(path, label, anomaly)
     if name.endswith(".npz"):
-        return read_npz(path, label)
-    _refuse(label is not None, "label", path, "it names a column of a table or a key of an .npz")
+        return read_npz(path, label, anomaly)
+    for option, value in (("label", label), ("anomaly", anomaly)):
+        _refuse(value is not None, option, path, "it names a column of a table or a key of an .npz")
     if name.endswith(".npy"):
         return read_npy(path)
     if not looks_like_idx(path):

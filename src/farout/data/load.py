@@ -22,6 +22,7 @@ def load_data(
     data_root: PathLike | None = None,
     default_split: Split = "all",
     label: str | None = None,
+    anomaly: str | None = None,
     image_size: ImageSize | None = None,
 ) -> Dataset:
     """Load a named set, a file or a folder.
@@ -38,7 +39,12 @@ def load_data(
     default_split : {"train", "test", "all"}
         For named sets whose split the spec leaves open. A file or folder is whole then.
     label : str or None
-        Column of the labels in ``.csv`` and ``.parquet``, key of the labels in ``.npz``.
+        Column of the labels in ``.csv`` and ``.parquet``, key of the labels in ``.npz``: the classes
+        of normal rows.
+    anomaly : str or None
+        Column or key that marks the anomalies, for ``Dataset.anomaly``; it is never a feature. Marks are 0 and 1,
+        1 and -1 (as in scikit-learn, -1 is the anomaly), booleans, or two words, one of them for normal:
+        normal, inlier, benign, ok, good, no, false.
     image_size : int, (int, int) or None
         Height and width to bring the images of a folder to.
 
@@ -64,19 +70,19 @@ def load_data(
     if not is_split(default_split):
         raise InvalidSettingError(f"default_split is {default_split!r}; it is one of {', '.join(SPLITS)}")
     if parts.source in CATALOGUE:
-        _refuse_file_options(parts.source, label, image_size)
+        _refuse_file_options(parts.source, label=label, anomaly=anomaly, image_size=image_size)
         entry = CATALOGUE[parts.source]
         data = load_named(entry, parts.split or default_split, parts.text, data_root=data_root)
     else:
-        data = _load_path(parts, label, image_size)
+        data = _load_path(parts, label, anomaly, image_size)
     return data if parts.classes is None else data.select(parts.classes)
 
 
-def _load_path(parts: DataSpec, label: str | None, image_size: ImageSize | None) -> Dataset:
+def _load_path(parts: DataSpec, label: str | None, anomaly: str | None, image_size: ImageSize | None) -> Dataset:
     path = Path(parts.source).expanduser()
     if not os.path.exists(path) and not _looks_like_path(parts.source):
         raise DataNotFoundError(unknown_set_message(parts.source))
-    data = read_path(path, label=label, image_size=image_size)
+    data = read_path(path, label=label, anomaly=anomaly, image_size=image_size)
     return split_dataset(data.renamed(parts.text), parts.split or "all")
 
 
@@ -84,8 +90,8 @@ def _looks_like_path(source: str) -> bool:
     return source != Path(source).name or bool(Path(source).suffix) or source.startswith("~")
 
 
-def _refuse_file_options(name: str, label: str | None, image_size: ImageSize | None) -> None:
-    for option, value in (("label", label), ("image_size", image_size)):
+def _refuse_file_options(name: str, **options: object) -> None:
+    for option, value in options.items():
         if value is not None:
             raise InvalidSettingError(
                 f"{option} has no meaning for the named set {name}; leave it out, or write "

@@ -106,7 +106,7 @@ def split_dataset(data: Dataset, split: Split, *, strata: NDArray[Any] | None = 
     split : {"train", "test", "all"}
         Which side; ``all`` is everything.
     strata : NDArray or None
-        Shape (n,), what to stratify by instead of the labels.
+        Shape (n,), what to stratify by instead of the labels and marks of anomalies.
 
     Returns
     -------
@@ -125,7 +125,12 @@ def split_dataset(data: Dataset, split: Split, *, strata: NDArray[Any] | None = 
     """
     if split == "all":
         return data
-    train, test = train_test_split_indices(data.X, data.y if strata is None else strata)
+    if strata is None:
+        strata = data.y
+    if data.anomaly is not None:  # both sides get their share of the anomalies
+        codes = np.zeros(len(data), np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
+        strata = 2 * codes + data.anomaly
+    train, test = train_test_split_indices(data.X, strata)
     return data.take(train if split == "train" else test)
 
 

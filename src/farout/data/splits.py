@@ -72,14 +72,15 @@ def row_groups(X: NDArray[Any], *, seed: int = 0) -> tuple[NDArray[np.uint64], N
     Parameters
     ----------
     X : NDArray
-        Shape (n, ...), numbers. Compared as float32, where -0 equals 0 and NaN equals NaN.
+        Shape (n, ...), numbers, where -0 equals 0 and NaN equals NaN.
     seed : int
         Another seed gives other hashes.
 
     Returns
     -------
     digests : NDArray[np.uint64]
-        Shape (g,), one a group of equal rows, sorted.
+        Shape (g,), one a group of equal rows, sorted. It is the hash of the rows as float32, so that the same numbers
+        stored as float32 and as float64 have one hash; rows that differ only as float64 share it, but not the group.
     group : NDArray[np.int64]
         Shape (n,), the group of each row.
 
@@ -88,14 +89,24 @@ def row_groups(X: NDArray[Any], *, seed: int = 0) -> tuple[NDArray[np.uint64], N
     >>> row_groups(np.array([[1.0], [2.0], [1.0]]))[1].tolist() in ([0, 1, 0], [1, 0, 1])
     True
     """
-    key = str(seed).encode()
-    digests = np.fromiter((_digest(row, key) for row in X.reshape(len(X), -1)), dtype=np.uint64, count=len(X))
-    unique, group = np.unique(digests, return_inverse=True)
-    return unique, group.astype(np.int64)
+    key, rows = str(seed).encode(), X.reshape(len(X), -1)
+    digests = _digests(rows, key, np.float32)
+    if X.dtype == np.float32:
+        unique, group = np.unique(digests, return_inverse=True)
+    else:
+        pairs = np.stack([digests, _digests(rows, key, np.float64)], axis=1)
+        both, group = np.unique(pairs, axis=0, return_inverse=True)
+        unique = both[:, 0]
+    return unique, group.reshape(-1).astype(np.int64)
 
 
-def _digest(row: NDArray[Any], key: bytes) -> int:
-    values = row.astype(np.float32) + np.float32(0)  # -0 + 0 is +0
+def _digests(rows: NDArray[Any], key: bytes, dtype: type[np.floating[Any]]) -> NDArray[np.uint64]:
+    return np.fromiter((_digest(row, key, dtype) for row in rows), dtype=np.uint64, count=len(rows))
+
+
+def _digest(row: NDArray[Any], key: bytes, dtype: type[np.floating[Any]]) -> int:
+    with np.errstate(over="ignore"):
+        values = row.astype(dtype) + dtype(0)  # -0 + 0 is +0
     values[np.isnan(values)] = np.nan
     return int.from_bytes(hashlib.blake2b(values.tobytes(), digest_size=8, key=key).digest(), "big")
 

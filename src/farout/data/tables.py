@@ -1,43 +1,76 @@
-"""Tables in: `.csv` and `.parquet`."""
+"""Tables in: `.csv`, `.tsv` and `.parquet`."""
 
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from farout.data.convert import to_float32, to_labels
+from farout.data.convert import listed, to_labels, to_marks, to_rows, warn
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError
 
 __all__ = ["LABEL_NAMES", "read_csv", "read_parquet"]
 
 LABEL_NAMES = ("label", "class", "target", "y")
+_MARK_NAME = re.compile("anomal|outlier", re.IGNORECASE)
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
+# UTF-32 first: its mark begins like that of UTF-16.
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_BLOCK = 1 << 20
+_DECIMAL_COMMA = r"^\s*[-+]?(\d*,)?\d+([eE][-+]?\d+)?\s*$"
+_THOUSANDS = r"^\s*[-+]?([1-9]\d{0,2},\d{3}|\d+)\s*$"
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
 
 
-def read_csv(path: Path, label: str | None = None) -> Dataset:
+def read_csv(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
     r"""Read a CSV file with a header line; missing cells become NaN.
 
     Parameters
     ----------
     path : Path
-        Comma-separated UTF-8, plain or with a further ending such as ``.gz``.
+        Text, plain or gzipped (``.gz``), in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Cells are separated
+        by commas, tabs, semicolons or bars, whichever fits the first lines; decimal commas are read where
+        cells are not separated by commas.
     label : str or None
         The column of labels; without it a column called label, class, target or y (in any case).
-        All other columns are features.
+    anomaly : str or None
+        The column that marks anomalies; see :func:`farout.data.convert.to_marks`. All other columns are features.
 
     Returns
     -------
     Dataset
-        With ``feature_names``.
+        With ``feature_names``; float64.
 
     Raises
     ------
     InvalidDataError
-        If the file is empty or ragged, a feature holds text, or the column of labels is missing.
+        If the file is empty or ragged, its encoding or delimiter isn't sure, its first line looks like data, a
+        feature holds text, or a column that was named is missing.
+
+    Warns
+    -----
+    UserWarning
+        If the first line may be data.
 
     Examples
     --------
@@ -49,44 +82,50 @@ def read_csv(path: Path, label: str | None = None) -> Dataset:
     >>> data.X.tolist(), data.y.tolist(), data.feature_names
     ([[1.5, 2.0], [3.0, nan]], ['a', 'b'], ('width', 'length'))
     """
-    if path.stat().st_size == 0:
+    content = _utf8(path)
+    if not content.strip():
         raise InvalidDataError(f"{path} is empty; a header line and at least one row are needed")
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            # One thread: only then an error names its row.
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
-        )
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidDataError(
-            f"{path} is no valid CSV file ({_first_line(error)}); every line needs the same number "
-            "of cells, separated by commas"
-        ) from error
-    _check_header(table.column_names, path)
-    return _dataset(table, path, label)
+    excel = re.match(rb"sep=([,;\t|])\r?\n", content)  # a line that Excel writes to name the delimiter
+    if excel is not None:
+        content = content[excel.end() :]
+    delimiter = _delimiter(content, path) if excel is None else excel[1].decode()
+    table = _parsed(content, delimiter, path)
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    if delimiter != ",":
+        table = _with_decimal_points(table, path)
+    asked = {name for name in (label, anomaly) if name is not None}
+    _check_header(table, asked, delimiter, path)
+    if len(table.column_names) == 1 and re.search(rb"\n[ \t]*\r?\n\s*\S", content):
+        warn(f"{path} has one column, and empty lines between its rows; they are no rows: write NaN for a missing cell")
+    return _dataset(table, path, label, anomaly)
 
 
-def read_parquet(path: Path, label: str | None = None) -> Dataset:
+def read_parquet(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
     """Read a Parquet file; missing cells become NaN.
+
+    The row index that pandas writes is no feature. A named one can be the labels or marks.
 
     Parameters
     ----------
     path : Path
         One file.
-    label : str or None
+    label, anomaly : str or None
         As in :func:`read_csv`.
 
     Returns
     -------
     Dataset
-        With ``feature_names``.
+        With ``feature_names``; float32 if all features are, else float64.
 
     Raises
     ------
     InvalidDataError
-        If the file is empty or damaged, a feature is not numeric, or there is no such
-        column of labels.
+        If the file is empty or damaged, a feature is not numeric, or a column that was named is missing.
+
+    Warns
+    -----
+    UserWarning
+        If a named row index of pandas is left out.
     """
     if path.stat().st_size == 0:
         raise InvalidDataError(f"{path} is empty; write it again")
@@ -94,65 +133,307 @@ def read_parquet(path: Path, label: str | None = None) -> Dataset:
         table = pyarrow.parquet.ParquetFile(path).read()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InvalidDataError(f"{path} can't be read as Parquet ({_first_line(error)}); write it again") from error
-    # pandas writes a row index as a column of this name; it is no feature.
-    index = [name for name in table.column_names if name.startswith("__index_level_")]
-    return _dataset(table.drop_columns(index), path, label)
+    index = _pandas_index(table)
+    unused = [name for name in index if name not in (label, anomaly)]
+    named = [name for name in unused if not name.startswith("__index_level_")]
+    if named:
+        warn(
+            f"{path}: {listed(named)} is the row index of a pandas table, and no feature; "
+            "to use it, write the file after df.reset_index()"
+        )
+    return _dataset(table.drop_columns(unused), path, label, anomaly)
 
 
-def _dataset(table: pa.Table, path: Path, label: str | None) -> Dataset:
+# --- From bytes to a table -------------------------------------------------------------------------------------------
+
+
+def _utf8(path: Path) -> bytes:
+    """The content of a text file as UTF-8, without a byte order mark."""
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):  # gzip, whatever the name
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InvalidDataError(f"{path} is no whole gzip file ({error}); write it again") from error
+    for mark, encoding in _BOMS.items():
+        if content.startswith(mark):
+            content = content[len(mark) :]
+            if encoding == "utf-8":
+                break
+            try:
+                return content.decode(encoding).encode()
+            except UnicodeDecodeError as error:
+                raise InvalidDataError(
+                    f"{path} begins like {encoding}, but is broken at byte {error.start}; write it again, as UTF-8"
+                ) from error
+    head = content[:_BLOCK]
+    if 4 * head.count(0) >= len(head) > 0:
+        order = "BE" if content.startswith(b"\0") else "LE"
+        raise InvalidDataError(
+            f"{path} holds zero bytes, so it is no UTF-8 text; most likely it is UTF-16 without a byte order mark: "
+            f"write it as UTF-8 (iconv -f UTF-16{order} -t UTF-8)"
+        )
+    if content.isascii():
+        return content
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        if re.search(rb"[\x00-\x08\x0e-\x1a]", head):
+            raise InvalidDataError(
+                f"{path} is no text, but a binary file (an Excel workbook or an archive?); export it as CSV in UTF-8"
+            ) from error
+        before, _, _ = content[: error.start].rpartition(b"\n")
+        around = content[max(len(before), error.start - 12) : error.start + 12].decode("cp1252", "replace")
+        line, byte = content[: error.start].count(10) + 1, content[error.start]
+        raise InvalidDataError(
+            f"{path}: line {line} is no UTF-8 text (byte 0x{byte:02X}); "
+            f"most likely the file is in Windows-1252 (Latin-1), where it reads {around.strip()!r}: "
+            "write it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8; in Excel: CSV UTF-8)"
+        ) from error
+    return content
+
+
+def _delimiter(content: bytes, path: Path) -> str:
+    """The character that separates cells: the one that cuts the first lines into equally many."""
+    fitting = []
+    for delimiter in _DELIMITERS:
+        lines = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), delimiter=delimiter)
+        try:
+            widths = {len(cells) for cells in islice(lines, 20) if cells}
+        except csv.Error:  # a cell of 128 kB: not this delimiter
+            continue
+        if len(widths) == 1 and widths != {1}:
+            fitting.append(delimiter)
+    if "\t" in fitting and path.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    if len(fitting) > 1:
+        raise InvalidDataError(
+            f"{path}: cells may be separated by {' or by '.join(_DELIMITERS[d] for d in fitting)}; both cut the first "
+            "lines into equally many cells: write the file with one of them, and names of columns in its first line"
+        )
+    if fitting:
+        return fitting[0]
+    header = content.lstrip().partition(b"\n")[0]
+    return max(_DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
+
+
+def _parsed(content: bytes, delimiter: str, path: Path) -> pa.Table:
+    # A line must lie within one block. The second try takes the file as one: for lines of more than a megabyte.
+    if not content.count(10) and not content.count(13):
+        content += b"\n"  # a header alone
+    for block in (_BLOCK, min(len(content) + 1, 2**31 - 1)):
+        try:
+            return pyarrow.csv.read_csv(
+                pa.BufferReader(content),
+                # One thread: only then an error names its row.
+                read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in content),
+                convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
+            )
+        except pa.ArrowInvalid as error:
+            if block < len(content):
+                continue
+            comment = "remove the lines of comment at its top, and " if content.startswith(b"#") else ""
+            raise InvalidDataError(
+                f"{path} is no valid CSV file ({_first_line(error)}); {comment}give every line the same number "
+                f"of cells, separated by {_DELIMITERS[delimiter]}"
+            ) from error
+    raise AssertionError("the last block is as large as the file")
+
+
+def _with_decimal_points(table: pa.Table, path: Path) -> pa.Table:
+    """Columns of text such as ``1,5`` as numbers; ``1,234`` alone may have a thousand's comma, and is refused."""
+    places = [i for i, column in enumerate(table.columns) if _is_text(column.type) and _matches(column, _DECIMAL_COMMA)]
+    if places and all(_matches(table.column(i), _THOUSANDS) for i in places):
+        name, value = table.column_names[places[0]], _first(table.column(places[0]))
+        raise InvalidDataError(
+            f"column {name!r} of {path} holds {value!r}, whose comma may be a decimal or a thousand's one; "
+            "write decimals with a point, and thousands without a comma"
+        )
+    for i in places:
+        numbers = pc.replace_substring(pc.utf8_trim_whitespace(table.column(i)), ",", ".").cast(pa.float64())
+        table = table.set_column(i, table.column_names[i], numbers)
+    return table
+
+
+def _matches(column: pa.ChunkedArray, pattern: str) -> bool:
+    """Whether all cells that there are match the pattern."""
+    return bool(pc.all(pc.match_substring_regex(column, pattern)).as_py())
+
+
+def _check_header(table: pa.Table, asked: set[str], delimiter: str, path: Path) -> None:
+    """A file without names would lose its first row, one with an index gain a feature: say so."""
     names = table.column_names
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    values = [name for name in names if _is_value(name, delimiter)]
+    counted = any(values == [str(i + start) for i in range(len(values))] for start in (0, 1))
+    known = any(name in asked or name.lower() in LABEL_NAMES for name in names)
+    again = {name for i, name in enumerate(names) if values and _occurs(table.column(i), name)}
+    majority = 2 * len(values) >= sum(name != "" for name in names)
+    text = [_is_text(column.type) for column in table.columns]
+    example = delimiter.join(
+        "label" if is_text and sum(text) == 1 else f"x{i + 1}" for i, is_text in enumerate(text[:12])
+    )
+    example += f"{delimiter}...{delimiter}x{len(names)}" * (len(names) > 12)
+    first = delimiter.join(names[:6]) + f"{delimiter}..." * (len(names) > 6)
+    ways = (
+        f"if it is data, put a line with a name for each column above it, such as {example!r}; "
+        "if these are names, begin each with a letter"
+    )
+    if again - set(values) or (values and not counted and not known and majority):
+        raise InvalidDataError(f"{path}: the first line ({first}) looks like data, not like names of columns; {ways}")
+    unnamed = [i for i, name in enumerate(names) if re.fullmatch(r"(Unnamed: \d+)?", name)]
+    if unnamed:
+        raise InvalidDataError(
+            f"{path}: column {unnamed[0] + 1} has no name; if it is a row index, write the "
+            "file without it (pandas: index=False); if lines end in a delimiter, remove that; otherwise name the column"
+        )
+    if values and not known and (not counted or (len(values) <= 3 and len(again) == len(names))):
+        warn(f"{path}: the first line ({first}) is taken for the names of columns; {ways}")
+
+
+def _is_value(cell: str, delimiter: str) -> bool:
+    """Whether a cell of the first line is a number, a date or a truth value, and so hardly a name."""
+    number = cell.replace(",", ".") if delimiter != "," else cell
+    return _is_number(number) or _DATE.fullmatch(cell) is not None or cell.lower() in ("true", "false")
+
+
+def _occurs(column: pa.ChunkedArray, name: str) -> bool:
+    if _is_text(column.type):
+        return bool(pc.any(pc.equal(column, name)).as_py())
+    if _is_number(name) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return bool(pc.any(pc.equal(column.cast(pa.float64(), safe=False), float(name))).as_py())
+    return False
+
+
+def _pandas_index(table: pa.Table) -> list[str]:
+    """The columns that hold a row index of pandas, by the file's metadata; a RangeIndex has none."""
+    try:
+        levels = json.loads((table.schema.metadata or {})[b"pandas"])["index_columns"]
+    except (ValueError, KeyError, TypeError):
+        levels = []
+    return [name for name in table.column_names if name in levels or re.fullmatch(r"__index_level_\d+__", name)]
+
+
+# --- From a table to a data set --------------------------------------------------------------------------------------
+
+
+def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None) -> Dataset:
+    names = table.column_names
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise InvalidDataError(f"{path}: more than one column is called {', '.join(map(repr, repeated))}; rename them")
-    label_name = _label_column(names, path, label)
-    features = [name for name in names if name != label_name]
+        raise InvalidDataError(f"{path}: more than one column is called {listed(repeated)}; rename them")
+    label = _label_column(names, path, label, anomaly)
+    features = [name for name in names if name not in (label, anomaly)]
     if not features or not table.num_rows:
         raise InvalidDataError(
             f"{path} is empty: {table.num_rows} rows and {len(features)} feature columns; at least "
             "one of each is needed"
         )
-    X = np.empty((table.num_rows, len(features)), dtype=np.float32)
+    for name in (*features, label):
+        if name is not None and _MARK_NAME.search(name):
+            _warn_of_marks(table.column(name), name, path, is_label=name == label)
+    narrow = all(table.schema.field(name).type in (pa.float16(), pa.float32()) for name in features)
+    X = np.empty((table.num_rows, len(features)), dtype=np.float32 if narrow else np.float64)
     for i, name in enumerate(features):
         X[:, i] = _numbers(table.column(name), name, path)
-    y = None if label_name is None else _labels(table.column(label_name), label_name, path)
-    return Dataset(X, y, (len(features),), str(path), feature_names=tuple(features))
+    return Dataset(
+        X,
+        None if label is None else to_labels(*_cells(table, label, path, "label")),
+        (len(features),),
+        str(path),
+        feature_names=tuple(features),
+        anomaly=None if anomaly is None else to_marks(*_cells(table, anomaly, path, "mark")),
+    )
 
 
-def _label_column(names: list[str], path: Path, label: str | None) -> str | None:
-    listing = ", ".join(names)
+def _label_column(names: list[str], path: Path, label: str | None, anomaly: str | None) -> str | None:
+    for asked in (label, anomaly):
+        if asked is not None and asked not in names:
+            raise InvalidDataError(f"{path} has no column {asked!r}; its columns are: {listed(names, 50)}")
     if label is not None:
-        if label not in names:
-            raise InvalidDataError(f"{path} has no column {label!r}; its columns are: {listing}")
         return label
-    found = [name for name in names if name.lower() in LABEL_NAMES]
+    found = [name for name in names if name.lower() in LABEL_NAMES and name != anomaly]
     if len(found) > 1:
         raise InvalidDataError(f"{path}: {' and '.join(found)} could all be the labels; say which by label=")
     return found[0] if found else None
 
 
-def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float32]:
-    kind = column.type
+def _warn_of_marks(column: pa.ChunkedArray, name: str, path: Path, *, is_label: bool) -> None:
+    if len(pc.unique(column)) <= 2:
+        taken = "the classes of normal rows" if is_label else "a feature"
+        warn(f"{path}: column {name!r} is taken for {taken}; if it marks anomalies, name it as anomaly")
+
+
+def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.floating[Any]]:
     where = f"column {name!r} of {path}"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if _is_text(kind):
         raise InvalidDataError(_text_message(column, name, where))
+    if pa.types.is_temporal(kind):
+        raise InvalidDataError(
+            f"{where} holds dates or times ({kind}), such as {_first(column)}, not numbers; "
+            "store them as numbers (days or seconds since a start), name the column as label, or remove it"
+        )
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
-    elif not (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
-    ):
+    elif pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
         raise InvalidDataError(f"{where} holds {kind}, not numbers; convert or remove it")
-    values = column.cast(pa.float64(), safe=False).to_numpy()
-    return to_float32(np.asarray(values, dtype=np.float64), where)
+    if not column.null_count:
+        return to_rows(column.to_numpy(), where)
+    if pa.types.is_integer(kind):
+        to_rows(column.drop_null().to_numpy(), where)  # for its warning: with holes, integers become floats first
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _text_message(column: pa.ChunkedArray, name: str, where: str) -> str:
     for row, value in enumerate(column.to_pylist()):
-        if value is not None and not _is_number(value):
-            advice = "encode it as numbers, remove it, or name it as label="
-            if ";" in name:
-                advice = "separate cells by commas, not by ';'"
-            return f"{where} holds text: row {row + 1} below the header is {value!r}; {advice}"
-    return f"{where} holds numbers stored as text; store them as numbers"
+        if value is None or _is_number(value):
+            continue
+        advice = "encode it as numbers, name the column as label or anomaly, or remove it"
+        if value == name:
+            advice = "the header line stands there again: remove that line"
+        elif re.fullmatch(r"[-+\d.]*,\d+", value):
+            advice = "write decimals with a point, and thousands without a mark"
+        elif len(name.split()) > 1 and len(name.split()) == len(value.split()):
+            advice = "if spaces separate cells, write commas instead"
+        elif value.strip(" ?.-").lower() in ("", "none", "missing"):
+            advice = "leave missing cells empty"
+        elif "\n" in value:
+            advice = "a quotation mark may be open: close it"
+        shown = repr(value) if len(value) <= 40 else f"{value[:40]!r}..."
+        return f"{where} holds text: row {row + 1} (the first is 1) is {shown}; {advice}"
+    return f"{where} holds numbers stored as text, or too large, such as {_first(column)!r}; store them as numbers"
+
+
+def _cells(table: pa.Table, name: str, path: Path, what: str) -> tuple[NDArray[Any], int, str]:
+    """A column of labels or marks as an array, its length, and its name for messages."""
+    column, where = table.column(name), f"column {name!r} of {path}"
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise InvalidDataError(
+            f"{path}: row {row + 1} (the first is 1) has no {what} in column {name!r} (an empty cell, NA or null); "
+            "fill it in or remove the row"
+        )
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if _is_text(kind):
+        return np.array([value.strip() for value in column.to_pylist()]), len(column), where
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif pa.types.is_time(kind) or pa.types.is_duration(kind):
+        return np.array(column.cast(pa.string()).to_pylist()), len(column), where
+    elif not (pa.types.is_primitive(kind)):
+        raise InvalidDataError(f"{where} holds {kind}; a {what} is a whole number, text or a date")
+    return np.asarray(column.to_numpy()), len(column), where
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_number(text: Any) -> bool:
@@ -160,35 +441,14 @@ def _is_number(text: Any) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in str(text)
 
 
-def _labels(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[Any]:
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise InvalidDataError(
-            f"{path}: row {row + 1} below the header has no label in column {name!r}; fill it in or remove the row"
-        )
-    values = column.to_pylist()
-    if values and not isinstance(values[0], bool | int | float | str):
-        raise InvalidDataError(f"column {name!r} of {path} holds {column.type}; labels are whole numbers or text")
-    return to_labels(np.array(values), len(column), f"column {name!r} of {path}")
-
-
-def _check_header(names: list[str], path: Path) -> None:
-    """A file without header would lose its first row, one with an index gain a feature: say so."""
-    if "" in names:
-        raise InvalidDataError(
-            f"{path}: column {names.index('') + 1} has no name; if it is a row index, write the "
-            "file without it (pandas: index=False), otherwise name it"
-        )
-    counted = [[str(i + start) for i in range(len(names))] for start in (0, 1)]
-    if all(map(_is_number, names)) and names not in counted:
-        raise InvalidDataError(
-            f"{path}: the first line ({', '.join(names[:4])}{', ...' * (len(names) > 4)}) holds "
-            "numbers, not names of columns; put a header line above it"
-        )
+def _first(column: pa.ChunkedArray) -> Any:
+    """The first cell that isn't empty."""
+    return next((value for value in column.to_pylist() if value is not None), None)
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    line = str(error).strip().splitlines()[0]
+    return line if len(line) <= 200 else f"{line[:200]} ..."
