@@ -89,7 +89,7 @@ def test_sources_are_bit_equal(name, flow, tmp_path):
     a, b = (s.sample(30, random_state=1, progress=0.5) for s in (source, again))
     for field in ("x", "y", "strength", "source"):
         equal(getattr(a, field), getattr(b, field))
-    equal(source.clean(X, TEXT, random_state=0), again.clean(X, TEXT, random_state=0))
+    equal(source.process_inliers(X, TEXT, random_state=0), again.process_inliers(X, TEXT, random_state=0))
 
 
 @pytest.mark.parametrize("name", list(models(None)))

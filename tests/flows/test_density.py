@@ -142,7 +142,7 @@ def test_bits_per_dim_of_vectors_are_those_of_the_density(flow, held_out):
 
 def test_bits_per_dim_of_images_count_grey_levels(image_flow, digits):
     X, y = digits
-    assert image_flow.bin_width_ == 1.0
+    assert image_flow.flow_.transform.transforms[0].bin_width == 1.0
     noisy = X + np.random.default_rng(0).random(X.shape) - 0.5
     expected = -image_flow.score_samples(noisy, y) / (64 * np.log(2))
     np.testing.assert_allclose(image_flow.bits_per_dim(X, y), expected)
@@ -190,7 +190,7 @@ def test_random_state_of_the_process_stays_untouched(blobs):
     before, threads, dtype = state(), torch.get_num_threads(), torch.get_default_dtype()
     flow = FlowDensity(**QUICK).fit(*blobs)
     flow.sample(5)
-    flow.clean(*blobs)
+    flow.noisy_reconstruction(*blobs)
     flow.bits_per_dim(*blobs)
     assert state() == before
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
@@ -221,9 +221,10 @@ def test_history_shows_the_loss_fall_and_the_best_weights_are_kept():
     assert len(validation) == np.argmin(validation) + 3, "two more after the best"
     _, held = holdout_split(120, 0.5, None, 0, at_least=10)
     flow.flow_.float()
-    rows = torch.tensor((X[held] - flow.shift_) / flow.scale_, dtype=torch.float32)
+    first, rest = flow.parts()
+    rows = first(torch.tensor(X[held]))[0]
     with torch.random.fork_rng():
         torch.manual_seed(0)  # every validation draws this noise
-        kept, _ = flow._objective((rows,), 1.0)
+        kept, _ = flow._objective(rest, 0.0)((rows,), 1.0)
     assert kept.item() == pytest.approx(validation.min(), abs=1e-4)
     assert validation[-1] > validation.min() + 0.02

@@ -98,7 +98,7 @@ def test_queries_that_can_not_be_answered(flow, call, message):
 
 def test_classes_must_be_known_to_be_used():
     plain = FlowDensity(**QUICK).fit(X)
-    for call in (lambda: plain.score(X, Y), lambda: plain.sample(2, 0), lambda: plain.clean(X, Y)):
+    for call in (lambda: plain.score(X, Y), lambda: plain.sample(2, 0), lambda: plain.noisy_reconstruction(X, Y)):
         with pytest.raises(InvalidDataError, match="got y, but it was fitted without labels; leave y out"):
             call()
     with pytest.raises(InvalidDataError, match="was fitted without labels; it knows no classes"):
@@ -130,12 +130,17 @@ class Interrupted(FlowDensity):
 
     at = 0
 
-    def _objective(self, batch, progress):
-        if self.flow_.training:
-            self.taken += 1
-            if self.taken == self.at:
-                raise KeyboardInterrupt
-        return super()._objective(batch, progress)
+    def _objective(self, rest, log_det):
+        objective = super()._objective(rest, log_det)
+
+        def counted(batch, progress):
+            if rest.training:
+                self.taken += 1
+                if self.taken == self.at:
+                    raise KeyboardInterrupt
+            return objective(batch, progress)
+
+        return counted
 
 
 def interrupted(at, fraction, **training):

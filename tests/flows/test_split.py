@@ -11,7 +11,7 @@ from farout.flows.density import FlowDensity
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow
 from farout.flows.permutations import Permutation
-from farout.flows.split import SplitFlow, _flat
+from farout.flows.split import SplitFlow
 from farout.flows.transform import Chain
 
 IMAGE = {"n_blocks": (1, 1), "hidden": (4, 4), "n_dense": 2, "dense_hidden": 8}
@@ -45,14 +45,13 @@ def test_the_halves_are_the_whole(name, labelled):
     y = np.arange(20) % 3 if labelled else None
     flow = FlowDensity(event_shape=event_shape, max_steps=1, random_state=0, **settings).fit(X, y)
     randomise(flow.flow_.double(), 0.2)
-    flow.__class__ = type("Precise", (FlowDensity,), {"_dtype": torch.float64})
     halves = SplitFlow(flow)
     maps = halves.to_map(X)
     assert maps.shape == (20, *map_shape) == (20, *halves.map_shape)
     Z = halves.to_latent(maps)
     np.testing.assert_allclose(Z, flow.encode(X), atol=1e-10)
     np.testing.assert_allclose(flow.decode(Z), X, atol=1e-8)
-    couplings = [sum(isinstance(s, Coupling) for s in half) for half in (halves.first, halves.rest)]
+    couplings = [sum(isinstance(s, Coupling) for s in half) for half in (halves.first, halves.rest or ())]
     assert couplings[0] > 0
     assert couplings[0] == couplings[1] or len(event_shape) == 3 or name == "one block"
 
@@ -64,14 +63,24 @@ def test_a_chain_without_couplings_is_cut_in_its_middle():
         return flow
 
     flow = FlowDensity(architecture=shuffles)
-    flow.flow_ = shuffles((3,), n_classes=0, seed=0)
-    flow.event_shape_ = (3,)
-    assert (len(SplitFlow(flow).first), len(SplitFlow(flow).rest)) == (2, 2)
+    flow.event_shape_, flow.seed_, flow.varies_ = (3,), 0, np.ones(3, bool)
+    flow.flow_ = flow._build("flow_")
+    assert (len(SplitFlow(flow).first), len(SplitFlow(flow).rest)) == (1 + 2, 2), "units come first"
 
 
 def test_a_flow_of_one_piece_has_no_middle():
-    flow = FlowDensity()
-    flow.flow_, flow.event_shape_ = Flow(Permutation((3,))), (3,)
+    def one(event_shape, *, n_classes, seed):
+        return Flow(Permutation(event_shape), n_classes)
+
+    flow = FlowDensity(architecture=one)
+    flow.event_shape_, flow.seed_, flow.varies_ = (3,), 0, np.ones(3, bool)
+    flow.flow_ = flow._build("flow_")
     with pytest.raises(InvalidSettingError, match="one Permutation, without a middle to stop at; build it as a Chain"):
         SplitFlow(flow)
-    assert len(_flat(Chain([Chain([Permutation((3,))]), Permutation((3,))]))) == 2
+
+
+def test_a_chain_in_a_chain_stands_for_its_steps_and_a_slice_shares_them():
+    steps = [Permutation((3,)) for _ in range(3)]
+    chain = Chain([Chain(steps[:2]), steps[2]])
+    assert chain.transforms == steps
+    assert chain[1:].transforms == steps[1:]

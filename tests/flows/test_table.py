@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.covariance import LedoitWolf
 
 import farout as fo
-from farout.flows.learning import ROWS_A_COLUMN
+from farout.flows.density import ROWS_A_COLUMN
 from farout.flows.marginals import KNOTS, Marginals
 from farout.flows.whitening import Whitening
 
@@ -76,7 +76,7 @@ def test_training_is_kept_when_held_out_rows_find_it_better():
 def test_training_that_does_not_help_is_undone(monkeypatch):
     X = np.random.default_rng(0).standard_normal((400, 4))
     losses = iter([1.0, 2.0])  # before and after, as held-out rows would see them
-    monkeypatch.setattr("farout.flows.learning._judge", lambda *_: next(losses))
+    monkeypatch.setattr("farout.flows.density._judge", lambda *_: next(losses))
     undone = fo.FlowDensity(**QUICK).fit(X)
     assert undone.history_["step"]
     zero = [p for name, p in undone.flow_.named_parameters() if name.endswith("layers.2.weight")]
@@ -95,4 +95,4 @@ def test_labels_with_the_table_flow():
     flow = fo.FlowDensity(**QUICK | {"max_steps": 150}).fit(X, y)
     assert (flow.class_log_probs(X).argmax(1) == y).mean() > 0.95
     np.testing.assert_allclose(flow.decode(flow.encode(X, y), y), X, atol=1e-9)
-    assert np.abs(flow.clean(X, y, random_state=0) - X).mean() < 0.5
+    assert np.abs(flow.noisy_reconstruction(X, y, random_state=0) - X).mean() < 0.5

@@ -64,8 +64,8 @@ def test_directions_lead_outward_and_are_as_long_as_a_latent(blobs, plain_flow):
 
 def test_inliers_take_the_path_without_a_class(flow, blobs):
     source = Boundary(flow=flow, random_state=0).fit(*blobs)
-    cleaned = source.clean(*blobs, random_state=1)
-    np.testing.assert_allclose(cleaned, flow.noised(blobs[0], random_state=1), atol=1e-9)
+    cleaned = source.process_inliers(*blobs, random_state=1)
+    np.testing.assert_allclose(cleaned, flow.noisy_reconstruction(blobs[0], random_state=1), atol=1e-9)
 
 
 def test_a_seed_decides_all_and_a_saved_source_gives_the_same(source, tmp_path):

@@ -181,7 +181,7 @@ def test_a_fitted_flow_is_shared_and_an_unfitted_one_is_copied(flow, blobs, Shel
 
 @pytest.mark.parametrize("Shell", SHELLS)
 def test_nothing_before_fit_and_no_fewer_than_one(flow, blobs, Shell):
-    for call in (lambda s: s.sample(1), lambda s: s.clean(blobs[0]), lambda s: s.batches()):
+    for call in (lambda s: s.sample(1), lambda s: s.process_inliers(blobs[0]), lambda s: s.batches()):
         with pytest.raises(NotFittedError):
             call(Shell(flow=flow))
     with pytest.raises(InvalidSettingError, match=f"{Shell.__name__}.sample: n must be at least 1; got 0"):

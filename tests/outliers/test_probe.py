@@ -36,7 +36,7 @@ def test_recommended_outliers_are_told_no_better_than_real_letters(probe, sets):
     X, y = train.X[:1500], train.y[:1500]
     flow = fo.FlowDensity(event_shape=(1, 28, 28), max_steps=30, random_state=0).fit(X, y)
     source = fo.Recommended(flow, random_state=0).fit(X, y)
-    inliers = source.clean(test.X[:400], test.y[:400], random_state=0)
+    inliers = source.process_inliers(test.X[:400], test.y[:400], random_state=0)
     generated = probe(inliers, source.sample(400, random_state=0).x, (1, 28, 28))
     real = probe(test.X[:400], letters.X[:400], (1, 28, 28))
     assert generated < real + 0.02

@@ -27,14 +27,14 @@ def images():
 def test_clean_inliers_carry_the_noise_of_the_samples(flow, blobs):
     X, y = blobs
     source = NormalShell(flow=flow).fit(X, y)
-    noise = np.concatenate([source.clean(X, y, random_state=s) - X for s in range(20)])
+    noise = np.concatenate([source.process_inliers(X, y, random_state=s) - X for s in range(20)])
     np.testing.assert_allclose(noise.std(axis=0), 0.02 * X.std(axis=0), rtol=0.05)
     np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.0012 * X.std())
 
 
 def test_clean_images_stay_in_range_and_lie_on_the_path_of_the_outliers(images):
     X, y, source = images
-    cleaned = source.clean(X, y, random_state=0)
+    cleaned = source.process_inliers(X, y, random_state=0)
     assert cleaned.shape == X.shape
     assert (cleaned.min(), cleaned.max()) == (0, 16), "clipped to the range of the data, on both sides"
     inside = (X > 4) & (X < 12)
@@ -47,7 +47,7 @@ def test_clean_images_stay_in_range_and_lie_on_the_path_of_the_outliers(images):
 
 def test_cleaning_is_decided_by_its_seed(images):
     X, y, source = images
-    one, same, other = (source.clean(X[:5], y[:5], random_state=s) for s in (0, 0, 1))
+    one, same, other = (source.process_inliers(X[:5], y[:5], random_state=s) for s in (0, 0, 1))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 

@@ -58,7 +58,7 @@ def test_what_looks_the_same_in_all_positions_is_turned_away(source):
 
 
 def test_inliers_stay_as_they_are(source, digits):
-    assert np.array_equal(source.clean(digits[0][:9], random_state=1), digits[0][:9])
+    assert np.array_equal(source.process_inliers(digits[0][:9], random_state=1), digits[0][:9])
 
 
 def test_saved_and_loaded_it_gives_the_same(source, tmp_path):
@@ -69,7 +69,7 @@ def test_saved_and_loaded_it_gives_the_same(source, tmp_path):
 
 
 def test_vectors_can_not_be_turned(flow, blobs):
-    with pytest.raises(InvalidSettingError, match=r"Turned: its flow is of rows of 4 numbers.*event_shape"):
+    with pytest.raises(InvalidSettingError, match=r"Turned: its rows are vectors.*event_shape"):
         fo.Turned(flow=flow).fit(*blobs)
 
 

@@ -205,10 +205,15 @@ class FlowDensity(DensityMixin, Estimator):
             first[1:].initialize(events[inner])
         rows = [self._from_units(first, events), *([] if labels is None else [torch.from_numpy(labels)])]
         fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed_)
-            rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
-        objective = self._objective(rest, float(first(torch.tensor(X[:CHUNK]).reshape(-1, *first.in_shape))[1].mean()))
+        if len(first) > 1:  # it starts as the Gaussian copula of these rows
+            rest.initialize(*fitted)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed_)
+                rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
+        objective = self._objective(
+            rest, float(first(torch.tensor(X[inner[:CHUNK]]).reshape(-1, *first.in_shape))[1].mean())
+        )
         history = self._descend(rest, objective, fitted, validation, copula=len(first) > 1)
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         self.freeze()
@@ -227,8 +232,9 @@ class FlowDensity(DensityMixin, Estimator):
         offset = self._bits_offset
 
         def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
+            u = self.noisy(batch[0])
             labels = self.hidden(batch[1], rest.training) if len(batch) > 1 else None
-            log_p = rest.log_prob(self.noisy(batch[0]), labels).mean()
+            log_p = rest.log_prob(u, labels).mean()
             bits = -(log_p.detach() + log_det) / (size * math.log(2)) + offset
             return -(log_p + zeros) / varying, {"bits/dim": bits}
 
@@ -340,7 +346,7 @@ class FlowDensity(DensityMixin, Estimator):
         device = self._units.shift.device
         out = []
         for start in range(0, len(rows), CHUNK):
-            part = torch.tensor(rows[start : start + CHUNK], device=device)
+            part = torch.tensor(np.ascontiguousarray(rows[start : start + CHUNK]), device=device)
             c = None if labels is None else torch.from_numpy(labels[start : start + CHUNK]).to(device)
             # Not in the half precision of whoever trains on this flow's outliers: the inverse would not be one.
             with suitable_threads(rows.shape[1]), torch.autocast(device.type, enabled=False):

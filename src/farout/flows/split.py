@@ -55,7 +55,8 @@ class SplitFlow:
             )
         middle = 1 + _middle(chain.transforms[1:])  # the first step is that of units
         self.flow = flow
-        self.first, self.rest = chain[:middle], chain[middle:]
+        self.first = chain[:middle]
+        self.rest = chain[middle:] if middle < len(chain) else None
         self.map_shape: Shape = self.first.out_shape
 
     def to_map(self, X: NDArray[Any], *, noise: bool = False, random_state: Any = None) -> NDArray[Any]:
@@ -65,7 +66,8 @@ class SplitFlow:
 
     def to_latent(self, maps: NDArray[Any]) -> NDArray[Any]:
         """Latents of maps, of shape (n, d)."""
-        return self.flow.through(self.rest, maps.reshape(len(maps), -1))
+        rows = maps.reshape(len(maps), -1)
+        return rows if self.rest is None else self.flow.through(self.rest, rows)
 
 
 def _middle(steps: list[Transform]) -> int:

@@ -2,7 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import cast
 
@@ -157,6 +157,9 @@ class Chain(Transform):
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)
 
     def __getitem__(self, steps: slice) -> "Chain":
         """The chain of some of the steps, one after the other."""

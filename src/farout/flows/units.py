@@ -55,8 +55,9 @@ class Units(Transform):
         super().__init__(shape)
         self.register_buffer("shift", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(shape, dtype=torch.float64))  # 0 in constant columns
-        self.register_buffer("limits", torch.full((2,), math.nan, dtype=torch.float64))
-        self.register_buffer("grey_step", torch.tensor(math.nan, dtype=torch.float64))
+        # Of images: lowest and highest value, and the distance between grey levels; 0 where there is none.
+        self.register_buffer("limits", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("grey_step", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("n_rows", torch.tensor(0))
         self.register_buffer("like", torch.empty(0, dtype=torch.float32))  # what comes out has its type
 
@@ -114,12 +115,14 @@ class Units(Transform):
 
     def departures(self, X: NDArray[Any]) -> NDArray[np.int64]:
         """In how many constant columns each row has another value, of shape (n,)."""
-        counts: NDArray[np.int64] = self._departed(torch.tensor(X, device=self.shift.device)).cpu().numpy()
+        counts: NDArray[np.int64] = (
+            self._departed(torch.tensor(np.ascontiguousarray(X), device=self.shift.device)).cpu().numpy()
+        )
         return counts
 
     def to_model(self, X: NDArray[Any]) -> Tensor:
         """Rows (n, d) in model units, as events of shape (n, *shape)."""
-        events = torch.tensor(X, device=self.shift.device).reshape(len(X), *self.in_shape)
+        events = torch.tensor(np.ascontiguousarray(X), device=self.shift.device).reshape(len(X), *self.in_shape)
         return self._forward(events, None)[0]
 
     def to_train(self, X: NDArray[Any]) -> Tensor:
@@ -142,13 +145,13 @@ class Units(Transform):
     def value_range(self) -> tuple[float, float] | None:
         """Lowest and highest value of images, in data units; None for tables."""
         low, high = self.limits.tolist()
-        return None if math.isnan(low) else (low, high)
+        return (low, high) if low < high else None
 
     @property
     def bin_width(self) -> float | None:
         """Distance between the grey levels of quantised images, in data units; None for continuous values."""
         width = float(self.grey_step)
-        return None if math.isnan(width) else width
+        return width if width > 0 else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move; the units themselves stay in float64 when the flow around them is cast."""
@@ -206,10 +209,10 @@ def _value_range(X: NDArray[Any]) -> tuple[float, float]:
 
 
 def _grey_step(X: NDArray[Any], rows: int = 1000) -> float:
-    """Distance between the grey levels of quantised images; NaN when values are continuous."""
+    """Distance between the grey levels of quantised images; 0 when values are continuous."""
     values = np.unique(X[:: max(1, len(X) // rows)].astype(np.float64))
     if len(values) < 2 or len(values) > 256:
-        return math.nan
+        return 0.0
     step = float(np.diff(values).min())
     counts = (values - values[0]) / step
-    return step if np.abs(counts - counts.round()).max() < 0.01 else math.nan
+    return step if np.abs(counts - counts.round()).max() < 0.01 else 0.0
