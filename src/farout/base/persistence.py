@@ -103,7 +103,7 @@ def is_unfinished(folder: Path) -> bool:
         return False
     try:
         with safetensors.safe_open(folder / WEIGHTS, "pt") as file:
-            return file.metadata() == MARK
+            return bool(file.metadata() == MARK)
     except (safetensors.SafetensorError, OSError):
         return False
 
