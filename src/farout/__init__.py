@@ -67,7 +67,7 @@ __all__ = [*_HOMES]
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES, "__version__"])
+    return [*__all__, "__version__"]
 
 
 if not TYPE_CHECKING:  # a type checker that saw this would take any name, misspelt ones too
