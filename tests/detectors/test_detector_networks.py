@@ -65,6 +65,19 @@ def test_each_part_keeps_its_own_mode():
     assert [m.training for m in made.modules()] == [True, False, True]
 
 
+def test_a_network_that_cannot_be_copied_is_left_as_it_was_too():
+    def make(event_shape, n_outputs):
+        layer = nn.Linear(4, 4)
+        layer.cached = layer.weight * 2  # as torch.nn.utils.weight_norm does: no leaf, which deepcopy refuses
+        return nn.Sequential(layer, nn.BatchNorm1d(4), nn.Linear(4, n_outputs))
+
+    made = make_network(make, (4,), 2, 0)
+    assert torch.equal(made[1].running_mean, torch.zeros(4))
+    assert made[1].num_batches_tracked == 0
+    with pytest.raises(InvalidSettingError, match=r"network can't be copied: RuntimeError.*a function that makes one"):
+        make_network(made, (4,), 2, 0)
+
+
 def test_the_check_sees_the_batches_of_training():
     seen = []
 

@@ -99,7 +99,9 @@ def _require_dtype(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _require_logits(network: nn.Module, event_shape: Shape, n_outputs: int, batch_size: int) -> None:
-    """Try the batches of training and of inference, in the network's own dtype."""
+    """Try the batches of training and of inference on a copy, in the network's own dtype."""
+    with contextlib.suppress(RuntimeError):  # old weight_norm can't be copied: then the network itself
+        network = copy.deepcopy(network)
     like = next(p for p in network.parameters() if p.is_floating_point())
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     for n, training in ((2, True), (2 * batch_size, True), (1, False)):
