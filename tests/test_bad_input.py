@@ -51,12 +51,13 @@ def _write_bad_data(folder):
 
 
 def _write_bad_runs(folder):
-    for name in ("tampered", "truncated", "newer", "foreign", "halved", "weightless"):
+    for name in ("tampered", "truncated", "newer", "foreign", "halved", "weightless", "older"):
         shutil.copytree(folder / "flow", folder / name)
     config = json.loads((folder / "flow" / "config.json").read_text())
     tampered = (folder / "tampered" / "config.json").read_text().replace('"max_steps": 3', '"max_steps": 4')
     (folder / "tampered" / "config.json").write_text(tampered)
     (folder / "newer" / "config.json").write_text(json.dumps(config | {"format_version": 99}))
+    (folder / "older" / "config.json").write_text(json.dumps(config | {"format_version": 1}))
     (folder / "foreign" / "config.json").write_text('{"model_type": "bert"}')
     half = (folder / "halved" / "config.json").read_text()
     (folder / "halved" / "config.json").write_text(half[: len(half) // 2])
@@ -164,6 +165,7 @@ CASES = {
     "truncated config": (OPENS.replace("{name}", "halved"), 1, ["truncated or changed"]),
     "missing weights": (OPENS.replace("{name}", "weightless"), 1, ["model.safetensors is missing"]),
     "newer run": (OPENS.replace("{name}", "newer"), 1, ["version 99", "Update farout"]),
+    "run of the first format": (OPENS.replace("{name}", "older"), 1, ["before its second format", "train again"]),
     "foreign folder": (OPENS.replace("{name}", "foreign"), 1, ["wasn't written by farout"]),
     "run over other files": ("fit toy --out {good} --max-steps 3", 1, ["holds files that are no run"]),
     "run over a file": ("fit toy --out {good}/good.npz --max-steps 3", 1, ["is a file"]),

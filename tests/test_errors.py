@@ -10,6 +10,7 @@ from farout import errors
 
 KINDS = {
     "InvalidDataError": ValueError,
+    "InvalidTypeError": TypeError,
     "InvalidSettingError": ValueError,
     "DataNotFoundError": FileNotFoundError,
     "NotFittedError": sklearn.exceptions.NotFittedError,

@@ -1,9 +1,11 @@
 """Metrics against scikit-learn and by hand, intervals against a plain bootstrap, tables, errors."""
 
 import csv
+import importlib.util
 import io
 import json
 import time
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -201,6 +203,56 @@ def test_plain_text_is_aligned():
         "long name  0.500  0.250   0.750  1.000    10   2000",
         "accuracy on inliers: 0.988",
     ]
+
+
+def test_a_frame_has_the_numbers_of_the_csv(table):
+    pa = pytest.importorskip("pyarrow")
+    frame = table.to_frame("pyarrow")
+    assert isinstance(frame, pa.Table)
+    lines = list(csv.DictReader(io.StringIO(table.to_csv())))
+    assert frame.column_names == list(lines[0])
+    assert [{k: str(v) for k, v in row.items()} for row in frame.to_pylist()] == lines
+
+
+def test_a_frame_leaves_out_what_there_is_not():
+    bare = evaluate([1.0, 2.0], {"x": [0.0]}, n_bootstrap=0).to_frame("pyarrow")
+    assert bare.column_names == ["outliers", "auroc", "ap_in", "ap_out", "fpr95", "n_in", "n_out"]
+
+
+def test_the_frame_of_choice_is_pandas_where_it_is_installed(table, monkeypatch):
+    frame = table.to_frame()
+    assert type(frame).__module__.split(".")[0] == ("pandas" if importlib.util.find_spec("pandas") else "pyarrow")
+    monkeypatch.setattr(evaluation.importlib.util, "find_spec", lambda name: None if name == "pandas" else name)
+    assert type(table.to_frame()).__module__.split(".")[0] == "pyarrow"
+    with pytest.raises(InvalidSettingError, match=r"pandas, polars, pyarrow that is installed.*found 'pandas'"):
+        table.to_frame("pandas")
+    with pytest.raises(InvalidSettingError, match="found 'excel'"):
+        table.to_frame("excel")
+
+
+@pytest.mark.parametrize("backend", ["pandas", "polars"])
+def test_frames_of_other_libraries(table, backend):
+    library = pytest.importorskip(backend)
+    frame = table.to_frame(backend)
+    assert isinstance(frame, library.DataFrame)
+    assert list(frame["outliers"]) == ["letters", "kana"]
+
+
+def test_a_notebook_shows_a_table_of_escaped_names():
+    row = EvaluationRow(0.5, 0.25, 0.75, 1.0, 10, 2000)
+    page = Evaluation((("<b>&", row),), accuracy=0.9876)._repr_html_()
+    root = ElementTree.fromstring(f"<div>{page}</div>")
+    cells = [[cell.text for cell in line] for line in root.iter("tr")]
+    assert cells == [
+        ["outliers", "AUROC", "AP in", "AP out", "FPR95", "n in", "n out"],
+        ["<b>&", "0.500", "0.250", "0.750", "1.000", "10", "2000"],
+    ]
+    assert [note.text for note in root.iter("p")] == ["accuracy on inliers: 0.988"]
+
+
+def test_a_table_shows_itself(table):
+    assert repr(table) == str(table)
+    assert table._ipython_key_completions_() == ["letters", "kana"]
 
 
 def test_text_names_the_intervals(table):

@@ -1,8 +1,12 @@
 """The public names: all there, documented with examples, and quick to import."""
 
+import ast
 import inspect
+import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from sklearn.base import BaseEstimator
@@ -30,7 +34,7 @@ PROMISED = {
     "evaluate",
     "load",
 }
-HEAVY = ("matplotlib", "typer", "lightning", "torch", "sklearn")
+HEAVY = ("matplotlib", "typer", "lightning", "timm", "gradio", "torch", "sklearn", "numpy")
 
 
 def test_promised_names_are_there():
@@ -64,6 +68,66 @@ NEEDS = {"Mixture", "RealOutliers"}  # these have a parameter without a default
 def test_an_unknown_name():
     with pytest.raises(AttributeError, match="module 'farout' has no attribute 'FlowDensitty'"):
         fo.FlowDensitty  # noqa: B018
+
+
+def test_every_public_name_is_seen_by_dir_and_by_type_checkers():
+    assert set(dir(fo)) == {*fo.__all__, "__version__"}
+    tree = ast.parse(Path(fo.__file__).read_text(encoding="utf-8"))
+    seen = next(node for node in tree.body if isinstance(node, ast.If))
+    homes = {n.asname: i.module for i in seen.body if isinstance(i, ast.ImportFrom) for n in i.names}
+    assert homes == fo._HOMES
+
+
+def test_the_version_is_that_of_the_project():
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    assert fo._version() == fo.__version__ == tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+
+
+def test_the_version_of_a_source_tree_that_is_not_installed():
+    folder = Path(fo.__file__).parents[1]
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import farout; print(farout.__version__)"
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == fo.__version__
+
+
+SCRIPTS = {
+    "right.py": """
+import numpy as np
+import farout as fo
+
+X = np.zeros((5, 2))
+flow = fo.FlowDensity(max_steps=3, random_state=0).fit(X)
+clf = fo.CautiousClassifier(source=fo.GumbelShell(strength=2.5, law="exact"), beta=1.0)
+table = fo.evaluate(flow.score_samples(X), {"letters": [0.0]})
+print(fo.__version__, table["letters"].auroc, table.to_frame(), clf)
+""",
+    "name.py": "import farout as fo\n\nfo.FlowDensitty()\n",
+    "parameter.py": "import farout as fo\n\nfo.FlowDensity(max_step=3)\nfo.GumbelShell(strenght=2.5)\n",
+}
+# What farout stands on is left out, to be quick: only farout's own names and parameters are in question.
+MYPY = """
+[mypy]
+strict = true
+follow_imports = silent
+[mypy-torch.*,numpy.*,sklearn.*,scipy.*,narwhals.*,pyarrow.*,lightning.*,PIL.*,safetensors.*,rich.*,pydantic.*,pooch.*]
+follow_imports = skip
+"""
+
+
+def test_a_type_checker_sees_what_is_misspelt_in_a_users_script(tmp_path):
+    for name, script in SCRIPTS.items():
+        (tmp_path / name).write_text(script)
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), *SCRIPTS]
+    source = str(Path(fo.__file__).parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "MYPYPATH": source}
+    )
+    errors = [line for line in done.stdout.splitlines() if " error: " in line]
+    assert len(errors) == 3, done.stdout + done.stderr
+    for part in ("name.py:3: error: Module has no attribute", "parameter.py:3", "parameter.py:4"):
+        assert any(line.startswith(part) for line in errors), errors
+    assert all(word in done.stdout for word in ('"max_steps"?', '"strength"?'))
 
 
 def test_importing_farout_imports_nothing_heavy():

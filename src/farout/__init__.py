@@ -1,7 +1,37 @@
 """farout: outliers of a chosen strength from a normalizing flow, and models trained with them."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors, which see what is imported under its own name
+    from farout.archetypes.deep import DeepArchetypes as DeepArchetypes
+    from farout.archetypes.linear import ArchetypalAnalysis as ArchetypalAnalysis
+    from farout.base.persistence import load as load
+    from farout.base.training import Training as Training
+    from farout.data import list_data as list_data
+    from farout.data import load_data as load_data
+    from farout.detectors.classifier import CautiousClassifier as CautiousClassifier
+    from farout.detectors.discriminator import OutlierDiscriminator as OutlierDiscriminator
+    from farout.detectors.flow_detector import FlowDetector as FlowDetector
+    from farout.detectors.losses import cautious_loss as cautious_loss
+    from farout.detectors.losses import discriminator_loss as discriminator_loss
+    from farout.errors import FaroutError as FaroutError
+    from farout.evaluation import evaluate as evaluate
+    from farout.flows.density import FlowDensity as FlowDensity
+    from farout.outliers.archetypal import Archetypal as Archetypal
+    from farout.outliers.boundary import Boundary as Boundary
+    from farout.outliers.collage import Collage as Collage
+    from farout.outliers.extremal import GumbelShell as GumbelShell
+    from farout.outliers.extremal import NormalShell as NormalShell
+    from farout.outliers.mixture import Mixture as Mixture
+    from farout.outliers.nullspace import Nullspace as Nullspace
+    from farout.outliers.real import RealOutliers as RealOutliers
+    from farout.outliers.recommended import Recommended as Recommended
+    from farout.outliers.source import Outliers as Outliers
+    from farout.outliers.source import Schedule as Schedule
+    from farout.outliers.turned import Turned as Turned
+
+    __version__: str
 
 # Where each public name lives. Resolved on first use, so that `import farout` stays quick.
 _HOMES = {
@@ -36,7 +66,29 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'farout' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+if not TYPE_CHECKING:  # a type checker that saw this would take any name, misspelt ones too
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return _version()
+        if name not in _HOMES:
+            raise AttributeError(f"module 'farout' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """The version of the installed package, or of the source tree that this file lies in."""
+    from importlib import metadata
+    from pathlib import Path
+
+    try:
+        return metadata.version("farout")
+    except metadata.PackageNotFoundError:
+        import tomllib
+
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

@@ -11,6 +11,7 @@ __all__ = [
     "FaroutError",
     "InvalidDataError",
     "InvalidSettingError",
+    "InvalidTypeError",
     "NotFittedError",
     "RunError",
 ]
@@ -22,6 +23,10 @@ class FaroutError(Exception):
 
 class InvalidDataError(FaroutError, ValueError):
     """Data that can't be used as it is: NaN, a wrong shape, an unknown label, a broken file."""
+
+
+class InvalidTypeError(InvalidDataError, TypeError):
+    """Data of a kind that isn't taken: text, dates, sparse matrices, mixed labels."""
 
 
 class InvalidSettingError(FaroutError, ValueError):

@@ -1,11 +1,14 @@
 """How well a score separates inliers from outliers: arrays in, a table with intervals out."""
 
 import csv
+import html
+import importlib.util
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -69,9 +72,9 @@ class EvaluationRow:
         return None if low is None else (low, high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Mapping[str, EvaluationRow]):
-    """An immutable table: the name of each outlier set -> :class:`EvaluationRow`.
+    """An immutable table: the name of each outlier set -> :class:`EvaluationRow`. It shows itself as a table.
 
     Attributes
     ----------
@@ -121,13 +124,44 @@ class Evaluation(Mapping[str, EvaluationRow]):
                 f"this is not an evaluation as Evaluation.to_dict writes it: {error!r}; evaluate the scores again"
             ) from error
 
+    def to_frame(self, backend: Literal["pandas", "polars", "pyarrow"] | None = None) -> Any:
+        """The table as a frame: one row an outlier set, the numbers of :meth:`to_csv` as columns.
+
+        Parameters
+        ----------
+        backend : {"pandas", "polars", "pyarrow"}, optional
+            Whose frame. None gives pandas's where pandas is installed, else pyarrow's.
+
+        Returns
+        -------
+        pandas.DataFrame, polars.DataFrame or pyarrow.Table
+            Without the columns that hold nothing: intervals and accuracy where there are none.
+
+        Raises
+        ------
+        InvalidSettingError
+            If that library is unknown or not installed.
+        """
+        if backend is None:
+            backend = "pandas" if importlib.util.find_spec("pandas") else "pyarrow"
+        if backend not in ("pandas", "polars", "pyarrow") or not importlib.util.find_spec(backend):
+            raise InvalidSettingError(
+                f"backend must be one of pandas, polars, pyarrow that is installed, or None; found {backend!r}"
+            )
+        header, *lines = self._full()
+        columns = {name: [line[i] for line in lines] for i, name in enumerate(header)}
+        held = {name: column for name, column in columns.items() if any(value is not None for value in column)}
+        return nw.from_dict(held, backend=backend).to_native()
+
     def to_csv(self) -> str:
         """All numbers in full precision, one line an outlier set, with a header line."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["outliers", *(field.name for field in fields(EvaluationRow)), "accuracy"])
-        writer.writerows([name, *asdict(row).values(), self.accuracy] for name, row in self.rows)
+        csv.writer(text, lineterminator="\n").writerows(self._full())
         return text.getvalue()
+
+    def _full(self) -> list[list[Any]]:
+        header = ["outliers", *(field.name for field in fields(EvaluationRow)), "accuracy"]
+        return [header, *([name, *asdict(row).values(), self.accuracy] for name, row in self.rows)]
 
     def to_markdown(self) -> str:
         """A Markdown table to three decimals, intervals in brackets."""
@@ -142,6 +176,20 @@ class Evaluation(Mapping[str, EvaluationRow]):
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
         return "\n".join([aligned[0], "-" * len(aligned[0]), *aligned[1:], *self._notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table as notebooks show it."""
+        header, *body = ([html.escape(cell) for cell in line] for line in self._cells())
+        head = "".join(f"<th>{cell}</th>" for cell in header)
+        rows = (f"<th>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) for name, *cells in body)
+        lines = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        notes = "".join(f"\n<p>{html.escape(note)}</p>" for note in self._notes())
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>{notes}"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def _cells(self) -> list[list[str]]:
         header = ["outliers", *METRICS.values(), "n in", "n out"]

@@ -9,6 +9,7 @@ from sklearn.datasets import make_blobs
 
 import farout as fo
 from farout.base import persistence
+from farout.base.persistence import is_unfinished
 from farout.errors import NotFittedError, RunError
 
 X, Y = make_blobs(60, centers=2, random_state=0)
@@ -63,7 +64,12 @@ BROKEN = {
     "binary config": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\x00"), "is no JSON"),
     "someone else's config": (lambda r: (r / "config.json").write_text('{"lr": 1}'), "wasn't written by farout"),
     "a list": (lambda r: (r / "config.json").write_text("[]"), "wasn't written by farout"),
-    "newer": (lambda r: rewrite(r, put("format_version", value=99)), "version 99; this farout reads up to 1. Update"),
+    "newer": (lambda r: rewrite(r, put("format_version", value=99)), "version 99; this farout reads 2. Update"),
+    "the first format": (
+        lambda r: rewrite(r, put("format_version", value=1)),
+        "written by farout 0.1 before its second format.*train again with",
+    ),
+    "no version": (lambda r: rewrite(r, lambda c: c.pop("format_version")), "version None; this farout reads 2"),
     "an edited value": (
         lambda r: rewrite(r, put("model", "params", "max_steps", value=9), sign=False),
         "was changed after it was saved",
@@ -157,6 +163,48 @@ def test_a_write_that_fails_leaves_the_old_run_whole(when, run, flow, monkeypatc
     np.testing.assert_array_equal(fo.load(run).score_samples(X), flow.score_samples(X))
 
 
+class Crash(BaseException):
+    """The machine goes down: nothing is tidied up."""
+
+
+@pytest.mark.parametrize("before", ["fresh", "replaced"])
+def test_a_crash_between_the_two_files_is_told_and_can_be_mended(before, flow, tmp_path, monkeypatch):
+    run, new = tmp_path / "run", fo.FlowDensity(max_steps=3, random_state=1).fit(X, Y)
+    if before == "replaced":
+        flow.save(run)
+    moved, put = [], persistence._put
+
+    def crash_on_the_second(temporary, path):
+        if moved:
+            raise Crash
+        moved.append(path.name)
+        put(temporary, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(persistence, "_put", crash_on_the_second)
+        with pytest.raises(Crash):
+            new.save(run, force=before == "replaced")
+    assert moved == ["model.safetensors"]
+    assert is_unfinished(run) == (before == "fresh")
+    told = (
+        "unfinished run: saving was cut off.*again"
+        if before == "fresh"
+        else "saving over an older run was cut off.*force"
+    )
+    with pytest.raises(RunError, match=told):
+        fo.load(run)
+    new.save(run, force=before == "replaced")
+    np.testing.assert_array_equal(fo.load(run).score_samples(X), new.score_samples(X))
+
+
+def test_both_files_and_their_moves_reach_the_disk_in_order(flow, tmp_path, monkeypatch):
+    events, replace, fsync = [], persistence.Path.replace, persistence.os.fsync
+    monkeypatch.setattr(persistence.Path, "replace", lambda a, b: (events.append(b.name), replace(a, b)))
+    monkeypatch.setattr(persistence.os, "fsync", lambda handle: (events.append("sync"), fsync(handle)))
+    flow.save(tmp_path / "run")
+    assert events == ["sync", "model.safetensors", "sync", "sync", "config.json", "sync"]
+
+
 def break_writing(when, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
@@ -166,7 +214,7 @@ def break_writing(when, monkeypatch):
 
 def test_a_value_that_no_run_can_hold(flow, tmp_path):
     model = fo.FlowDetector(flow=flow, random_state=0).fit(X, Y)
-    model.when_ = np.array(["2020-01-01"], dtype="datetime64[D]")
-    with pytest.raises(RunError, match="when_: an array of type"):
+    model.records_ = np.zeros(2, dtype=[("a", "f8")])
+    with pytest.raises(RunError, match="records_: an array of type"):
         model.save(tmp_path / "run")
     assert not (tmp_path / "run").exists()

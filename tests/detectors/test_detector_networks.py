@@ -1,10 +1,12 @@
 """Default networks, and one's own."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from farout.detectors.networks import make_network, mlp, small_cnn
+from farout.detectors.networks import double_precision, make_network, mlp, small_cnn, works_in
 from farout.errors import InvalidSettingError
 
 
@@ -56,14 +58,78 @@ def test_looking_at_a_network_changes_nothing_in_it():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_each_part_keeps_its_own_mode():
+    net = nn.Sequential(nn.BatchNorm1d(4).eval(), nn.Linear(4, 2))
+    made = make_network(net, (4,), 2, 0)
+    works_in(made, (4,), torch.float64)
+    assert [m.training for m in made.modules()] == [True, False, True]
+
+
+def test_a_network_that_cannot_be_copied_is_left_as_it_was_too():
+    def make(event_shape, n_outputs):
+        layer = nn.Linear(4, 4)
+        layer.cached = layer.weight * 2  # as torch.nn.utils.weight_norm does: no leaf, which deepcopy refuses
+        return nn.Sequential(layer, nn.BatchNorm1d(4), nn.Linear(4, n_outputs))
+
+    made = make_network(make, (4,), 2, 0)
+    assert torch.equal(made[1].running_mean, torch.zeros(4))
+    assert made[1].num_batches_tracked == 0
+    with pytest.raises(InvalidSettingError, match=r"network can't be copied: RuntimeError.*a function that makes one"):
+        make_network(made, (4,), 2, 0)
+
+
+def test_the_check_sees_the_batches_of_training():
+    seen = []
+
+    class Seen(nn.Linear):
+        def forward(self, x):
+            seen.append((len(x), x.dtype, self.training, torch.is_grad_enabled()))
+            return super().forward(x)
+
+    make_network(lambda event_shape, n_outputs: Seen(4, 2).double(), (4,), 2, 0, batch_size=16)
+    double = torch.float64
+    assert seen == [(2, double, True, True), (32, double, True, False), (1, double, False, False)]
+
+
 class _Pair(nn.Linear):
     def forward(self, x):
         return x, x
 
 
+class _Through(nn.Module):
+    """A layer, and what is done before or after it."""
+
+    def __init__(self, before=None, after=None, layer=None):
+        super().__init__()
+        self.before, self.after, self.layer = before, after, layer or nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.before(x) if self.before else x
+        x = self.layer(x)
+        return self.after(x) if self.after else x
+
+
+def _not_32(x):
+    if len(x) == 32:
+        raise RuntimeError("no batch of 32")
+    return x
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
+        (nn.Linear(4, 2).half(), r"float32 or float64, and has float16; give network.float\(\).*bf16-mixed"),
+        (nn.Linear(4, 2).bfloat16(), "and has bfloat16"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2).double()), "of one dtype, .* and has float32 and float64"),
+        (_Through(torch.Tensor.half), r"can't take events of shape \(4,\), 2 float32 rows at a time"),
+        (_Through(torch.Tensor.double), "2 float32 rows at a time"),
+        (_Through(torch.Tensor.float).double(), "2 float64 rows at a time"),
+        (_Through(after=torch.Tensor.half), "logits of float32 or float64; it gave torch.float16"),
+        (_Through(after=torch.Tensor.detach), "logits without a gradient"),
+        (_Through(after=torch.squeeze, layer=nn.Linear(4, 2)), r"for 1 events it gave \(2,\)"),
+        (_Through(_not_32), "32 float32 rows at a time: no batch of 32"),
+        (nn.Linear, "can't be made by network.* TypeError"),
+        (lambda: None, "can't be made by network.* TypeError"),
         (nn.Linear(4, 3), r"network must give 2 logits an event, shape \(n, 2\); for 2 events it gave \(2, 3\)"),
         (nn.Sequential(nn.Linear(4, 2), nn.Flatten(0)), r"for 2 events it gave \(4,\)"),
         (nn.Linear(5, 2), r"network can't take events of shape \(4,\)"),
@@ -75,4 +141,56 @@ class _Pair(nn.Linear):
 )
 def test_what_is_no_network_is_refused(network, message):
     with pytest.raises(InvalidSettingError, match=message):
-        make_network(network, (4,), 2, 0)
+        make_network(network, (4,), 2, 0, batch_size=16)
+
+
+# --- dtypes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def double_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 8, 8)])
+def test_defaults_are_the_same_float32_networks_under_any_default_dtype(shape, double_by_default):
+    made = make_network(None, shape, 2, 0)
+    torch.set_default_dtype(torch.float32)
+    usual = make_network(None, shape, 2, 0)
+    for a, b in zip(made.parameters(), usual.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("network", "works"),
+    [
+        (mlp((4,), 2), True),
+        (nn.Linear(4, 2).double(), True),
+        (nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2)), True),
+        (_Through(torch.Tensor.float), False),
+        (_Through(after=torch.Tensor.float), False),
+    ],
+)
+def test_networks_that_work_in_float64(network, works):
+    made = make_network(network, (4,), 2, 0)
+    before = copy.deepcopy(made.state_dict())
+    assert works_in(made, (4,), torch.float64) == works
+    assert works_in(made, (4,), next(made.parameters()).dtype) or not works
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in made.state_dict().items())
+
+
+def test_a_network_in_double_precision_is_itself_unchanged_and_exact():
+    made = make_network(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)), (4,), 2, 0).eval()
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(double_precision(made)(x), copy.deepcopy(made).double()(x))
+    assert made[1].weight.dtype == torch.float32
+    torch.testing.assert_close(made(x.float()).double(), double_precision(made)(x), rtol=1e-4, atol=1e-6)
+
+
+def test_a_lazy_network_finds_its_sizes():
+    made = make_network(nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(2)), (4,), 2, 0)
+    assert made[0].weight.shape == (8, 4)
+    assert made.training

@@ -23,7 +23,15 @@ from farout.archetypes.warm_start import warm_start
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, Training, train
-from farout.base.validation import Rows, check_labels, check_positive, encode_labels
+from farout.base.validation import (
+    Rows,
+    check_choice,
+    check_flag,
+    check_labels,
+    check_number,
+    check_training,
+    encode_labels,
+)
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.flow import NO_CLASS
@@ -160,25 +168,23 @@ class DeepArchetypes(TransformerMixin, Estimator):
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        if not isinstance(self.n_archetypes, int | np.integer) or self.n_archetypes < 2:
-            raise InvalidSettingError(
-                f"{where}: n_archetypes must be a whole number from 2; got {self.n_archetypes!r}."
-            )
+        check_number(self.n_archetypes, "n_archetypes", where, low=2, integer=True)
         for name, known in (
             ("head", ("softmax", "simplex")),
             ("positions", ("fixed", "learned")),
             ("loss", ("free", "author")),
         ):
-            if getattr(self, name) not in known:
-                raise InvalidSettingError(f"{where}: {name} must be one of {known}; got {getattr(self, name)!r}.")
-        for name in ("batch_size", "learning_rate"):
-            check_positive(getattr(self, name), name, where)
-        if self.max_steps is not None:
-            check_positive(self.max_steps, "max_steps", where)
-        if not 0 <= self.validation_fraction < 1:
-            raise InvalidSettingError(
-                f"{where}: validation_fraction must be at least 0 and below 1; got {self.validation_fraction}."
-            )
+            check_choice(getattr(self, name), name, where, known)
+        for name in ("batch_size", "max_steps"):
+            check_number(getattr(self, name), name, where, low=1, integer=True, none_ok=name == "max_steps")
+        check_number(self.learning_rate, "learning_rate", where, low=0, low_open=True)
+        check_number(self.weight_decay, "weight_decay", where, low=0)
+        check_number(self.validation_fraction, "validation_fraction", where, low=0, high=1, high_open=True)
+        for name in ("joint", "bias", "warm_start", "verbose"):
+            check_flag(getattr(self, name), name, where)
+        check_training(self.training, where)
+        if self.flow is not None and not isinstance(self.flow, FlowDensity):
+            raise InvalidSettingError(f"{where}: flow must be a FlowDensity or None; got {self.flow!r:.80}.")
         unknown = set(self.loss_weights or {}) - set(LOSS_WEIGHTS)
         if unknown:
             raise InvalidSettingError(
@@ -489,7 +495,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
             "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units.
         """
         X, where = self._query(X), f"{type(self).__name__}.losses"
-        check_positive(batch_size, "batch_size", where)
+        check_number(batch_size, "batch_size", where, low=1, integer=True)
         labels = None if y is None else check_labels(y, len(X), where)
         objective, rows = self._objective(self.flow_), self._training_rows(X, labels)
         like = next(self.flow_.flow_.parameters())

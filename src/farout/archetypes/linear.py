@@ -17,7 +17,7 @@ from farout.archetypes.solver import Solution, solve
 from farout.archetypes.starts import distinct_rows, standardized
 from farout.base.estimator import Estimator
 from farout.base.training import suitable_threads
-from farout.base.validation import check_events, check_positive
+from farout.base.validation import check_events, check_number, check_positive
 from farout.errors import InvalidDataError, InvalidSettingError
 
 __all__ = ["ArchetypalAnalysis", "rows_as_tensor"]
@@ -204,8 +204,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
             value = getattr(self, name)
             if name in ("n_init", "coreset_size") and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InvalidSettingError(f"{where}: {name} must be a whole number, 1 or more; got {value!r}.")
+            check_number(value, name, where, low=1, integer=True)
         check_positive(self.tol, "tol", where)
         if self.coreset_size is not None and self.coreset_size < self.n_archetypes:
             raise InvalidSettingError(

@@ -1,7 +1,7 @@
 """Models as JSON values and named tensors, and back: what a run folder holds.
 
 None, booleans, ints, text and lists stand for themselves; everything else is an object with one telling key. All
-come back as they were, but for NumPy scalars, which come back as Python's.
+come back as they were, but for NumPy scalars, which come back as Python's (dates stay NumPy's).
 """
 
 import dataclasses
@@ -35,6 +35,8 @@ class Writer:
 
     def encode(self, value: Any, path: str) -> Any:
         """The JSON value of ``value``; what a run folder can't hold, such as a function, becomes a note of that."""
+        if isinstance(value, np.datetime64 | np.timedelta64):  # an item of nanoseconds would be a bare int
+            return {"moment": self.encode(np.asarray(value), path)}
         if isinstance(value, np.generic):
             return self.encode(value.item(), path)
         if isinstance(value, float):
@@ -73,6 +75,9 @@ class Writer:
         if value.dtype.kind in "OUS":
             items = [self.encode(v, f"{path}.{i}") for i, v in enumerate(value.ravel().tolist())]
             return {"items_of": items, "dtype": value.dtype.str, "shape": shape}
+        if value.dtype.kind in "mM":
+            native = value.astype(value.dtype.newbyteorder("="))
+            return {"moments": self._array(native.view(np.int64), path), "dtype": native.dtype.str[1:]}
         if value.dtype.kind not in "biufc":
             raise RunError(f"{path}: an array of type {value.dtype} can't be saved; convert it to numbers or text.")
         name = path
@@ -125,6 +130,8 @@ class Reader:
             "items": lambda v, path: {self.decode(k, path): self.decode(x, f"{path}.{k}") for k, x in v["items"]},
             "items_of": self._items,
             "array": lambda v, _: self.tensors[v["array"]].numpy(),
+            "moments": lambda v, path: self.decode(v["moments"], path).view(v["dtype"]),
+            "moment": lambda v, path: self.decode(v["moment"], path)[()],
             "same": lambda v, _: self._made[v["same"]],
             "own": lambda v, path: self._own(path, v["own"]),
             "fields": self._record,

@@ -16,7 +16,7 @@ from torch import nn
 from farout.base.encoding import fitted_state
 from farout.base.persistence import save_model
 from farout.base.training import Training
-from farout.base.validation import Rows, check_events, seed_of
+from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_scale
 from farout.errors import RunError
 
 __all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
@@ -119,7 +119,7 @@ class Estimator(BaseEstimator):
             try:
                 self._check_settings()
                 if "random_state" in self.get_params(deep=False):
-                    self.seed_ = seed_of(self.random_state)
+                    self.seed_ = seed_of(self.random_state, type(self).__name__)
                 yield
             except BaseException:
                 self._forget()
@@ -132,8 +132,11 @@ class Estimator(BaseEstimator):
             delattr(self, name)
 
     def _check_rows(self, X: ArrayLike, event_shape: Any = None, *, min_rows: int = 2) -> NDArray[Any]:
-        """Training rows, checked, of shape (n, d); their count and names of columns are kept."""
-        return check_events(self, X, event_shape, reset=True, min_rows=min_rows)
+        """Training rows, checked, of shape (n, d); their width, names of columns and event shape are kept."""
+        rows = check_rows(self, X, event_shape, reset=True, min_rows=min_rows)
+        if rows.event_shape is not None and len(rows.event_shape) == 3:  # a data set of images brings it along
+            self._handed = replace(self._handed, event_shape=rows.event_shape)
+        return rows.X
 
     def _named(self, X: NDArray[Any]) -> Rows:
         """Checked rows with this model's names of columns, for a nested model."""
@@ -157,7 +160,7 @@ class Estimator(BaseEstimator):
         own, given = self.get_params(deep=False), vars(self).get("_handed") or Defaults()
         training = own.get("training")
         values = {
-            "event_shape": own.get("event_shape") or given.event_shape,
+            "event_shape": given.event_shape if own.get("event_shape") is None else own["event_shape"],
             "random_state": vars(self).get("seed_", given.random_state),
             "training": given.training if training is None else training.elsewhere(),
             "verbose": own.get("verbose", False) or given.verbose,
@@ -221,7 +224,15 @@ class Estimator(BaseEstimator):
     def _query(self, X: ArrayLike, *, min_rows: int = 1) -> NDArray[Any]:
         """Rows to be judged by a fitted model, checked, of shape (n, d)."""
         check_is_fitted(self)
-        return check_events(self, X, vars(self).get("event_shape_"), reset=False, min_rows=min_rows)
+        rows = check_events(self, X, vars(self).get("event_shape_"), reset=False, min_rows=min_rows)
+        scale = self._value_range()
+        if scale is not None and not isinstance(X, Rows):
+            warn_scale(rows, *scale, type(self).__name__)
+        return rows
+
+    def _value_range(self) -> tuple[float, float] | None:
+        """Lowest and highest value of the images that it was fitted on; None for vectors, or where it doesn't matter."""
+        return None
 
     def _generator(self, random_state: Any) -> np.random.Generator:
         return np.random.default_rng(seed_of(random_state))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from farout.base.encoding import Reader, Writer, fitted_state
 from farout.errors import NotFittedError, RunError
 
-__all__ = ["FORMAT_VERSION", "load", "read_config", "save_model", "write_atomically"]
+__all__ = ["FORMAT_VERSION", "is_unfinished", "load", "read_config", "save_model", "write_atomically"]
 
 FORMAT = "farout-run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MARK = {"format": FORMAT}  # in the weights' header: tells an unfinished run from someone else's file
 
 
 def save_model(model: Any, path: str | Path, *, force: bool = False) -> Path:
@@ -59,22 +60,32 @@ def save_model(model: Any, path: str | Path, *, force: bool = False) -> Path:
 def _require_free(folder: Path, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run is a folder: choose another name.")
-    if not force and any((folder / name).exists() for name in (CONFIG, WEIGHTS)):
+    taken = (folder / CONFIG).exists() or ((folder / WEIGHTS).exists() and not is_unfinished(folder))
+    if taken and not force:
         raise RunError(f"{folder} holds a run already; choose another folder, or force=True to replace it.")
 
 
-def _write(folder: Path, writer: Writer, model: Any) -> None:
-    """Both files beside their places first, then both into place: a failure leaves what was there before."""
-    config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model}
+def is_unfinished(folder: Path) -> bool:
+    """Whether ``save`` was cut off here between its two files: weights of ours, and no configuration."""
+    if (folder / CONFIG).exists() or not (folder / WEIGHTS).is_file():
+        return False
+    try:
+        with safetensors.safe_open(folder / WEIGHTS, "pt") as file:
+            return bool(file.metadata() == MARK)
+    except (safetensors.SafetensorError, OSError):
+        return False
 
-    def write_both(weights: Path) -> None:
-        save_file(writer.tensors, weights)
+
+def _write(folder: Path, writer: Writer, model: Any) -> None:
+    """Both files beside their places first, then into place, the configuration last: it makes the run whole."""
+    config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model}
+    with _beside(folder / WEIGHTS) as weights, _beside(folder / CONFIG) as text:
+        save_file(writer.tensors, weights, metadata=MARK)
         config["weights_sha256"] = _sha256(weights)
         config["checksum"] = _checksum(config)
-        text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(folder / CONFIG, lambda p: p.write_text(text, encoding="utf-8"))
-
-    write_atomically(folder / WEIGHTS, write_both)
+        text.write_text(json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        _put(weights, folder / WEIGHTS)
+        _put(text, folder / CONFIG)
 
 
 def load(path: str | Path, **given: Any) -> Any:
@@ -95,7 +106,7 @@ def load(path: str | Path, **given: Any) -> Any:
     Raises
     ------
     RunError
-        If the folder is no run, was written by a newer farout, was truncated or changed, or asks for nothing under a
+        If the folder is no run, was written in another format, was truncated or changed, or asks for nothing under a
         name that was given.
     """
     folder = Path(path)
@@ -105,8 +116,8 @@ def load(path: str | Path, **given: Any) -> Any:
         raise RunError(f"{folder}: {WEIGHTS} is missing; copy the whole run folder, or train again.")
     if _sha256(weights) != config.get("weights_sha256"):
         raise RunError(
-            f"{weights} isn't the file that was saved (its check sum differs): it was truncated or changed. "
-            "Copy the run again, or train again."
+            f"{weights} isn't the file that was saved (its check sum differs): it was truncated or changed, or "
+            "saving over an older run was cut off. Copy the run again, or save or train it again with force."
         )
     try:
         tensors = load_file(weights)
@@ -134,6 +145,8 @@ def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
 def read_config(path: str | Path) -> dict[str, Any]:
     """The checked contents of a run's ``config.json``; errors as in ``load``."""
     file = Path(path) / CONFIG
+    if is_unfinished(Path(path)):
+        raise RunError(f"{path} holds an unfinished run: saving was cut off before {CONFIG}. Save or train it again.")
     if not file.is_file():
         raise RunError(f"{path} is no run folder: it has no {CONFIG}. Make one with `farout fit` or `.save()`.")
     try:
@@ -143,8 +156,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise RunError(f"{file} wasn't written by farout; give a folder made by `farout fit` or `.save()`.")
     version = config.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise RunError(f"{file} has format version {version}; this farout reads up to {FORMAT_VERSION}. Update farout.")
+    if version == 1:
+        raise RunError(
+            f"{file} was written by farout 0.1 before its second format, and this farout reads {FORMAT_VERSION}; "
+            "train again with the command or the fit that made it, or load it with the farout of then."
+        )
+    if version != FORMAT_VERSION:
+        raise RunError(f"{file} has format version {version}; this farout reads {FORMAT_VERSION}. Update farout.")
     if config.get("checksum") != _checksum(config):
         raise RunError(f"{file} was changed after it was saved (its check sum differs). Copy the run again.")
     return config
@@ -152,15 +170,34 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Write beside ``path`` and move into place, so that a file is there whole or not at all."""
+    with _beside(path) as temporary:
+        write(temporary)
+        _put(temporary, path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """An empty file in the folder of ``path``, which is gone afterwards unless it was put into place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
-    temporary = Path(name)
     try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Move a file into place once its bytes are on the disk, and see that the move is on the disk too."""
+    temporary.chmod(0o644)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    if os.name != "nt":  # Windows opens no folder
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _sha256(path: Path) -> str:

@@ -1,18 +1,23 @@
-"""The default networks of the models, and how one of your own comes in."""
+"""The default networks of the models, and how one of your own comes in: checked before anything is trained."""
 
+import contextlib
 import copy
+import functools
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 
-__all__ = ["make_network", "mlp", "small_cnn"]
+__all__ = ["double_precision", "make_network", "mlp", "small_cnn", "works_in"]
 
 Shape = tuple[int, ...]
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)  # how torch says that an input doesn't fit
 
 
 def make_network(
@@ -20,6 +25,8 @@ def make_network(
     event_shape: Shape,
     n_outputs: int,
     seed: int,
+    *,
+    batch_size: int = 128,
 ) -> nn.Module:
     """The network that a model trains: a copy of a module, what a function makes, or a default one.
 
@@ -28,50 +35,159 @@ def make_network(
     network : Module, callable or None
         A module maps events of shape (n, *event_shape), in model units (images in [-1, 1], columns of unit
         variance), to (n, n_outputs) logits. A function is called as ``network(event_shape, n_outputs)``. None
-        gives a small CNN for images and a multilayer perceptron for vectors.
+        gives a small CNN for images and a multilayer perceptron for vectors, in float32. The parameters of a network
+        are float32 or float64, and it is given events of that dtype.
     event_shape : tuple of int
     n_outputs : int
     seed : int
         Of the first weights.
+    batch_size : int, default=128
+        Inliers a step; the network is tried on twice as many rows (inliers and outliers), on 2 and on 1. The trial
+        changes neither its buffers nor its mode.
 
     Raises
     ------
     InvalidSettingError
-        If it is none of these, or doesn't give (n, n_outputs) logits.
+        If it is none of these, couldn't be trained, or doesn't give (n, n_outputs) logits.
     """
     with seeded(seed):
-        if isinstance(network, nn.Module):
-            made: Any = copy.deepcopy(network)
-        elif callable(network):
-            made = network(event_shape, n_outputs)
-        elif network is None:
-            made = (mlp if len(event_shape) == 1 else small_cnn)(event_shape, n_outputs)
-        else:
-            made = network
+        try:
+            made = _made(network, event_shape, n_outputs)
+        except (RuntimeError, ValueError, TypeError) as error:
+            how = "be copied" if isinstance(network, nn.Module) else "be made by network(event_shape, n_outputs)"
+            raise InvalidSettingError(
+                f"network can't {how}: {type(error).__name__}: {error}. Give a module, or a function that makes one."
+            ) from error
         if not isinstance(made, nn.Module):
             raise InvalidSettingError(
                 f"network must be a torch module or a function that makes one; got {type(made).__name__}."
             )
-        _require_logits(made, event_shape, n_outputs)
-    if not any(p.requires_grad for p in made.parameters()):
-        raise InvalidSettingError("network has no parameter that could learn; give one with requires_grad=True.")
+        _initialize_lazy(made, event_shape)
+        _require_dtype(made)
+        _require_logits(made, event_shape, n_outputs, batch_size)
     return made
 
 
+def _made(network: Any, event_shape: Shape, n_outputs: int) -> Any:
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)
+    if network is None:
+        return (mlp if len(event_shape) == 1 else small_cnn)(event_shape, n_outputs)
+    return network(event_shape, n_outputs) if callable(network) else network
+
+
 @torch.no_grad()
-def _require_logits(network: nn.Module, event_shape: Shape, n_outputs: int) -> None:
-    was_training = network.training
-    like = next(network.parameters(), torch.empty(0))
-    try:
-        given = network.eval()(torch.zeros(2, *event_shape, dtype=like.dtype))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise InvalidSettingError(f"network can't take events of shape {event_shape}: {error}") from error
-    network.train(was_training)
-    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
-    if shape != (2, n_outputs):
+def _initialize_lazy(network: nn.Module, event_shape: Shape) -> None:
+    """Let lazy layers (``nn.LazyLinear``) find their sizes, in evaluation mode."""
+    if any(nn.parameter.is_lazy(p) for p in network.parameters()):
+        with _mode(network, training=False):
+            _given(network, torch.zeros(2, *event_shape), event_shape)
+
+
+def _require_dtype(network: nn.Module) -> None:
+    parameters = list(network.parameters())
+    dtypes = {p.dtype for p in parameters if p.is_floating_point()}
+    if not any(p.requires_grad for p in parameters):
+        raise InvalidSettingError("network has no parameter that could learn; give one with requires_grad=True.")
+    if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
+        found = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise InvalidSettingError(
-            f"network must give {n_outputs} logits an event, shape (n, {n_outputs}); for 2 events it gave {shape}."
+            f"network must have parameters of one dtype, float32 or float64, and has {found}; give network.float(). "
+            'To train in half precision, give training=farout.Training(precision="bf16-mixed").'
         )
+
+
+@torch.no_grad()
+def _require_logits(network: nn.Module, event_shape: Shape, n_outputs: int, batch_size: int) -> None:
+    """Try the batches of training and of inference on a copy, in the network's own dtype."""
+    with contextlib.suppress(RuntimeError):  # old weight_norm can't be copied: then the network itself
+        network = copy.deepcopy(network)
+    like = next(p for p in network.parameters() if p.is_floating_point())
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for n, training in ((2, True), (2 * batch_size, True), (1, False)):
+        x = torch.randn(n, *event_shape, dtype=like.dtype).to(like.device)
+        learns = training and n == 2
+        with _mode(network, training), torch.set_grad_enabled(learns):
+            given = _given(network, x, event_shape)
+        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        if shape != (n, n_outputs):
+            raise InvalidSettingError(
+                f"network must give {n_outputs} logits an event, shape (n, {n_outputs}); "
+                f"for {n} events it gave {shape}."
+            )
+        if given.dtype not in (torch.float32, torch.float64):
+            raise InvalidSettingError(f"network must give logits of float32 or float64; it gave {given.dtype}.")
+        if learns and not given.requires_grad:
+            raise InvalidSettingError("network gives logits without a gradient; leave out no_grad, detach and argmax.")
+    for name, buffer in network.named_buffers():  # BatchNorm's statistics have moved
+        if name in buffers:
+            buffer.copy_(buffers[name])
+
+
+@contextlib.contextmanager
+def _mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """The network in training or evaluation mode for a while, and each of its modules in its own again."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _given(network: Callable[[Tensor], Any], x: Tensor, event_shape: Shape) -> Any:
+    try:
+        return network(x)
+    except _REFUSALS as error:
+        dtype = str(x.dtype).removeprefix("torch.")
+        raise InvalidSettingError(
+            f"network can't take events of shape {event_shape}, {len(x)} {dtype} rows at a time: {error}"
+        ) from error
+
+
+@torch.no_grad()
+def works_in(network: nn.Module, event_shape: Shape, dtype: torch.dtype) -> bool:
+    """Whether the network, its parameters as ``dtype``, maps events of that dtype to numbers of that dtype.
+
+    One that casts inside, such as ``x.float()``, doesn't work in float64. The network itself stays as it is; it is
+    tried in evaluation mode.
+    """
+    like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    x = torch.zeros(1, *event_shape, dtype=dtype, device=like.device)
+    try:
+        with _mode(network, training=False):
+            given = _in_dtype(network, dtype)(x)
+    except _REFUSALS:
+        return False
+    return isinstance(given, Tensor) and given.dtype == dtype
+
+
+def double_precision(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network as a function of float64 events, while its own parameters stay as they are.
+
+    Parameters
+    ----------
+    network : Module
+        In evaluation mode, and for which ``works_in(network, event_shape, torch.float64)``. Its parameters are copied
+        now; what they become later doesn't count.
+
+    Examples
+    --------
+    >>> network = mlp((4,), 2)
+    >>> double_precision(network)(torch.zeros(3, 4, dtype=torch.float64)).dtype, network[0].weight.dtype
+    (torch.float64, torch.float32)
+    """
+    return _in_dtype(network, torch.float64)
+
+
+def _in_dtype(network: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    state = {name: t.detach().to(dtype) if t.is_floating_point() else t for name, t in tensors}
+    return cast(Callable[[Tensor], Tensor], functools.partial(functional_call, network, state))
+
+
+_linear = functools.partial(nn.Linear, dtype=torch.float32)  # whatever torch's default dtype is
 
 
 def small_cnn(event_shape: Shape, n_outputs: int) -> nn.Sequential:
@@ -92,19 +208,20 @@ def small_cnn(event_shape: Shape, n_outputs: int) -> nn.Sequential:
     torch.Size([2, 10])
     """
     channels, height, width = event_shape
+    conv = functools.partial(nn.Conv2d, kernel_size=3, padding=1, dtype=torch.float32)
     layers: list[nn.Module] = []
     n_out = 16
     while not layers or max(height, width) > 8:
         n_out = min(2 * n_out, 256)
-        layers += [nn.Conv2d(channels, n_out, 3, padding=1), nn.ReLU()]
-        layers += [nn.Conv2d(n_out, n_out, 3, stride=2, padding=1), nn.ReLU()]
+        layers += [conv(channels, n_out), nn.ReLU()]
+        layers += [conv(n_out, n_out, stride=2), nn.ReLU()]
         channels, height, width = n_out, math.ceil(height / 2), math.ceil(width / 2)
     return nn.Sequential(
         *layers,
         nn.Flatten(),
-        nn.Linear(channels * height * width, 128),
+        _linear(channels * height * width, 128),
         nn.ReLU(),
-        nn.Linear(128, n_outputs),
+        _linear(128, n_outputs),
     )
 
 
@@ -119,9 +236,9 @@ def mlp(event_shape: Shape, n_outputs: int) -> nn.Sequential:
     (n_in,) = event_shape
     width = min(max(64, 2 * n_in), 512)
     return nn.Sequential(
-        nn.Linear(n_in, width),
+        _linear(n_in, width),
         nn.ReLU(),
-        nn.Linear(width, width),
+        _linear(width, width),
         nn.ReLU(),
-        nn.Linear(width, n_outputs),
+        _linear(width, n_outputs),
     )

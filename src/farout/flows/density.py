@@ -15,7 +15,14 @@ from torch import Tensor
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
-from farout.base.validation import check_labels, check_positive, encode_labels, resolve_event_shape
+from farout.base.validation import (
+    check_flag,
+    check_labels,
+    check_number,
+    check_training,
+    encode_labels,
+    resolve_event_shape,
+)
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.architectures import build_flow
 from farout.flows.columns import OnColumns, on_columns
@@ -135,20 +142,20 @@ class FlowDensity(DensityMixin, Estimator):
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        for name in ("batch_size", "learning_rate", "patience"):
-            check_positive(getattr(self, name), name, where)
-        if self.max_steps is not None:
-            check_positive(self.max_steps, "max_steps", where)
-        if self.noise != 0:
-            check_positive(self.noise, "noise", where)
+        for name in ("batch_size", "patience", "max_steps"):
+            check_number(getattr(self, name), name, where, low=1, integer=True, none_ok=name == "max_steps")
+        check_number(self.learning_rate, "learning_rate", where, low=0, low_open=True)
+        for name in ("noise", "weight_decay"):
+            check_number(getattr(self, name), name, where, low=0)
         for name in ("class_dropout", "validation_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidSettingError(f"{where}: {name} must be at least 0 and below 1; got {getattr(self, name)}.")
+            check_number(getattr(self, name), name, where, low=0, high=1, high_open=True)
+        check_flag(self.verbose, "verbose", where)
+        check_training(self.training, where)
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         where = type(self).__name__
         X = self._check_rows(X, self.event_shape)
-        self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
+        self.event_shape_ = resolve_event_shape(self._handing().event_shape, X.shape[1], where)
         labels = None if y is None else self._learn_classes(check_labels(y, len(X), where))
         units = Units.of(X, self.event_shape_, self._named(X).feature_names, where)
         self.varies_ = units.varies
@@ -183,6 +190,9 @@ class FlowDensity(DensityMixin, Estimator):
     @property
     def _units(self) -> Units:
         return cast(Units, self._chain.transforms[0])
+
+    def _value_range(self) -> tuple[float, float] | None:
+        return self._units.value_range
 
     @property
     def _chain(self) -> Chain:

@@ -33,6 +33,7 @@ class ArchetypeSource(OutlierSource):
     flow_: FlowDensity
 
     def _check_settings(self) -> None:
+        super()._check_settings()
         where = type(self).__name__
         if self.base is not None and not isinstance(self.base, DeepArchetypes):
             raise InvalidSettingError(f"{where}: base must be a DeepArchetypes model; got {type(self.base).__name__}.")

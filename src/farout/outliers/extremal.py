@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import ledoit_wolf
 
 from farout.base.estimator import Nested, classes_of
-from farout.base.validation import Rows
-from farout.errors import InvalidDataError, InvalidSettingError
+from farout.base.validation import Rows, check_choice
+from farout.errors import InvalidDataError
 from farout.flows.density import FlowDensity
 from farout.outliers.radii import author_gumbel, largest_norms
 from farout.outliers.source import Outliers, OutlierSource, Strength, draw_strengths, strength_ends
@@ -29,11 +29,9 @@ class _Shell(OutlierSource):
     flow_: FlowDensity
 
     def _check_settings(self) -> None:
+        super()._check_settings()
         strength_ends(self.strength, type(self).__name__)
-        if self.covariance not in ("identity", "class"):
-            raise InvalidSettingError(
-                f"{type(self).__name__}: covariance={self.covariance!r} is unknown; choose 'identity' or 'class'."
-            )
+        check_choice(self.covariance, "covariance", type(self).__name__, ("identity", "class"))
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         X = self._stand_on_flow(self.flow, X, y, least=0)
@@ -195,8 +193,7 @@ class GumbelShell(_Shell):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if self.law not in _LAWS:
-            raise InvalidSettingError(f"GumbelShell: law={self.law!r} is unknown; choose one of {', '.join(_LAWS)}.")
+        check_choice(self.law, "law", "GumbelShell", tuple(_LAWS))
         if self.law == "author":
             author_gumbel(1, strength_ends(self.strength, "GumbelShell"))
 

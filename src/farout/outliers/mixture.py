@@ -68,6 +68,7 @@ class Mixture(OutlierSource):
         self.random_state = random_state
 
     def _check_settings(self) -> None:
+        super()._check_settings()
         if not len(self.sources):
             raise InvalidSettingError("Mixture: sources is empty; give at least one.")
         for source in self.sources:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from farout.archetypes.deep import DeepArchetypes
-from farout.base.validation import Rows
+from farout.base.validation import Rows, check_choice, check_flag
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.archetype_source import ArchetypeSource, Concentration, Floats
@@ -82,8 +82,8 @@ class Nullspace(ArchetypeSource):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if self.w not in ("fitted", "normal", "own"):
-            raise InvalidSettingError(f"Nullspace: w={self.w!r} is unknown; choose 'fitted', 'normal' or 'own'.")
+        check_choice(self.w, "w", "Nullspace", ("fitted", "normal", "own"))
+        check_flag(self.exact, "exact", "Nullspace")
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         X = self._stand_on_archetypes(X, y)

@@ -69,10 +69,11 @@ class Recommended(Mixture):
         self.random_state = random_state
 
     def _check_settings(self) -> None:
-        """There are no settings to check but the flow's own."""
+        OutlierSource._check_settings(self)  # sources and weights are no parameters of its own
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Fit all parts on the same normal data, and leave out those that make hardly any outlier of them."""
+        X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
         parts = self.recipe()
         self._mix(parts, [1.0] * len(parts), X, y)
         kept = [not isinstance(part, RowSource) or part.kept_share_ >= LEAST for part in self.sources_]

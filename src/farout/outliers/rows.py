@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import Nested, classes_of, is_fitted
-from farout.base.validation import Rows, check_labels, resolve_event_shape
+from farout.base.validation import Rows, check_labels, check_number, resolve_event_shape
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.sharing import fitted_flow
@@ -16,7 +16,7 @@ from farout.outliers.nearest_rule import NearestRule
 from farout.outliers.ratio_rule import RatioRule
 from farout.outliers.source import Outliers, OutlierSource
 
-__all__ = ["Candidates", "RowSource", "check_count"]
+__all__ = ["Candidates", "RowSource"]
 
 CALIBRATED = 5000  # inliers that the threshold is set on
 TRIED = 256  # candidates by which it is told how many the rule keeps
@@ -69,9 +69,9 @@ class RowSource(OutlierSource):
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        if not 0 < self.quantile < 1:
-            raise InvalidSettingError(f"{where}: quantile must be above 0 and below 1; got {self.quantile!r}.")
-        check_count(self.max_rows, "max_rows", where, least=2)
+        check_number(self.quantile, "quantile", where, low=0, high=1, low_open=True, high_open=True)
+        check_number(self.max_rows, "max_rows", where, low=2, integer=True)
+        super()._check_settings()
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Keep rows to start from, fit the flow unless it comes fitted, and set the rule's threshold."""
@@ -232,12 +232,6 @@ class RowSource(OutlierSource):
     @abstractmethod
     def _advice(self) -> str:
         """What to do when hardly any candidate is kept."""
-
-
-def check_count(value: Any, name: str, where: str, least: int = 1) -> None:
-    """Raise unless ``value`` is a whole number of ``least`` or more."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InvalidSettingError(f"{where}: {name} must be a whole number, {least} or more; got {value!r}.")
 
 
 def _chosen_rows(n: int, most: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:

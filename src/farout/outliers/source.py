@@ -144,6 +144,12 @@ class OutlierSource(Estimator):
     event_shape_: tuple[int, ...]
     classes_: NDArray[Any]
 
+    def _check_settings(self) -> None:
+        """A flow, where the source has such a parameter, must be one."""
+        flow = self.get_params(deep=False).get("flow")
+        if flow is not None and not isinstance(flow, FlowDensity):
+            raise InvalidSettingError(f"{type(self).__name__}: flow must be a FlowDensity or None; got {flow!r:.80}.")
+
     @abstractmethod
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers: ...
 

@@ -79,6 +79,7 @@ class Turned(RowSource):
         return TURNS
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
+        X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
         shape = self._asked_shape(self.flow)
         if shape is None or len(shape) != 3:
             raise InvalidSettingError(
