@@ -231,7 +231,7 @@ class Estimator(BaseEstimator):
         return rows
 
     def _value_range(self) -> tuple[float, float] | None:
-        """Lowest and highest value of the images that it was fitted on; None for vectors, or where it doesn't matter."""
+        """Lowest and highest value of the images that it was fitted on; None where that is of no matter."""
         return None
 
     def _generator(self, random_state: Any) -> np.random.Generator:
