@@ -19,6 +19,7 @@ class Console:
         self.verbose = False
         self.quiet = False
         self.terminated = False  # by SIGTERM; Ctrl-C is the other way to be interrupted
+        self.advised = False  # what can be done after an interruption
 
     def take_common_flags(self, words: list[str]) -> tuple[list[str], bool]:
         """Take --debug, --verbose and --quiet out of the words, wherever they stand before a ``--``.
@@ -31,7 +32,8 @@ class Console:
         """
         end = words.index("--") if "--" in words else len(words)
         found = {_FLAGS[w] for w in words[:end] if w in _FLAGS}
-        self.verbose, self.quiet, self.terminated = "verbose" in found, "quiet" in found, False
+        self.verbose, self.quiet = "verbose" in found, "quiet" in found
+        self.terminated = self.advised = False
         return [w for w in words[:end] if w not in _FLAGS] + words[end:], "debug" in found
 
     @property
@@ -69,6 +71,7 @@ class Console:
         """Say that the command was interrupted, and how to go on; raise what comes back."""
         import typer
 
+        self.advised = True
         self.error(f"{'terminated' if self.terminated else 'interrupted'}; {advice}")
         return typer.Exit(128 + signal.SIGINT)
 

@@ -44,6 +44,8 @@ def main(args: Sequence[str] | None = None) -> int:
     words, debug = console.take_common_flags(list(sys.argv[1:] if args is None else args))
     with _sigterm_interrupts():
         code = _run(words, debug)
+    if code == INTERRUPTED and not console.advised:
+        console.interrupted("nothing was written.")
     return TERMINATED if code == INTERRUPTED and console.terminated else code
 
 

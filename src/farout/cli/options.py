@@ -114,7 +114,7 @@ Label = Annotated[
     str | None,
     option(
         "--label",
-        help="Column or key of the labels, in files. [default: as in training]",
+        help="Column or key of the labels, in files.",
         panel="Data",
         metavar="COLUMN",
     ),
@@ -123,14 +123,14 @@ Anomaly = Annotated[
     str | None,
     option(
         "--anomaly",
-        help="Column or key that marks anomalies, in files. [default: as in training]",
+        help="Column or key that marks anomalies, in files.",
         panel="Data",
         metavar="COLUMN",
     ),
 ]
 ImageSize = Annotated[
     int | None,
-    option("--image-size", help="Side to bring images of folders to. [default: as in training]", panel="Data"),
+    option("--image-size", help="Side to bring images of folders to.", panel="Data"),
 ]
 
 

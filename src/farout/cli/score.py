@@ -38,6 +38,7 @@ def score(
 
     Score data, one line a row: score (higher is more normal), p_value, decision (+1 or -1), the predicted class of a
     classifier, and the label where the data has one. Named sets give their test split.
+    Labels, marks of anomalies and the size of images are read as in training, unless they are given.
     """
     from farout.runs.folder import open_run
     from farout.runs.generating import check_target, write_file

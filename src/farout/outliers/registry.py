@@ -142,90 +142,43 @@ class Source:
         )
 
 
+# fmt: off
 _STRENGTH = Option("strength", "range", "distance in sigma, a number or a range such as 2-4", 2.5)
-_COVARIANCE = Option(
-    "covariance", "choice", "class: shaped as each class's latents are", "identity", ("identity", "class"),
-    rows_for="class",
-)  # fmt: skip
-_CONCENTRATION = Option(
-    "concentration",
-    "numbers",
-    "Dirichlet concentration of the weights: below 1 for outliers; or one per archetype",
-    0.3,
-)
-_COUNT = Option(
-    "n_archetypes", "count", "archetypes to fit, where --flow is no run of archetypes", 3,
-    flags=("--n-archetypes", "-k"),
-)  # fmt: skip
+_COVARIANCE = Option("covariance", "choice", "class: shaped as each class's latents are", "identity",
+                     ("identity", "class"), rows_for="class")
+_LAW = Option("law", "choice", "law of the radius", "exact", ("exact", "author"))
+_WEIGHTS = Option("concentration", "numbers", "of the weights' Dirichlet law, below 1 for outliers; one or k", 0.3)
+_PAST = Option("beyond", "range", "steps past the hull, such as 1 or 0.5-2", 0.0)
+_COUNT = Option("n_archetypes", "count", "archetypes to fit, where --flow is no run of archetypes", 3,
+                flags=("--n-archetypes", "-k"))
+_PART = Option("w", "choice", "what weights don't see: as in training, from N(0, I), or a row's own", "fitted",
+               ("fitted", "normal", "own"), rows_for="own")
+_EXACT = Option("exact", "switch", "encoding gives the weights back, or the talk's form", True,
+                flags=("--exact/--slides",))
 _QUANTILE = Option("quantile", "number", "share of inliers that the rule would call outliers", 0.1)
+_WALK = Option("beyond", "number", "length of the walk over that to the boundary, 1 or more", 1.0)
+_SETS = Option("outliers", "specs", "outlier sets, one or several after one flag")
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        Source(
-            "recommended",
-            "farout.outliers.recommended:Recommended",
-            "images: turned, collage and normal together; tables: normal",
-            "rows",
-        ),
-        Source(
-            "normal",
-            "farout.outliers.extremal:NormalShell",
-            "a wider normal distribution in latent space",
-            "flow",
-            (_STRENGTH, _COVARIANCE),
-        ),
-        Source(
-            "gumbel",
-            "farout.outliers.extremal:GumbelShell",
-            "the radius of the largest of many normal points",
-            "flow",
-            (_STRENGTH, Option("law", "choice", "law of the radius", "exact", ("exact", "author")), _COVARIANCE),
-        ),
-        Source("real", "farout.outliers.real:RealOutliers", "outliers that you have, given by --outliers", "data",
-               (Option("outliers", "specs", "outlier sets, one or several after one flag"),)),
-        Source(
-            "archetypal",
-            "farout.outliers.archetypal:Archetypal",
-            "mixtures of deep archetypes",
-            "archetypes",
-            (_CONCENTRATION, Option("beyond", "range", "steps past the hull, such as 1 or 0.5-2", 0.0), _COUNT),
-        ),
-        Source(
-            "nullspace",
-            "farout.outliers.nullspace:Nullspace",
-            "mixtures of deep archetypes, with what the weights don't see",
-            "archetypes",
-            (
-                _CONCENTRATION,
-                Option(
-                    "w", "choice", "what weights don't see: as in training, from N(0, I), or a row's own", "fitted",
-                    ("fitted", "normal", "own"), rows_for="own",
-                ),
-                Option(
-                    "exact", "switch", "encoding gives the weights back, or the talk's form", True,
-                    flags=("--exact/--slides",),
-                ),
-                _COUNT,
-            ),
-        ),
-        Source(
-            "collage",
-            "farout.outliers.collage:Collage",
-            "parts of training rows put together",
-            "rows",
-            (_QUANTILE,),
-        ),
-        Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
-        Source(
-            "boundary",
-            "farout.outliers.boundary:Boundary",
-            "training rows, walked to the boundary of what is normal",
-            "rows",
-            (_QUANTILE, Option("beyond", "number", "length of the walk over that to the boundary, 1 or more", 1.0)),
-        ),
-    )
-}  # fmt: skip
+_ALL = (
+    Source("recommended", "farout.outliers.recommended:Recommended",
+           "images: turned, collage and normal together; tables: normal", "rows"),
+    Source("normal", "farout.outliers.extremal:NormalShell",
+           "a wider normal distribution in latent space", "flow", (_STRENGTH, _COVARIANCE)),
+    Source("gumbel", "farout.outliers.extremal:GumbelShell",
+           "the radius of the largest of many normal points", "flow", (_STRENGTH, _LAW, _COVARIANCE)),
+    Source("real", "farout.outliers.real:RealOutliers", "outliers that you have", "data", (_SETS,)),
+    Source("archetypal", "farout.outliers.archetypal:Archetypal",
+           "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),
+    Source("nullspace", "farout.outliers.nullspace:Nullspace",
+           "these with what the weights don't see", "archetypes", (_WEIGHTS, _PART, _EXACT, _COUNT)),
+    Source("collage", "farout.outliers.collage:Collage", "parts of training rows put together", "rows", (_QUANTILE,)),
+    Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
+    Source("boundary", "farout.outliers.boundary:Boundary",
+           "training rows, walked to the boundary of what is normal", "rows", (_QUANTILE, _WALK)),
+)
+# fmt: on
+
+SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 """Every source that has a name in settings and commands."""
 
 

@@ -60,17 +60,18 @@ def fit_archetypes(
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
     _check(settings)
-    loaded = load_training(settings, data_root, show=verbose)
-    data, warnings = loaded.normal, loaded.warnings
+    data = load_training(settings, data_root, show=verbose).normal
     _possible_counts(settings, len(data))
     k, asked = settings.archetypes.n_archetypes, settings.archetypes
     if not asked.deep:
         found = unit_warning(data)
         with begun_run(out, settings, resume=resume, force=force) as run:
             model = ArchetypalAnalysis(k, random_state=settings.seed, verbose=verbose).fit(rows_for(data))
-            return Learned(run.finish(model, data), warnings + ([] if found is None else [found]))
+            return Learned(run.finish(model, data), [] if found is None else [found])
     y = _labels(settings, data)
-    flow = None if settings.flow_run is None else reused_flow(settings, data, y)[0]
+    flow = None
+    if settings.flow_run is not None:
+        flow, data, _ = reused_flow(settings, data, y)
     with begun_run(out, settings, resume=resume, force=force) as run:
         if flow is None:
             flow = default_flow(settings, data, run.training("flow"), verbose)
@@ -78,7 +79,7 @@ def fit_archetypes(
         deep = DeepArchetypes(
             k, flow, **chosen, training=run.training("archetypes"), random_state=settings.seed, verbose=verbose
         )
-        return Learned(run.finish(deep.fit(rows_for(data), y), data), warnings)
+        return Learned(run.finish(deep.fit(rows_for(data), y), data))
 
 
 def _check(settings: ArchetypeSettings) -> None:

@@ -73,7 +73,7 @@ def fit_flow(
     with begun_run(out, settings, resume=resume, force=force) as run:
         flow = default_flow(settings, data.normal, run.training("flow"), verbose)
         flow.fit(rows_for(data.normal), data.normal.y)
-        return Learned(run.finish(flow, data.normal), data.warnings)
+        return Learned(run.finish(flow, data.normal))
 
 
 def train_model(
@@ -105,13 +105,12 @@ def train_model(
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
     data = load_training(settings, data_root, show=verbose)
-    normal, warnings = data.normal, data.warnings
+    normal, warnings = data.normal, list[str]()
     if isinstance(settings, DetectorSettings | DiscriminatorSettings) and settings.label_means is None:
         refuse_marks(normal, settings.label)
     flow: FlowDensity | None = None
     if settings.flow_run is not None:
-        flow, more = _known_flow(settings, normal)
-        warnings = warnings + more
+        flow, normal, warnings = _known_flow(settings, normal)
     archetypes = _reused_archetypes(settings)
     source = getattr(settings, "source", None)
     real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root)
@@ -131,7 +130,11 @@ def _figures(
     settings: TrainSettings, model: Any, normal: Dataset, anomalies: Dataset | None, archetypes: DeepArchetypes | None
 ) -> dict[str, float]:
     """AUROC of held-out inliers against rows marked as anomalies, and against generated outliers that were asked for."""
-    sets = {} if anomalies is None else {"auroc_on_anomalies": rows_for(anomalies)}
+    sets = (
+        {}
+        if anomalies is None
+        else {"auroc_on_anomalies": rows_for(anomalies.matched_to(normal.feature_names, normal.event_shape))}
+    )
     if isinstance(settings, DetectorSettings) and settings.check_source is not None:
         source = make_source(SourceSettings(name=settings.check_source), model.flow_, (), archetypes)
         source.fit(rows_for(normal), None if flow_classes(model) is None else normal.y)
@@ -168,8 +171,10 @@ def _event_shape(data: Dataset) -> tuple[int, ...] | None:
     return data.event_shape if data.is_image else None
 
 
-def reused_flow(settings: Any, data: Dataset, y: Any, *, labels_needed: bool = False) -> tuple[FlowDensity, Run]:
-    """The flow of the run that ``flow_run`` names, if it fits the data, and that run.
+def reused_flow(
+    settings: Any, data: Dataset, y: Any, *, labels_needed: bool = False
+) -> tuple[FlowDensity, Dataset, Run]:
+    """The flow of the run that ``flow_run`` names, the data with the columns of that flow, and the run.
 
     Raises
     ------
@@ -184,7 +189,7 @@ def reused_flow(settings: Any, data: Dataset, y: Any, *, labels_needed: bool = F
         raise InvalidSettingError(f"--flow {run.path}: this {run.kind} holds no flow; give a run of `farout fit`.")
     if settings.flow != FlowSettings():
         raise InvalidSettingError("[flow] is for fitting a flow, and --flow gives a fitted one; leave one of them out.")
-    run.rows_of(data)
+    data = run.matched(data)
     known = None if flow.classes_ is None else flow.classes_.tolist()
     unknown = [] if y is None or known is None else sorted(set(data.classes) - set(known), key=str)
     if known is not None and (unknown or (y is None and labels_needed)):
@@ -192,20 +197,24 @@ def reused_flow(settings: Any, data: Dataset, y: Any, *, labels_needed: bool = F
             f"{data.name}: labels unseen in training of the flow {run.path}: {', '.join(map(str, unknown)) or 'none'}; "
             f"its classes are {', '.join(map(str, known))}. Pick these with DATA@CLASSES, or fit a flow on these data."
         )
-    return flow, run
+    return flow, data, run
 
 
-def _known_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, list[str]]:
-    """The flow of another run, and a warning where a threshold would be set on rows that it has seen."""
+def _known_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, Dataset, list[str]]:
+    """As `reused_flow`, and a warning where a threshold would be set on rows that the flow has seen."""
     if not isinstance(settings, DetectorSettings):
-        return reused_flow(settings, data, data.y, labels_needed=True)[0], []
-    flow, run = reused_flow(settings, data, None)
+        return *reused_flow(settings, data, data.y, labels_needed=True)[:2], []
+    flow, data, run = reused_flow(settings, data, None)
     if run.settings is None or not shared_rows(settings.data, run.settings.data):
-        return flow, []
-    return flow, [
-        f"the flow was fitted on {run.settings.data}, so thresholds and p-values from {settings.data} are too "
-        "optimistic; give rows that the flow hasn't seen."
-    ]
+        return flow, data, []
+    return (
+        flow,
+        data,
+        [
+            f"the flow was fitted on {run.settings.data}, so thresholds and p-values from {settings.data} are too "
+            "optimistic; give rows that the flow hasn't seen."
+        ],
+    )
 
 
 def _reused_archetypes(settings: TrainSettings) -> DeepArchetypes | None:

@@ -139,7 +139,7 @@ class _Section(BaseModel):
 
 
 _STEPS = "from the count of rows"
-_TRAINING, _DATA, _OUTLIERS = "Training", "Data", "Outliers"
+_TRAINING, _DATA, _OUTLIERS, _DEEP = "Training", "Data", "Outliers", "Deep archetypes"
 Auto = Literal["auto"]
 
 
@@ -275,33 +275,24 @@ class ArchetypesSettings(_Section):
         metavar="RANGE|N...",
         several=True,
     )
-    deep: bool = setting(
-        False, "In the latent space of a flow, so that mixtures are data.", "--deep", panel="Deep archetypes"
-    )
-    labels: bool | None = setting(
-        None, "Whether labels are used.", shown="where there are some", panel="Deep archetypes"
-    )
+    deep: bool = setting(False, "In the latent space of a flow, so that mixtures are data.", "--deep", panel=_DEEP)
+    labels: bool | None = setting(None, "Whether labels are used.", shown="where there are some", panel=_DEEP)
     joint: bool | None = setting(
-        None, "Whether the flow is trained too.", "--joint/--frozen", shown="joint", panel="Deep archetypes"
+        None, "Whether the flow is trained too.", "--joint/--frozen", shown="joint", panel=_DEEP
     )
     head: Literal["softmax", "simplex"] | None = setting(
-        None,
-        "What gives the weights: softmax, or projection onto the simplex.",
-        shown="softmax",
-        panel="Deep archetypes",
+        None, "What gives weights: softmax, or projection onto the simplex.", shown="softmax", panel=_DEEP
     )
-    bias: bool | None = setting(None, "Whether the heads have a bias.", shown="no bias", panel="Deep archetypes")
+    bias: bool | None = setting(None, "Whether the heads have a bias.", shown="no", panel=_DEEP)
     positions: Literal["fixed", "learned"] | None = setting(
-        None, "Of the archetypes: a regular simplex, or learned.", shown="fixed", panel="Deep archetypes"
+        None, "Of the archetypes: a regular simplex, or learned.", shown="fixed", panel=_DEEP
     )
     loss: Literal["free", "author"] | None = setting(
-        None, "free: of no batch size; author: the talk's form and weights.", shown="free", panel="Deep archetypes"
+        None, "free: of no batch size; author: the talk's form and weights.", shown="free", panel=_DEEP
     )
-    max_steps: int | None = setting(
-        None, "Gradient steps, after the flow's.", shown=_STEPS, gt=0, panel="Deep archetypes"
-    )
-    batch_size: int | None = setting(None, "Rows a step.", shown="128", gt=0, panel="Deep archetypes")
-    learning_rate: float | None = setting(None, "Peak of the schedule.", shown="0.001", gt=0, panel="Deep archetypes")
+    max_steps: int | None = setting(None, "Gradient steps, after the flow's.", shown=_STEPS, gt=0, panel=_DEEP)
+    batch_size: int | None = setting(None, "Rows a step.", shown="128", gt=0, panel=_DEEP)
+    learning_rate: float | None = setting(None, "Peak of the schedule.", shown="0.001", gt=0, panel=_DEEP)
 
 
 class RunSettings(_Section):
@@ -441,7 +432,7 @@ class ArchetypeSettings(RunSettings):
         "Run of a fitted flow to start from; else one is fitted.",
         "--flow",
         metavar="RUN",
-        panel="Deep archetypes",
+        panel=_DEEP,
     )
     archetypes: ArchetypesSettings = Field(default_factory=ArchetypesSettings)
 
