@@ -44,11 +44,15 @@ def no_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return cache
 
 
-if not hasattr(Dataset, "matched_to"):  # until the data room has it: refuses other shapes, and leaves columns as they are
+if not hasattr(
+    Dataset, "matched_to"
+):  # until the data room has it: refuses other shapes, and leaves columns as they are
 
     def _matched_to(self: Dataset, feature_names: object, event_shape: tuple[int, ...]) -> Dataset:
         if math.prod(self.event_shape) != math.prod(event_shape):
-            raise InvalidDataError(f"{self.name}: rows of shape {self.event_shape}; rows of shape {event_shape} are needed")
+            raise InvalidDataError(
+                f"{self.name}: rows of shape {self.event_shape}; rows of shape {event_shape} are needed"
+            )
         return replace(self, event_shape=event_shape)
 
     Dataset.matched_to = _matched_to  # type: ignore[attr-defined]

@@ -41,8 +41,8 @@ def evaluate(
     """Example: farout evaluate runs/clf --inliers mnist:test --outliers letters kana fashion-mnist:test
 
     AUROC, average precision with either side positive, and the share of outliers accepted with 95 % of inliers, with
-    bootstrap intervals. Named sets give their test split. Labels, marks of anomalies and
-    the size of images are read as in training, unless they are given. The table and the scores are kept in RUN for the report.
+    bootstrap intervals. Named sets give their test split. Labels, marks of anomalies and the size of images are read as
+    in training, unless they are given. The table and the scores are kept in RUN for the report.
     """
     from farout.runs.folder import open_run
     from farout.runs.loading import inliers_of, load_test_data, outliers_of
