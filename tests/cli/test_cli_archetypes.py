@@ -1,10 +1,12 @@
 """``farout archetypes``: linear and deep, the page, what is refused, interruption."""
 
+import itertools
 import json
 import tomllib
 
 import numpy as np
 import pytest
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import farout as fo
 from farout.cli import main
@@ -95,7 +97,7 @@ def test_facts_are_aligned_and_the_last_line_is_what_to_try_next(linear, tmp_pat
         (["--loss", "author"], "archetypes.loss"),
         (["--flow", "runs/flow"], "--flow"),
         (["--precision", "bf16-mixed"], "--precision"),
-        (["--counts", "many"], "'many'"),
+        (["--counts", "many"], "archetypes.counts = 'many' can't be used: expected a range such as 2-12"),
         (["-k", "0"], "n_archetypes"),
     ],
 )
@@ -127,20 +129,20 @@ def test_settings_of_a_run_give_the_same_run(linear, tmp_path):
     assert (out / "model.safetensors").read_bytes() == (linear / "model.safetensors").read_bytes()
 
 
-def test_an_interrupted_deep_run_goes_on_with_resume(flow, tmp_path, monkeypatch, capsys):
-    from farout import _lightning
-
-    out, whole = tmp_path / "r", _lightning._Task.training_step
-
-    def training_step(self, batch, batch_idx):
-        if self.global_step == 110:
-            raise KeyboardInterrupt
-        return whole(self, batch, batch_idx)
-
+def test_an_interrupted_deep_run_goes_on_with_resume(flow, tmp_path, capsys):
+    out = tmp_path / "r"
     words = ["archetypes", "toy", "--deep", "--flow", str(flow), "--out", str(out), "--max-steps", "120", "--no-counts"]
-    with monkeypatch.context() as patched:
-        patched.setattr(_lightning._Task, "training_step", training_step)
+    steps = itertools.count()
+
+    def stop(*_):
+        if next(steps) == 110:
+            raise KeyboardInterrupt
+
+    hook = register_optimizer_step_pre_hook(stop)
+    try:
         assert main(words) == 130
+    finally:
+        hook.remove()
     assert f"farout archetypes --out {out} --resume" in capsys.readouterr().err
     assert main(["archetypes", "--out", str(out), "--resume"]) == 0
     steps = fo.load(out).history_["step"]
@@ -222,7 +224,10 @@ def test_models_train_on_the_archetypes_of_a_run_or_make_their_own(deep, flow, t
         ),
         (["generate", "DEEP", "--source", "nullspace", "--strength", "2"], "--strength has no meaning"),
         (["generate", "DEEP", "--concentration", "1"], "--concentration has no meaning for the source 'normal'"),
-        (["generate", "DEEP", "--source", "archetypal", "--concentration", "few"], "neither a number above 0"),
+        (
+            ["generate", "DEEP", "--source", "archetypal", "--concentration", "few"],
+            "few: 'few' is not a number",
+        ),
         (["generate", "DEEP", "--source", "archetypal", "--concentration", "1,2"], "3 of them"),
         (["train", "classifier", "toy", "--source", "archetypal", "-k", "5", "--flow", "DEEP"], "has 3 archetypes"),
     ],

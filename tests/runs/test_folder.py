@@ -3,10 +3,10 @@
 import pytest
 
 import farout as fo
-from farout.runs.settings import FitSettings, FlowSettings, TrainingSettings
 from farout.errors import InvalidDataError, RunError
 from farout.runs.fitting import fit_flow
-from farout.runs.folder import begun_run, flow_of, open_run
+from farout.runs.folder import CONFIG, begun_run, flow_of, open_run
+from farout.runs.settings import FitSettings, FlowSettings, SourceSettings, TrainingSettings
 from farout.runs.sources import make_source
 
 SETTINGS = FitSettings(data="toy", flow=FlowSettings(max_steps=3))
@@ -14,7 +14,7 @@ SETTINGS = FitSettings(data="toy", flow=FlowSettings(max_steps=3))
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return fit_flow(SETTINGS, tmp_path_factory.mktemp("runs") / "flow")
+    return fit_flow(SETTINGS, tmp_path_factory.mktemp("runs") / "flow").run
 
 
 def test_a_run_opens_as_it_was_finished(run):
@@ -34,7 +34,7 @@ def test_a_model_saved_in_python_is_a_run_without_settings(run, tmp_path):
 
 
 def test_rows_of_another_shape_are_refused(run):
-    with pytest.raises(InvalidDataError, match=r"\(1, 8, 8\).*trained on rows of shape \(2,\)"):
+    with pytest.raises(InvalidDataError, match=r"\(1, 8, 8\).* shape \(2,\)"):
         run.rows_of(fo.load_data("digits"))
 
 
@@ -97,10 +97,44 @@ def test_the_flow_is_found_wherever_it_is(run):
 
 
 def test_sources_are_what_the_settings_say():
-    from farout.runs.settings import SourceSettings
-
     source = make_source(SourceSettings(name="gumbel", strength=3, law="author", covariance="class"), None)
     assert isinstance(source, fo.GumbelShell)
     assert (source.strength, source.law, source.covariance) == (3.0, "author", "class")
     assert make_source(SourceSettings(covariance="class"), None).strength == 2.5
     assert type(make_source(SourceSettings(), None)) is fo.Recommended
+
+
+def test_a_run_that_is_replaced_is_never_whole_halfway(run, tmp_path, monkeypatch):
+    """A kill between two files leaves an unfinished run, and not old weights under new settings."""
+    from pathlib import Path
+
+    out = tmp_path / "r"
+    fit_flow(SETTINGS, out)
+    replace = Path.replace
+
+    def killed(self, target):
+        if self.parent.name == "whole" and self.name == "settings.toml":
+            replace(self, target)
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    other = SETTINGS.model_copy(update={"seed": 5})
+    with pytest.raises(KeyboardInterrupt), begun_run(out, other, force=True) as begun:
+        (begun.training("flow").checkpoint_dir).mkdir()
+        (begun.training("flow").checkpoint_dir / "last.ckpt").write_text("")
+        begun.finish(run.model, fo.load_data("toy"))
+    assert not (out / CONFIG).exists()
+    with pytest.raises(RunError, match="unfinished"):
+        open_run(out)
+
+
+def test_no_path_of_checkpoints_is_kept_wherever_a_model_is(run, tmp_path):
+    with begun_run(tmp_path / "r", SETTINGS) as begun:
+        where = begun.training("flow")
+        flow = fo.FlowDensity(max_steps=1, training=where, verbose=True)
+        source = fo.Mixture([fo.NormalShell(2.0, flow), fo.GumbelShell(2.0, flow=flow)])
+        model = fo.OutlierDiscriminator(source, max_steps=1, training=begun.training("model"))
+        data = fo.load_data("toy:test")
+        begun.finish(model.fit(data.X), data)
+    assert str(tmp_path) not in (tmp_path / "r" / CONFIG).read_text()

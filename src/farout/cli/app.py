@@ -5,17 +5,15 @@ from typing import Annotated
 
 import typer
 
-from farout.cli.archetypes import archetypes
 from farout.cli.console import console
 from farout.cli.data import make_app as make_data_app
 from farout.cli.evaluate import evaluate
-from farout.cli.fit import fit
 from farout.cli.generate import generate
-from farout.cli.options import ANYWHERE, SeveralValues
+from farout.cli.learn import archetypes, fit, make_train_app
+from farout.cli.options import ANYWHERE, Group, SeveralValues
 from farout.cli.report import demo, report
 from farout.cli.reproduce import reproduce
 from farout.cli.score import score
-from farout.cli.train import make_app as make_train_app
 
 __all__ = ["make_app"]
 
@@ -34,7 +32,7 @@ A journey:
 _EPILOG = (
     f"{ANYWHERE} Every option may also come from the environment, as FAROUT_FIT_MAX_STEPS for fit --max-steps; a flag "
     "wins over the environment, that over --config, that over the default. Exit codes: 0 done, 1 failed, 2 wrong use, "
-    "130 interrupted."
+    "130 interrupted, 143 terminated. Completion in your shell: farout --install-completion."
 )
 
 
@@ -44,8 +42,7 @@ def make_app() -> typer.Typer:
         name="farout",
         help=_HELP,
         epilog=_EPILOG,
-        add_completion=False,
-        no_args_is_help=True,
+        cls=Group,
         rich_markup_mode="markdown",
         context_settings={"auto_envvar_prefix": "FAROUT", "help_option_names": ["-h", "--help"]},
     )

@@ -1,6 +1,8 @@
 """Where words go: results to stdout; progress and messages to stderr, silent when that is no terminal."""
 
+import contextlib
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +18,8 @@ class Console:
     def __init__(self) -> None:
         self.verbose = False
         self.quiet = False
+        self.terminated = False  # by SIGTERM; Ctrl-C is the other way to be interrupted
+        self.advised = False  # what can be done after an interruption
 
     def take_common_flags(self, words: list[str]) -> tuple[list[str], bool]:
         """Take --debug, --verbose and --quiet out of the words, wherever they stand before a ``--``.
@@ -29,6 +33,7 @@ class Console:
         end = words.index("--") if "--" in words else len(words)
         found = {_FLAGS[w] for w in words[:end] if w in _FLAGS}
         self.verbose, self.quiet = "verbose" in found, "quiet" in found
+        self.terminated = self.advised = False
         return [w for w in words[:end] if w not in _FLAGS] + words[end:], "debug" in found
 
     @property
@@ -55,6 +60,20 @@ class Console:
         """What is going on: stderr, for a terminal."""
         if self.talks:
             self._err(text, "dim")
+
+    def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Around a wait, which is shown by its name: on stderr."""
+        from farout.runs.stages import stage
+
+        return stage(name, show=self.talks)
+
+    def interrupted(self, advice: str) -> Exception:
+        """Say that the command was interrupted, and how to go on; raise what comes back."""
+        import typer
+
+        self.advised = True
+        self.error(f"{'terminated' if self.terminated else 'interrupted'}; {advice}")
+        return typer.Exit(128 + signal.SIGINT)
 
     def next(self, command: str) -> None:
         """The last line: what to try next."""

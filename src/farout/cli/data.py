@@ -17,7 +17,7 @@ def make_app() -> typer.Typer:
     """The group of the three commands."""
     app = typer.Typer(
         help="Example: farout data list\n\nWhich data sets there are, and where.",
-        no_args_is_help=True,
+        cls=o.Group,
         rich_markup_mode="markdown",
     )
     app.command("list", short_help="What is found where, and where to get the rest.", epilog=o.ANYWHERE)(show_list)
@@ -65,7 +65,7 @@ def download(name: Name, data_root: o.DataRoot = None, as_json: o.Json = False) 
 
 
 def show(
-    data: o.RequiredData,
+    data: o.Data,
     data_root: o.DataRoot = None,
     label: o.Label = None,
     image_size: o.ImageSize = None,

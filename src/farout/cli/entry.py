@@ -1,11 +1,13 @@
 """The entry of the command line: common flags, exit codes, and one message for every error."""
 
-import errno
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 from typer.exceptions import TyperException
@@ -15,7 +17,8 @@ from farout.cli.console import console
 
 __all__ = ["main"]
 
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USE = 0, 1, 2
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -24,12 +27,13 @@ def main(args: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     args : sequence of str, optional
-        Words after ``farout``; those of the process when omitted.
+        Words after ``farout``; those of the process when omitted. No words ask for help.
 
     Returns
     -------
     int
-        0 done, 1 failed, 2 wrong use, 130 interrupted.
+        0 done, 1 failed, 2 wrong use, 130 interrupted, 143 terminated. It is 0 as well where whoever reads stdout
+        leaves before its end, as in ``farout score ... | head``.
 
     Examples
     --------
@@ -38,6 +42,14 @@ def main(args: Sequence[str] | None = None) -> int:
     0
     """
     words, debug = console.take_common_flags(list(sys.argv[1:] if args is None else args))
+    with _sigterm_interrupts():
+        code = _run(words, debug)
+    if code == INTERRUPTED and not console.advised:
+        console.interrupted("nothing was written.")
+    return TERMINATED if code == INTERRUPTED and console.terminated else code
+
+
+def _run(words: list[str], debug: bool) -> int:
     command = typer.main.get_command(make_app())
     try:
         with warnings.catch_warnings():
@@ -50,10 +62,32 @@ def main(args: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return _reader_left()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer makes an exit of status 1 of it
+            return _reader_left()
+        return stop.code if isinstance(stop.code, int) else DONE
     except Exception as error:
         if debug:
             traceback.print_exc()
         return _explain(error)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """While a command runs, SIGTERM ends it as Ctrl-C does, so that it can say how to go on."""
+
+    def terminate(signum: int, frame: object) -> None:
+        console.terminated = True
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> int:
@@ -81,9 +115,9 @@ def _explain(error: Exception) -> int:
 
 
 def _reader_left() -> int:
-    """Whoever read stdout has gone (``| head``): no error, and nothing more to write."""
+    """Whoever read stdout has gone (``| head``) and has enough: no error, and nothing more to write."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + errno.EPIPE
+    return DONE
 
 
 def _short_warning(

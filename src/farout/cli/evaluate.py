@@ -21,7 +21,7 @@ OutlierSets = Annotated[
         "--outliers",
         show_envvar=False,
         metavar="DATA...",
-        help="One or several sets after one flag.",
+        help="One or several sets after one flag; of a set with marked anomalies, those.",
         show_default=False,
     ),
 ]
@@ -31,24 +31,34 @@ def evaluate(
     run: o.RunArgument,
     inliers: Inliers,
     outliers: OutlierSets,
-    seed: o.Seed = None,
+    seed: o.Seed = 0,
     data_root: o.DataRoot = None,
     label: o.Label = None,
+    anomaly: o.Anomaly = None,
     image_size: o.ImageSize = None,
     as_json: o.Json = False,
 ) -> None:
     """Example: farout evaluate runs/clf --inliers mnist:test --outliers letters kana fashion-mnist:test
 
     AUROC, average precision with either side positive, and the share of outliers accepted with 95 % of inliers, with
-    bootstrap intervals. Named sets give their test split. The table and the scores are kept in RUN for the report.
+    bootstrap intervals. Named sets give their test split. Labels, marks of anomalies and the size of images are read as
+    in training, unless they are given. The table and the scores are kept in RUN for the report.
     """
     from farout.runs.folder import open_run
-    from farout.runs.scoring import EvaluatedSets, evaluate_run, load_test_data, write_evaluation
+    from farout.runs.loading import inliers_of, load_test_data, outliers_of
+    from farout.runs.scoring import EvaluatedSets, check_scores, check_sets, evaluate_run, write_evaluation
 
-    loaded = open_run(run)
-    normal, *sets = load_test_data([inliers, *outliers], data_root, label, image_size)
-    table, scores, warnings = evaluate_run(loaded, normal, sets, seed=seed or 0)
-    write_evaluation(loaded, EvaluatedSets(table, inliers, tuple(outliers), label, image_size), scores)
+    names = o.sets_of(outliers)
+    check_sets(names)
+    with console.stage(f"opening {run}"):
+        loaded = open_run(run)
+    check_scores(loaded)
+    specs = [inliers, *names]
+    first, *rest = load_test_data(specs, data_root, label, image_size, anomaly, run=loaded, show=console.talks)
+    normal, sets = inliers_of(first), [outliers_of(data) for data in rest]
+    with console.stage(f"scoring {sum(map(len, [normal, *sets]))} rows"):
+        table, scores, warnings = evaluate_run(loaded, normal, sets, seed=seed)
+    write_evaluation(loaded, EvaluatedSets(table, inliers, tuple(names), label, image_size, anomaly), scores)
     for text in warnings:
         console.warn(text)
     if as_json:

@@ -8,6 +8,7 @@ import typer
 
 from farout.cli import options as o
 from farout.cli.console import console
+from farout.outliers.registry import SOURCES
 
 __all__ = ["generate"]
 
@@ -30,21 +31,14 @@ Classes = Annotated[
 ]
 
 
+@o.with_flags(o.source_flags({name: source for name, source in SOURCES.items() if source.needs != "data"}))
 def generate(
+    asked: dict[str, Any],
     run: o.RunArgument,
     out: Out,
-    source: o.FlowSource = None,
-    strength: o.Strength = None,
-    law: o.Law = None,
-    covariance: o.Covariance = None,
-    concentration: o.Concentration = None,
-    beyond: o.Beyond = None,
-    w: o.NullspaceLaw = None,
-    exact: o.Exact = None,
-    quantile: o.Quantile = None,
     n: Number = 1000,
     classes: Classes = None,
-    seed: o.Seed = None,
+    seed: o.Seed = 0,
     data_root: o.DataRoot = None,
     force: o.Force = False,
     as_json: o.Json = False,
@@ -56,23 +50,16 @@ def generate(
     .npz holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
     """
     from farout.runs.folder import open_run
-    from farout.runs.generating import check_target, generate_outliers, write_outliers
-    from farout.runs.settings import SourceSettings
+    from farout.runs.generating import check_outliers_target, check_target, generate_outliers, write_outliers
+    from farout.runs.settings import SourceSettings, layered
 
     check_target(out, force, (".npz", ".csv", ".parquet"))
-    settings = SourceSettings(
-        name=source or "normal",
-        strength=strength,
-        law=law,
-        covariance=covariance,
-        concentration=concentration,
-        beyond=beyond,
-        w=w,
-        exact=exact,
-        quantile=quantile,
-    )
-    loaded = open_run(run)
-    drawn = generate_outliers(loaded, settings, n, classes=classes or (), seed=seed or 0, data_root=data_root)
+    settings = SourceSettings.from_mapping(layered(asked["source"]), "command line")
+    with console.stage(f"opening {run}"):
+        loaded = open_run(run)
+    check_outliers_target(out, force, loaded)
+    with console.stage(f"generating {n} outliers, source {settings.name}"):
+        drawn = generate_outliers(loaded, settings, n, classes=classes or (), seed=seed, data_root=data_root)
     write_outliers(drawn, out, loaded, force=force)
     shown: dict[str, Any] = {
         "out": str(out),

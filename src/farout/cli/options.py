@@ -1,47 +1,49 @@
-"""Arguments and options that several commands share, and options that take several values."""
+"""Options of commands: those that several share, those made from settings, and those that take several values."""
 
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from farout.outliers.registry import DEFAULT_RULE, SOURCES, Source, options_of
+
+if TYPE_CHECKING:
+    from farout.runs.settings import RunSettings
 
 __all__ = [
     "ANYWHERE",
-    "Accelerator",
-    "Architecture",
-    "BatchSize",
-    "Config",
-    "Contamination",
-    "Covariance",
+    "Anomaly",
     "Data",
     "DataRoot",
-    "Devices",
-    "FlowRun",
-    "FlowSource",
+    "Flag",
     "Force",
+    "Group",
     "ImageSize",
     "Json",
-    "KeepCheckpoints",
     "Label",
-    "Law",
-    "LearningRate",
-    "MaxSteps",
-    "Noise",
-    "Outliers",
-    "Precision",
-    "Resume",
-    "RequiredData",
     "RunArgument",
-    "RunOut",
     "Seed",
     "SeveralValues",
-    "Source",
-    "Strength",
-    "Tensorboard",
+    "option",
+    "sets_of",
+    "settings_flags",
+    "source_flags",
+    "with_flags",
 ]
 
-ANYWHERE = "Anywhere: --debug (tracebacks), --verbose (messages without a terminal), --quiet."
+ANYWHERE = "Anywhere: --debug (tracebacks), --verbose (a line a stage without a terminal), --quiet."
+
+
+class Group(TyperGroup):
+    """A group of commands which shows its help when nothing is asked of it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return list(super().parse_args(ctx, args or ["--help"]))
 
 
 class SeveralValues(TyperCommand):
@@ -70,154 +72,209 @@ def _spread(args: list[str], flags: set[str]) -> list[str]:
     return spread
 
 
-_WHERE = "Data"
-_RUNS = "Training"
-_SOURCE = "Outliers"
+def sets_of(values: Sequence[str]) -> list[str]:
+    """DATA of a flag, one by one: several words, or one with commas; numbers after a comma go on with its classes.
+
+    Examples
+    --------
+    >>> sets_of(["digits@7,8-9,letters", "kana"])
+    ['digits@7,8-9', 'letters', 'kana']
+    """
+    found: list[str] = []
+    for value in values:
+        parts = [value] if Path(value).exists() else value.split(",")
+        for i, part in enumerate(p.strip() for p in parts):
+            if i and "@" in found[-1] and part.replace("-", "").isdecimal():
+                found[-1] += f",{part}"
+            elif part:
+                found.append(part)
+    return found
 
 
-def _option(*flags: str, help: str, panel: str | None = None, metavar: str | None = None) -> Any:
+def option(*flags: str, help: str, panel: str | None = None, metavar: str | None = None, **more: Any) -> Any:
+    """An option whose help tells its default itself."""
     return typer.Option(
-        *flags, help=help, rich_help_panel=panel, metavar=metavar, show_default=False, show_envvar=False
+        *flags, help=help, rich_help_panel=panel, metavar=metavar, show_default=False, show_envvar=False, **more
     )
 
 
 Data = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="DATA",
-        help="A named set, a file or a folder: NAME[:SPLIT][@CLASSES], such as mnist:train@0-6, scans.npz, photos/.",
-        show_default=False,
-    ),
-]
-RequiredData = Annotated[
     str,
     typer.Argument(metavar="DATA", help="A named set, a file or a folder: NAME[:SPLIT][@CLASSES].", show_default=False),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
-RunOut = Annotated[Path, _option("--out", "-o", help="The run folder to make.", metavar="RUN")]
-Force = Annotated[bool, _option("--force", help="Replace what is there.")]
-Json = Annotated[bool, _option("--json", help="Results as JSON.")]
-Seed = Annotated[int | None, _option("--seed", help="The same seed gives the same result. [default: 0]")]
-
+Force = Annotated[bool, option("--force", help="Replace what is there.")]
+Json = Annotated[bool, option("--json", help="Results as JSON.")]
+Seed = Annotated[int, option("--seed", help="The same seed gives the same result. [default: 0]")]
 DataRoot = Annotated[
     Path | None,
-    _option("--data-root", help="Folder of named sets, looked in before $FAROUT_DATA.", panel=_WHERE, metavar="DIR"),
+    option("--data-root", help="Folder of named sets, looked in before $FAROUT_DATA.", panel="Data", metavar="DIR"),
 ]
 Label = Annotated[
     str | None,
-    _option("--label", help="Column of the labels in .csv and .parquet, key in .npz.", panel=_WHERE, metavar="COLUMN"),
+    option(
+        "--label",
+        help="Column or key of the labels, in files.",
+        panel="Data",
+        metavar="COLUMN",
+    ),
+]
+Anomaly = Annotated[
+    str | None,
+    option(
+        "--anomaly",
+        help="Column or key that marks anomalies, in files.",
+        panel="Data",
+        metavar="COLUMN",
+    ),
 ]
 ImageSize = Annotated[
-    int | None, _option("--image-size", help="Side to bring the images of a folder to, in pixels.", panel=_WHERE)
-]
-
-Config = Annotated[
-    Path | None,
-    _option(
-        "--config", help="Settings as TOML, such as the settings.toml of a run; flags win over it.", metavar="FILE.toml"
-    ),
-]
-Resume = Annotated[bool, _option("--resume", help="Go on with the interrupted run in --out.")]
-MaxSteps = Annotated[int | None, _option("--max-steps", help="Gradient steps. [default: from the count of rows]")]
-BatchSize = Annotated[int | None, _option("--batch-size", help="Rows a step. [default: 128]")]
-LearningRate = Annotated[float | None, _option("--learning-rate", help="Peak of the schedule.")]
-Precision = Annotated[str | None, _option("--precision", help="Such as bf16-mixed. [default: 32-true]", panel=_RUNS)]
-Accelerator = Annotated[
-    str | None, _option("--accelerator", help="auto, cpu, gpu or mps. [default: auto]", panel=_RUNS)
-]
-Devices = Annotated[int | None, _option("--devices", help="How many devices. [default: 1]", panel=_RUNS)]
-Tensorboard = Annotated[bool | None, _option("--tensorboard", help="Write a TensorBoard log to RUN/log.", panel=_RUNS)]
-KeepCheckpoints = Annotated[
-    bool | None, _option("--keep-checkpoints", help="Keep RUN/checkpoints once done.", panel=_RUNS)
-]
-
-Source = Annotated[
-    Literal["recommended", "normal", "gumbel", "real", "archetypal", "nullspace", "collage", "turned", "boundary"]
-    | None,
-    _option(
-        "--source",
-        help="Where outliers come from. [default: recommended, or normal with a strength]",
-        panel=_SOURCE,
-    ),
-]
-FlowSource = Annotated[
-    Literal["recommended", "normal", "gumbel", "archetypal", "nullspace", "collage", "turned", "boundary"] | None,
-    _option(
-        "--source",
-        help="What the outliers are; archetypal ones are of deep archetypes. [default: normal]",
-        panel=_SOURCE,
-    ),
-]
-Concentration = Annotated[
-    str | None,
-    _option(
-        "--concentration",
-        help="Of archetypal and nullspace: small for outliers, or one for each archetype. [default: 0.3]",
-        panel=_SOURCE,
-    ),
-]
-Beyond = Annotated[
-    str | None,
-    _option(
-        "--beyond",
-        help="Steps of archetypal past the hull, such as 1 or 0.5-2 [default: 0], or length of boundary's walks, as a "
-        "multiple of that to the boundary [default: 1].",
-        panel=_SOURCE,
-    ),
-]
-Quantile = Annotated[
-    float | None,
-    _option(
-        "--quantile",
-        help="Of collage, turned and boundary: share of inliers that the rule would call outliers. [default: 0.1]",
-        panel=_SOURCE,
-    ),
-]
-NumberOfArchetypes = Annotated[
     int | None,
-    _option("--n-archetypes", "-k", help="Where --flow is no run of archetypes. [default: 3]", panel=_SOURCE),
+    option("--image-size", help="Side to bring images of folders to.", panel="Data"),
 ]
-NullspaceLaw = Annotated[
-    Literal["fitted", "normal", "own"] | None,
-    _option(
-        "--w",
-        help="Of nullspace: what weights don't see, as in training, from N(0, I), or a row's own. [default: fitted]",
-        panel=_SOURCE,
-    ),
-]
-Exact = Annotated[
-    bool | None,
-    _option(
-        "--exact/--slides",
-        help="Of nullspace: encoding gives the weights back, or the talk's form. [default: exact]",
-        panel=_SOURCE,
-    ),
-]
-Strength = Annotated[
-    str | None,
-    _option("--strength", help="In sigma, a number or a range such as 2-4. [default: 2.5]", panel=_SOURCE),
-]
-Law = Annotated[
-    Literal["exact", "author"] | None, _option("--law", help="Radius law of gumbel. [default: exact]", panel=_SOURCE)
-]
-Covariance = Annotated[
-    Literal["identity", "class"] | None,
-    _option("--covariance", help="class: shaped as each class's latents are. [default: identity]", panel=_SOURCE),
-]
-Outliers = Annotated[
-    list[str] | None,
-    _option("--outliers", help="Outlier sets, one or several after one flag.", panel=_SOURCE, metavar="DATA..."),
-]
-FlowRun = Annotated[
-    Path | None, _option("--flow", help="Run of a fitted flow to use as it is; else one is fitted.", metavar="RUN")
-]
-Contamination = Annotated[
-    float | None, _option("--contamination", help="Share of inliers that the threshold gives up. [default: 0.05]")
-]
-Architecture = Annotated[
-    str | None, _option("--architecture", help="auto, vector, image, seed or toy. [default: auto]")
-]
-Noise = Annotated[
-    float | None,
-    _option("--noise", help="Noise added in training, in model units. [default: 0.02]"),
-]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag that was made from a setting.
+
+    Attributes
+    ----------
+    name : str
+        Of the command's parameter.
+    keys : tuple of str
+        Where its value goes in nested settings.
+    annotation : object
+        For typer.
+    joined : bool
+        Whether it takes several values, which are one text in the settings.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    annotation: Any
+    joined: bool = False
+
+
+def with_flags(flags: Sequence[Flag]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function ``(asked, **own options)``.
+
+    Parameters
+    ----------
+    flags : sequence of Flag
+        The function gets their values in ``asked``, nested as settings are; None where nothing is said.
+    """
+
+    def decorate(act: Callable[..., None]) -> Callable[..., None]:
+        def command(**words: Any) -> None:
+            asked: dict[str, Any] = {}
+            for flag in flags:
+                value, section = words.pop(flag.name), asked
+                for key in flag.keys[:-1]:
+                    section = section.setdefault(key, {})
+                section[flag.keys[-1]] = (",".join(value) or None) if flag.joined and value is not None else value
+            act(asked, **words)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        own = [p.replace(kind=keyword) for p in list(inspect.signature(act, eval_str=True).parameters.values())[1:]]
+        made = [inspect.Parameter(f.name, keyword, default=None, annotation=f.annotation) for f in flags]
+        command.__signature__ = inspect.Signature(own + made)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in own + made}
+        command.__name__, command.__doc__ = act.__name__, act.__doc__
+        return command
+
+    return decorate
+
+
+def settings_flags(cls: "type[RunSettings]") -> list[Flag]:
+    """A flag for each setting of ``cls`` and of the sections that ``cls.flagged`` names, with its help and default."""
+    from farout.runs.settings import FLAG
+
+    sections: list[tuple[tuple[str, ...], Any]] = [((), cls)]
+    sections += [((name,), cls.model_fields[name].annotation) for name in cls.flagged]
+    made = []
+    for path, section in sections:
+        if path == ("source",):
+            made += source_flags(SOURCES)
+            continue
+        for name, field in section.model_fields.items():
+            told = field.json_schema_extra or {}
+            if FLAG in told:
+                made.append(_flag((*path, name), field, told[FLAG]))
+    return made
+
+
+def source_flags(sources: Mapping[str, Source]) -> list[Flag]:
+    """``--source``, and a flag for each option that one of these sources has, from the registry."""
+    told = "; ".join(f"{source.name}: {source.help}" for source in sources.values())
+    choice = option("--source", help=f"{told}. [default: {DEFAULT_RULE}]", panel="Outliers")
+    made = [Flag("source", ("source", "name"), Annotated[Literal[tuple(sources)] | None, choice])]
+    for name, found in options_of(sources).items():
+        first = found[0][1]
+        texts = {o.help: f"{o.help}{'' if o.default is None else f' [default: {_word(o.default)}]'}" for _, o in found}
+        help = ". ".join(
+            f"Of {', '.join(source.name for source, o in found if o.help == text)}: {texts[text]}" for text in texts
+        )
+        kinds = {"choice": Literal[first.choices], "switch": bool, "specs": list[str], "numbers": list[str]}
+        kind: Any = kinds.get(first.kind, str)
+        metavar = {"specs": "DATA...", "range": "X|LOW-HIGH", "number": "X", "numbers": "X...", "count": "K"}
+        flags = first.flags or _names(name, kind)
+        told_by = option(*flags, help=help, panel="Outliers", metavar=metavar.get(first.kind))
+        made.append(Flag(name, ("source", name), Annotated[kind | None, told_by], joined=first.kind == "numbers"))
+    return made
+
+
+def _flag(keys: tuple[str, ...], field: Any, told: Any) -> Flag:
+    name = keys[-1]
+    if name == "data":
+        argument = typer.Argument(metavar="DATA", help=field.description, show_default=False)
+        return Flag(name, keys, Annotated[str | None, argument])
+    shown = told["shown"] or (None if field.default is None else _word(field.default))
+    help = field.description + (f" [default: {shown}]" if shown else "")
+    more: dict[str, Any] = {}
+    parts = [part for part in _parts(field.annotation) if part is not type(None)]
+    kind: Any = bool if bool in parts else parts[0]
+    if told["choices"]:
+        kind = Literal[tuple(told["choices"])]
+    elif told["several"]:
+        kind = list[str]
+    elif len(parts) > 1 and kind is not bool:  # a number or a word
+        kind, more = str, {"parser": _reader(parts)}
+    flags = told["flags"] or _names(name, kind)
+    made = option(*flags, help=help, panel=told["panel"], metavar=told["metavar"], **more)
+    return Flag(name, keys, Annotated[kind | None, made], joined=told["several"])
+
+
+def _names(name: str, kind: Any) -> tuple[str, ...]:
+    flag = name.replace("_", "-")
+    return (f"--{flag}/--no-{flag}",) if kind is bool else (f"--{flag}",)
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """The types that a value may have, without what pydantic checks besides."""
+    if get_origin(annotation) is Annotated:
+        return _parts(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [part for one in get_args(annotation) for part in _parts(one)]
+    return [annotation]
+
+
+def _reader(parts: Sequence[Any]) -> Callable[[str], Any]:
+    """Reads a word of the command line as a number or one of several words; bounds are left to settings."""
+    number = next(part for part in parts if part in (int, float))
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+
+    def read(text: str) -> Any:
+        if text in words:
+            return text
+        try:
+            return number(text)
+        except ValueError:
+            what = "an integer" if number is int else "a number"
+            raise ValueError(f"{text!r} is neither {what} nor {' nor '.join(words)}") from None
+
+    return read
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"

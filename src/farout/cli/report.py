@@ -40,13 +40,15 @@ def report(
     from farout.runs.generating import check_target
     from farout.runs.story import run_story
 
-    loaded = open_run(run)
     page = out or run / REPORT
+    loaded = open_run(run)
     check_target(page, force, (".html", ".htm"))
-    story = run_story(loaded, data_root)
+    with console.stage(f"reading {run} and its data"):
+        story = run_story(loaded, data_root)
     from farout.report import ReportContent, write_report
 
-    write_report(ReportContent.from_story(story), page, force=force)
+    with console.stage("drawing the page"):
+        write_report(ReportContent.from_story(story), page, force=force)
     if as_json:
         console.json({"report": str(page)})
     else:
@@ -71,8 +73,7 @@ def demo(
     try:
         result = run_demo(out, force=force, verbose=console.talks, tell=console.message)
     except KeyboardInterrupt:
-        console.error(f"interrupted; begin again by: farout demo --out {out} --force")
-        raise typer.Exit(130) from None
+        raise console.interrupted(f"begin again by: farout demo --out {out} --force") from None
     from farout.report import ReportContent, write_report
 
     page = write_report(ReportContent(**result.story), out / REPORT, force=force)

@@ -40,7 +40,9 @@ def _sets(flag: str, help: str, metavar: str) -> Any:
 
 
 Inliers = Annotated[str | None, _sets("--inliers", "Normal data with labels, without a split.", "SET")]
-OutlierSets = Annotated[str | None, _sets("--outliers", "Sets to judge by, separated by commas.", "SET,SET,...")]
+OutlierSets = Annotated[
+    list[str] | None, _sets("--outliers", "Sets to judge by, one or several after one flag.", "SET...")
+]
 
 
 def reproduce(
@@ -49,7 +51,7 @@ def reproduce(
     outliers: OutlierSets = None,
     preset: PresetName = "quick",
     out: ReproduceOut = Path("runs/reproduce"),
-    seed: o.Seed = None,
+    seed: o.Seed = 0,
     data_root: o.DataRoot = None,
     as_json: o.Json = False,
 ) -> None:
@@ -61,28 +63,28 @@ def reproduce(
     """
     from farout.talk.run import EXPERIMENTS
     from farout.talk.run import reproduce as run
-    from farout.talk.sets import parse_sets
 
     if name not in ("all", *EXPERIMENTS):
         raise typer.BadParameter(f"{name!r} is no experiment; choose all or one of {', '.join(EXPERIMENTS)}")
-    sets = None if outliers is None else parse_sets(outliers)
+    sets = o.sets_of(outliers or [])
+    if len(set(sets)) < len(sets):
+        raise typer.BadParameter(f"--outliers: write each set once; got {', '.join(sets)}")
     try:
         found = run(
             name,
             out,
             preset=preset,
             inliers=inliers,
-            outliers=sets,
+            outliers=sets or None,
             data_root=data_root,
-            seed=seed or 0,
+            seed=seed,
             tell=console.message,
             verbose=console.talks,
         )
         console.message("drawing the page")
         page = _draw(found, name, preset)
     except KeyboardInterrupt:
-        console.error("interrupted; the same command goes on from here.")
-        raise typer.Exit(130) from None
+        raise console.interrupted("the same command goes on from here.") from None
     _show(found, page, as_json)
 
 

@@ -25,10 +25,11 @@ Out = Annotated[
 
 def score(
     run: o.RunArgument,
-    data: o.RequiredData,
+    data: o.Data,
     out: Out = None,
     data_root: o.DataRoot = None,
     label: o.Label = None,
+    anomaly: o.Anomaly = None,
     image_size: o.ImageSize = None,
     force: o.Force = False,
     as_json: o.Json = False,
@@ -37,15 +38,21 @@ def score(
 
     Score data, one line a row: score (higher is more normal), p_value, decision (+1 or -1), the predicted class of a
     classifier, and the label where the data has one. Named sets give their test split.
+    Labels, marks of anomalies and the size of images are read as in training, unless they are given.
     """
     from farout.runs.folder import open_run
     from farout.runs.generating import check_target, write_file
-    from farout.runs.scoring import load_test_data, score_data
+    from farout.runs.loading import load_test_data
+    from farout.runs.scoring import check_scores, score_data
 
     if out is not None:
         check_target(out, force, (".csv",))
-    loaded = open_run(run)
-    table = score_data(loaded, load_test_data([data], data_root, label, image_size)[0])
+    with console.stage(f"opening {run}"):
+        loaded = open_run(run)
+    check_scores(loaded)
+    (rows,) = load_test_data([data], data_root, label, image_size, anomaly, run=loaded, show=console.talks)
+    with console.stage(f"scoring {len(rows)} rows"):
+        table = score_data(loaded, rows)
     text = _csv(table)
     if out is None:
         if as_json:

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farout.runs.settings import FitSettings, FlowSettings, ModelSettings, SourceSettings, TrainSettings
 from farout.data import load_data
 from farout.errors import RunError
 from farout.evaluation import Evaluation
 from farout.runs.fitting import fit_flow, train_model
-from farout.runs.generating import generate_outliers, write_outliers
 from farout.runs.folder import CONFIG, REPORT, Run
+from farout.runs.generating import generate_outliers, write_outliers
 from farout.runs.scoring import EvaluatedSets, evaluate_run, write_evaluation
+from farout.runs.settings import (
+    ClassifierSettings,
+    DetectorSettings,
+    DiscriminatorSettings,
+    FitSettings,
+    FlowSettings,
+    SourceSettings,
+    TrainSettings,
+)
 from farout.runs.story import flow_pictures, latent_radii
 
 __all__ = ["DemoResult", "run_demo"]
@@ -78,13 +86,14 @@ def run_demo(
     _require_free(folder, force)
     tell("1/4 fitting a flow on digits 0 to 6")
     fit = FitSettings(data=TRAIN, flow=FlowSettings(max_steps=flow_steps))
-    flow = fit_flow(fit, folder / "flow", force=force, verbose=verbose)
+    flow = fit_flow(fit, folder / "flow", force=force, verbose=verbose).run
     tell(f"2/4 generating outliers at {STRENGTH} sigma")
-    out = generate_outliers(flow, SourceSettings(name="gumbel", strength=STRENGTH), 1000)
+    source = SourceSettings.model_validate({"name": "gumbel", "strength": STRENGTH})
+    out = generate_outliers(flow, source, 1000)
     write_outliers(out, folder / OUTLIERS, flow, force=force)
     tell("3/4 training a plain classifier, a cautious one, a discriminator and a detector")
     runs = {
-        name: train_model(settings, folder / key, force=force, verbose=verbose)[0]
+        name: train_model(settings, folder / key, force=force, verbose=verbose).run
         for name, key, settings in _models(folder / "flow", flow_steps, model_steps)
     }
     tell("4/4 evaluating on digits 7 to 9, which no training saw")
@@ -109,17 +118,18 @@ def _require_free(folder: Path, force: bool) -> None:
 
 def _models(flow: Path, flow_steps: int, steps: int) -> list[tuple[str, str, TrainSettings]]:
     """Plain and cautious differ in beta alone: same network, steps, seed and path of the inliers."""
-    source = SourceSettings(name="normal", strength=STRENGTH)
+    shared = {"data": TRAIN, "flow_run": str(flow), "source": {"name": "normal", "strength": STRENGTH}}
 
-    def settings(kind: Any, **model: Any) -> TrainSettings:
-        return TrainSettings(data=TRAIN, kind=kind, flow_run=str(flow), source=source, model=ModelSettings(**model))
+    def classifier(beta: float) -> TrainSettings:
+        return ClassifierSettings.from_mapping(shared | {"model": {"beta": beta, "max_steps": steps}})
 
     # A flow of its own, which leaves rows out to set the threshold by: the first one has seen them all.
-    detector = TrainSettings(data=TRAIN, kind="detector", flow=FlowSettings(max_steps=flow_steps))
+    detector = DetectorSettings(data=TRAIN, flow=FlowSettings(max_steps=flow_steps))
+    discriminator = DiscriminatorSettings.from_mapping(shared | {"model": {"max_steps": steps}})
     return [
-        ("plain classifier", "plain", settings("classifier", beta=0.0, max_steps=steps)),
-        ("cautious classifier", "cautious", settings("classifier", beta=1.0, max_steps=steps)),
-        ("discriminator", "discriminator", settings("discriminator", max_steps=steps)),
+        ("plain classifier", "plain", classifier(0.0)),
+        ("cautious classifier", "cautious", classifier(1.0)),
+        ("discriminator", "discriminator", discriminator),
         ("flow detector", "detector", detector),
     ]
 

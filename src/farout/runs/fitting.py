@@ -1,30 +1,40 @@
 """From settings to fitted runs: flows, and the models that are trained with outliers."""
 
+import inspect
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from farout.archetypes.deep import DeepArchetypes
-from farout.runs.settings import FitSettings, FlowSettings, TrainSettings
-from farout.data import Dataset, load_data
+from farout.base.training import Training
+from farout.data import Dataset
 from farout.detectors.classifier import CautiousClassifier
-from farout.detectors.flow_detector import TABLE_FLOW, FlowDetector
 from farout.detectors.discriminator import OutlierDiscriminator
+from farout.detectors.flow_detector import TABLE_FLOW, FlowDetector
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.evaluation import evaluate
-from farout.runs.overlap import shared_rows
-from farout.runs.folder import Run, archetypes_of, begun_run, flow_of, open_run
-from farout.runs.sources import make_source
 from farout.flows.density import FlowDensity
-from farout.base.training import Training
+from farout.outliers.registry import SOURCES
+from farout.runs.folder import Learned, Run, archetypes_of, begun_run, flow_of, open_run, rows_for
+from farout.runs.loading import load_outliers, load_training, refuse_marks
+from farout.runs.overlap import shared_rows
+from farout.runs.settings import (
+    OLD_NAMES,
+    ClassifierSettings,
+    DetectorSettings,
+    DiscriminatorSettings,
+    FitSettings,
+    FlowSettings,
+    RunSettings,
+    SourceSettings,
+    TrainSettings,
+)
+from farout.runs.sources import make_source
 
-__all__ = ["describe", "fit_flow", "generated_auroc", "train_model"]
+__all__ = ["default_flow", "describe", "fit_flow", "reused_flow", "train_model"]
 
-# Keys of [model] that the two models which learn from outliers share.
-_LEARNING = (
-    "max_steps", "batch_size", "learning_rate", "n_outliers", "augmentation", "kind_weight", "distance_aware",
-    "contamination",
-)  # fmt: skip
+CHECKED = 1000  # outliers that a detector is checked on
 
 
 def fit_flow(
@@ -35,7 +45,7 @@ def fit_flow(
     resume: bool = False,
     force: bool = False,
     verbose: bool = False,
-) -> Run:
+) -> Learned:
     """Fit a flow and save it as a run.
 
     Parameters
@@ -48,22 +58,22 @@ def fit_flow(
     resume, force : bool
         Go on from an interrupted run, or replace one that is there.
     verbose : bool
-        Show a progress bar, when stderr is a terminal.
+        Show what is going on, on stderr.
 
     Returns
     -------
-    Run
+    Learned
 
     Raises
     ------
     FaroutError
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
-    data = _load(settings, data_root)
+    data = load_training(settings, data_root, show=verbose)
     with begun_run(out, settings, resume=resume, force=force) as run:
-        flow = _flow(settings.flow, data, settings.seed, run.training("flow"), verbose)
-        flow.fit(data.X, data.y)
-        return run.finish(flow, data)
+        flow = default_flow(settings, data.normal, run.training("flow"), verbose)
+        flow.fit(rows_for(data.normal), data.normal.y)
+        return Learned(run.finish(flow, data.normal))
 
 
 def train_model(
@@ -74,7 +84,7 @@ def train_model(
     resume: bool = False,
     force: bool = False,
     verbose: bool = False,
-) -> tuple[Run, list[str]]:
+) -> Learned:
     """Train a classifier, discriminator or detector and save it as a run.
 
     Parameters
@@ -86,62 +96,74 @@ def train_model(
 
     Returns
     -------
-    run : Run
-    warnings : list of str
-        What whoever reads the results should know.
+    Learned
+        With the AUROC against rows that are marked as anomalies, and against the outliers of ``check_source``.
 
     Raises
     ------
     FaroutError
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
-    data = _load(settings, data_root)
+    data = load_training(settings, data_root, show=verbose)
+    normal, warnings = data.normal, list[str]()
+    if isinstance(settings, DetectorSettings | DiscriminatorSettings) and settings.label_means is None:
+        refuse_marks(normal, settings.label)
     flow: FlowDensity | None = None
-    warnings: list[str] = []
     if settings.flow_run is not None:
-        flow, warnings = _reused_flow(settings, data)
-    real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
+        flow, normal, warnings = _known_flow(settings, normal)
+    archetypes = _reused_archetypes(settings)
+    source = getattr(settings, "source", None)
+    real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root)
+    if source is not None:
+        make_source(source, None, real, archetypes)  # only to see, before any training, that it can be made
     with begun_run(out, settings, resume=resume, force=force) as run:
-        if flow is None and _needs_flow(settings):
-            flow = _flow(_for_detector(settings, data), data, settings.seed, run.training("flow"), verbose)
-        model = _model(settings, data, flow, _reused_archetypes(settings), real, run.training("model"), verbose)
-        return run.finish(model.fit(data.X, data.y), data), warnings
+        if flow is None and (source is None or SOURCES[source.name].needs != "data"):
+            flow = default_flow(settings, normal, run.training("flow"), verbose)
+        model = _model(settings, normal, flow, archetypes, real, run.training("model"), verbose)
+        model.fit(rows_for(normal), normal.y)
+        return Learned(
+            run.finish(model, normal), warnings, _figures(settings, model, normal, data.anomalies, archetypes)
+        )
 
 
-def generated_auroc(run: Run, settings: TrainSettings, data_root: str | Path | None = None, n: int = 1000) -> float:
-    """How well a detector tells its held-out inliers from outliers of a source on its own flow.
-
-    Parameters
-    ----------
-    run : Run
-        Of a `FlowDetector`.
-    settings : TrainSettings
-        Name the source, and the data that it is fitted on.
-    data_root : path, optional
-    n : int
-        Outliers to draw.
-
-    Returns
-    -------
-    float
-        AUROC, inliers positive; no real outlier is needed for it.
-    """
-    data, detector = _load(settings, data_root), run.model
-    real = [load_data(spec, data_root=data_root, default_split="train") for spec in settings.source.outliers]
-    source = make_source(settings.source, detector.flow_, real, _reused_archetypes(settings))
-    source.fit(data.X, None if detector.classes_ is None else data.y)
-    outliers = source.sample(n, random_state=settings.seed)
-    scores = {"generated": detector.score_samples(outliers.x)}
-    return evaluate(detector.calibration_scores_, scores, n_bootstrap=0)["generated"].auroc
+def _figures(
+    settings: TrainSettings, model: Any, normal: Dataset, anomalies: Dataset | None, archetypes: DeepArchetypes | None
+) -> dict[str, float]:
+    """AUROC of held-out inliers against rows marked as anomalies, and against generated outliers that were asked for."""
+    sets = (
+        {}
+        if anomalies is None
+        else {"auroc_on_anomalies": rows_for(anomalies.matched_to(normal.feature_names, normal.event_shape))}
+    )
+    if isinstance(settings, DetectorSettings) and settings.check_source is not None:
+        source = make_source(SourceSettings(name=settings.check_source), model.flow_, (), archetypes)
+        source.fit(rows_for(normal), None if flow_classes(model) is None else normal.y)
+        sets["auroc_on_generated"] = source.sample(CHECKED, random_state=settings.seed).x
+    return {
+        name: round(evaluate(model.calibration_scores_, {name: model.score_samples(X)}, n_bootstrap=0)[name].auroc, 4)
+        for name, X in sets.items()
+    }
 
 
-def _load(settings: FitSettings | TrainSettings, data_root: str | Path | None) -> Dataset:
-    return load_data(
-        settings.data,
-        data_root=data_root,
-        default_split="train",
-        label=settings.label,
-        image_size=settings.image_size,
+def flow_classes(model: Any) -> Any:
+    """Classes that the flow of a model knows, or None."""
+    flow = flow_of(model)
+    return None if flow is None else flow.classes_
+
+
+def default_flow(settings: RunSettings, data: Dataset, training: Training, verbose: bool) -> FlowDensity:
+    """The flow of these settings, unfitted; of a detector of rows without labels, the one that `FlowDetector` takes."""
+    asked = settings.flow
+    if isinstance(settings, DetectorSettings) and not data.is_image and data.y is None and asked.architecture == "auto":
+        usual = FlowSettings()
+        changed = {k: v for k, v in TABLE_FLOW.items() if getattr(asked, k) == getattr(usual, k)}
+        asked = asked.model_copy(update=changed)
+    return FlowDensity(
+        event_shape=_event_shape(data),
+        **asked.model_dump() | {"options": asked.options or None},
+        training=training,
+        random_state=settings.seed,
+        verbose=verbose,
     )
 
 
@@ -149,59 +171,59 @@ def _event_shape(data: Dataset) -> tuple[int, ...] | None:
     return data.event_shape if data.is_image else None
 
 
-def _flow(settings: FlowSettings, data: Dataset, seed: int, training: Training, verbose: bool) -> FlowDensity:
-    values = settings.model_dump()
-    return FlowDensity(
-        event_shape=_event_shape(data),
-        **values | {"options": settings.options or None},
-        training=training,
-        random_state=seed,
-        verbose=verbose,
-    )
+def reused_flow(
+    settings: Any, data: Dataset, y: Any, *, labels_needed: bool = False
+) -> tuple[FlowDensity, Dataset, Run]:
+    """The flow of the run that ``flow_run`` names, the data with the columns of that flow, and the run.
 
-
-def _for_detector(settings: TrainSettings, data: Dataset) -> FlowSettings:
-    """The flow's settings; a detector of rows without labels has the flow that `FlowDetector` takes for those."""
-    asked = settings.flow
-    if settings.kind != "detector" or data.is_image or data.y is not None or asked.architecture != "auto":
-        return asked
-    usual = FlowSettings()
-    return asked.model_copy(update={k: v for k, v in TABLE_FLOW.items() if getattr(asked, k) == getattr(usual, k)})
-
-
-def _reused_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, list[str]]:
-    """The flow of another run, and a warning where a threshold would be set on rows that it has seen."""
+    Raises
+    ------
+    InvalidSettingError
+        If the run has no flow, or ``[flow]`` is set too.
+    InvalidDataError
+        If the data have other columns, or labels that the flow never saw.
+    """
     run = open_run(str(settings.flow_run))
     flow = flow_of(run.model)
     if flow is None:
         raise InvalidSettingError(f"--flow {run.path}: this {run.kind} holds no flow; give a run of `farout fit`.")
-    run.rows_of(data)
-    classes = flow.classes_
-    if classes is not None and settings.kind != "detector":
-        unknown = [] if data.y is None else sorted(set(data.classes) - set(classes.tolist()), key=str)
-        if data.y is None or unknown:
-            found = "none" if data.y is None else ", ".join(map(str, unknown))
-            raise InvalidDataError(
-                f"{data.name}: labels unseen in training of the flow {run.path}: {found}; its classes are "
-                f"{', '.join(map(str, classes))}. Pick these with DATA@CLASSES, or fit a flow on these data."
-            )
-    if settings.kind == "detector" and run.settings is not None and shared_rows(settings.data, run.settings.data):
-        return flow, [
+    if settings.flow != FlowSettings():
+        raise InvalidSettingError("[flow] is for fitting a flow, and --flow gives a fitted one; leave one of them out.")
+    data = run.matched(data)
+    known = None if flow.classes_ is None else flow.classes_.tolist()
+    unknown = [] if y is None or known is None else sorted(set(data.classes) - set(known), key=str)
+    if known is not None and (unknown or (y is None and labels_needed)):
+        raise InvalidDataError(
+            f"{data.name}: labels unseen in training of the flow {run.path}: {', '.join(map(str, unknown)) or 'none'}; "
+            f"its classes are {', '.join(map(str, known))}. Pick these with DATA@CLASSES, or fit a flow on these data."
+        )
+    return flow, data, run
+
+
+def _known_flow(settings: TrainSettings, data: Dataset) -> tuple[FlowDensity, Dataset, list[str]]:
+    """As `reused_flow`, and a warning where a threshold would be set on rows that the flow has seen."""
+    if not isinstance(settings, DetectorSettings):
+        return *reused_flow(settings, data, data.y, labels_needed=True)[:2], []
+    flow, data, run = reused_flow(settings, data, None)
+    if run.settings is None or not shared_rows(settings.data, run.settings.data):
+        return flow, data, []
+    return (
+        flow,
+        data,
+        [
             f"the flow was fitted on {run.settings.data}, so thresholds and p-values from {settings.data} are too "
             "optimistic; give rows that the flow hasn't seen."
-        ]
-    return flow, []
+        ],
+    )
 
 
 def _reused_archetypes(settings: TrainSettings) -> DeepArchetypes | None:
     """The archetypes of the run that the flow comes from, if the source stands on some and the run holds them."""
-    if settings.flow_run is None or settings.source.name not in ("archetypal", "nullspace"):
+    source = getattr(settings, "source", None)
+    name = getattr(settings, "check_source", None) if source is None else source.name
+    if settings.flow_run is None or name is None or SOURCES[name].needs != "archetypes":
         return None
     return archetypes_of(open_run(settings.flow_run).model)
-
-
-def _needs_flow(settings: TrainSettings) -> bool:
-    return settings.kind == "detector" or settings.source.name != "real"
 
 
 def _model(
@@ -213,36 +235,35 @@ def _model(
     training: Training,
     verbose: bool,
 ) -> Any:
-    asked = settings.model.model_dump(exclude_none=True)
     common: dict[str, Any] = {"event_shape": _event_shape(data), "random_state": settings.seed, "verbose": verbose}
-    if settings.kind == "detector":
-        _refuse(asked, {"score", "contamination"}, settings.kind)
+    if isinstance(settings, DetectorSettings):
         # A flow that comes fitted learns nothing here: all rows set the threshold.
         share: dict[str, Any] = {"calibration_fraction": 0.0} if settings.flow_run is not None else {}
-        return FlowDetector(flow=flow, **_scored_by(asked), **share, **common)
-    if asked.get("n_outliers") == 0:
-        asked["n_outliers"] = None
+        asked = settings.model.model_dump() | ({} if data.y is None else {"labels": "classes"})
+        return FlowDetector(flow=flow, **_parameters(FlowDetector, asked), **share, **common)
+    assert isinstance(settings, ClassifierSettings | DiscriminatorSettings)
+    cls = CautiousClassifier if isinstance(settings, ClassifierSettings) else OutlierDiscriminator
+    asked = settings.model.model_dump()
+    asked["n_outliers"] = asked["n_outliers"] or None  # 0 is written for fresh ones each step
     source = make_source(settings.source, flow, real, archetypes)
-    if settings.kind == "discriminator":
-        _refuse(asked, {"score", "mismatched", *_LEARNING}, settings.kind)
-        return OutlierDiscriminator(source, training=training, **_scored_by(asked), **common)
-    _refuse(asked, {"beta", *_LEARNING}, settings.kind)
-    return CautiousClassifier(source, training=training, **asked, **common)
+    return cls(source, training=training, **_parameters(cls, asked), **common)
 
 
-def _scored_by(asked: dict[str, Any]) -> dict[str, Any]:
-    """The estimators call it ``score_by``, since scikit-learn's own ``score`` is a method."""
-    return {"score_by" if key == "score" else key: value for key, value in asked.items()}
+def _parameters(cls: type, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a model as its constructor calls them.
 
-
-def _refuse(asked: dict[str, Any], known: set[str], kind: str) -> None:
-    for key in asked.keys() - known:
-        raise InvalidSettingError(f"model.{key} has no meaning for a {kind}; it takes {', '.join(sorted(known))}.")
+    ``score`` is ``score_by`` there, since scikit-learn's own ``score`` is a method.
+    """
+    known = inspect.signature(cls).parameters
+    named = {"score_by" if key == "score" else key: value for key, value in asked.items()}
+    named = {key if key in known else OLD_NAMES.get(key, key): value for key, value in named.items()}
+    return {key: value for key, value in named.items() if key != "labels" or key in known}
 
 
 def describe(run: Run) -> dict[str, Any]:
     """What a finished run is, in plain values: for people and for ``--json``."""
-    flow, model = flow_of(run.model), run.model
+    model = run.model
+    flow = flow_of(model)
     shown: dict[str, Any] = {"run": str(run.path), "model": run.kind}
     if run.record is not None:
         shown |= {"data": run.record.spec, "rows": run.record.rows}

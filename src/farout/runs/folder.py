@@ -4,24 +4,34 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from farout.archetypes.deep import DeepArchetypes
-from farout.runs.settings import ArchetypeSettings, FitSettings, RunSettings, TrainSettings, read_toml
+from farout.base.persistence import Persistent, load, write_atomically
+from farout.base.training import Training
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.flows.density import FlowDensity
-from farout.base.persistence import load, write_atomically
-from farout.base.training import Training
+from farout.runs.settings import RunSettings, read_settings, settings_of
 
-__all__ = ["DataRecord", "Run", "archetypes_of", "begun_run", "flow_of", "open_run", "unfinished_settings"]
+__all__ = [
+    "DataRecord",
+    "Learned",
+    "Run",
+    "archetypes_of",
+    "begun_run",
+    "flow_of",
+    "open_run",
+    "rows_for",
+    "unfinished_settings",
+]
 
 CONFIG, SETTINGS, RECORD = "config.json", "settings.toml", "record.json"
 EVALUATION, SCORES, REPORT = "evaluation.json", "scores.npz", "report.html"
 COUNTS = "counts.json"
-CHECKPOINTS, LOG = "checkpoints", "log"
+CHECKPOINTS, LOG, WHOLE = "checkpoints", "log", "whole"
 
 
 @dataclass(frozen=True)
@@ -73,27 +83,59 @@ class Run:
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event of the data."""
-        model = self.model.flow_ if hasattr(self.model, "score_") else self.model
-        if not hasattr(model, "event_shape_"):  # linear archetypes know columns alone
-            return self.record.event_shape if self.record is not None else (int(model.n_features_in_),)
-        return cast(tuple[int, ...], model.event_shape_)
+        shaped = next((m for m in models_in(self.model) if hasattr(m, "event_shape_")), None)
+        if shaped is None:  # linear archetypes know columns alone
+            return self.record.event_shape if self.record is not None else (int(self.model.n_features_in_),)
+        return cast(tuple[int, ...], shaped.event_shape_)
 
-    def rows_of(self, data: Dataset) -> Any:
-        """Rows of ``data`` of shape (n, d) for the model.
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns that the model was trained on; those of earlier versions' runs are in the record."""
+        names = getattr(self.model, "feature_names_in_", None)
+        if names is None:
+            return None if self.record is None else self.record.feature_names
+        return tuple(map(str, names))
+
+    def matched(self, data: Dataset) -> Dataset:
+        """The same data with the columns that the model was trained on, in their order.
 
         Raises
         ------
         InvalidDataError
-            If they are of another shape than the rows that the model was trained on.
+            If their columns have other names, or they are of another shape, than the rows that the model was trained
+            on.
         """
-        theirs, mine = data.event_shape, self.event_shape
-        flat_of_same_size = data.X.shape[1] == self.model.n_features_in_ and 1 in (len(theirs), len(mine))
-        if theirs != mine and not flat_of_same_size:
-            raise InvalidDataError(
-                f"{data.name}: its rows have shape {theirs}, but {self.path} was trained on rows of shape {mine}; "
-                "give data of the same shape, or train a run on data like these."
-            )
-        return data.X
+        try:
+            return data.matched_to(self.feature_names, self.event_shape)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"{self.path}: {error}") from error
+
+    def rows_of(self, data: Dataset) -> Any:
+        """Rows of ``data`` for the model, as `matched` gives them."""
+        return rows_for(self.matched(data))
+
+
+def rows_for(data: Dataset) -> Any:
+    """What models are given of ``data``."""
+    return data.X
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a command that makes a run gives back.
+
+    Attributes
+    ----------
+    run : Run
+    warnings : list of str
+        What whoever reads the results should know.
+    figures : dict
+        What was measured on the way, such as an AUROC.
+    """
+
+    run: Run
+    warnings: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 def open_run(path: str | Path) -> Run:
@@ -118,10 +160,18 @@ def open_run(path: str | Path) -> Run:
     model = load(folder)
     settings: RunSettings | None = None
     if (folder / SETTINGS).is_file():
-        values = read_toml(folder / SETTINGS)
-        cls = TrainSettings if "kind" in values else ArchetypeSettings if "archetypes" in values else FitSettings
-        settings = cls.from_mapping(values, str(folder / SETTINGS))
+        settings = settings_of(read_settings(folder / SETTINGS), str(folder / SETTINGS))
     return Run(folder, model, settings, _read_record(folder))
+
+
+def models_in(model: Any) -> Iterator[Any]:
+    """The model and all models inside it: itself first, and fitted ones before those they were made of."""
+    yield model
+    inside = vars(model)
+    for name in sorted(inside, key=lambda name: not name.endswith("_")):
+        for part in inside[name] if isinstance(inside[name], list | tuple) else [inside[name]]:
+            if isinstance(part, Persistent):
+                yield from models_in(part)
 
 
 def flow_of(model: Any) -> FlowDensity | None:
@@ -130,16 +180,10 @@ def flow_of(model: Any) -> FlowDensity | None:
     Examples
     --------
     >>> flow = FlowDensity()
-    >>> flow_of(flow) is flow, flow_of("text")
+    >>> flow_of(flow) is flow, flow_of(DeepArchetypes())
     (True, None)
     """
-    if isinstance(model, FlowDensity):
-        return model
-    for name in ("flow_", "source_"):
-        inner = getattr(model, name, None)
-        if inner is not None:
-            return flow_of(inner)
-    return next((flow_of(source) for source in getattr(model, "sources_", [])), None)
+    return next((m for m in models_in(model) if isinstance(m, FlowDensity)), None)
 
 
 def archetypes_of(model: Any) -> DeepArchetypes | None:
@@ -150,14 +194,7 @@ def archetypes_of(model: Any) -> DeepArchetypes | None:
     >>> archetypes_of(FlowDensity()) is None
     True
     """
-    if isinstance(model, DeepArchetypes):
-        return model
-    for name in ("base_", "source_"):
-        inner = getattr(model, name, None)
-        if inner is not None:
-            return archetypes_of(inner)
-    found = (archetypes_of(source) for source in getattr(model, "sources_", []))
-    return next((a for a in found if a is not None), None)
+    return next((m for m in models_in(model) if isinstance(m, DeepArchetypes)), None)
 
 
 def unfinished_settings(out: Path) -> dict[str, Any]:
@@ -170,7 +207,7 @@ def unfinished_settings(out: Path) -> dict[str, Any]:
     """
     file = out / CHECKPOINTS / SETTINGS
     if file.is_file():
-        return read_toml(file)
+        return read_settings(file)
     if (out / CONFIG).is_file():
         raise RunError(f"{out}: nothing to resume, the run is finished; leave --resume out to use it.")
     raise RunError(f"{out}: nothing to resume, no interrupted run is there; leave --resume out to begin one.")
@@ -199,14 +236,21 @@ class _Begun:
         )
 
     def finish(self, model: Any, data: Dataset) -> Run:
-        """Save the model with its settings and record; checkpoints go unless they were asked for."""
+        """Save the model with its settings and record; checkpoints go unless they were asked for.
+
+        All is written beside its place first. The folder is whole by its last file, ``config.json``; the one of a run
+        that is replaced goes before anything else of it does.
+        """
         _forget_places(model)
-        for stale in (EVALUATION, SCORES, COUNTS, REPORT):
+        record, whole = DataRecord.of(data), self.out / CHECKPOINTS / WHOLE
+        model.save(whole, force=True)
+        write_atomically(whole / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))
+        write_atomically(whole / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1)))
+        for stale in (CONFIG, EVALUATION, SCORES, COUNTS, REPORT):
             (self.out / stale).unlink(missing_ok=True)
-        record = DataRecord.of(data)
-        write_atomically(self.out / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))
-        write_atomically(self.out / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1)))
-        model.save(self.out, force=True)
+        for file in sorted(whole.iterdir(), key=lambda file: file.name == CONFIG):
+            file.replace(self.out / file.name)
+        whole.rmdir()
         if self.settings.training.keep_checkpoints:
             (self.out / CHECKPOINTS / SETTINGS).unlink()
         else:
@@ -309,11 +353,8 @@ def _read_record(folder: Path) -> DataRecord | None:
 
 def _forget_places(model: Any) -> None:
     """Paths of checkpoints and logs, and the wish for a bar, belong to the command and not to the model."""
-    seen = [model]
-    while seen:
-        part = seen.pop()
+    for part in models_in(model):
         if getattr(part, "training", None) is not None:
-            part.training = replace(part.training, checkpoint_dir=None, resume=False, log_dir=None)
+            part.training = part.training.elsewhere()
         if getattr(part, "verbose", False):
             part.verbose = False
-        seen += [v for k, v in vars(part).items() if k in ("flow", "flow_", "source", "source_") and hasattr(v, "fit")]

@@ -1,5 +1,6 @@
 """Outliers from a run's flow, and the files they go to."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,18 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from farout.runs.settings import SourceSettings
-from farout.data import load_data
+from farout.base.persistence import write_atomically
 from farout.data.classes import resolve_classes
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
-from farout.runs.folder import Run, archetypes_of, flow_of
-from farout.runs.sources import make_source
 from farout.flows.density import FlowDensity
+from farout.outliers.registry import SOURCES
 from farout.outliers.source import Outliers
-from farout.base.persistence import write_atomically
+from farout.runs.folder import Run, archetypes_of, flow_of, rows_for
+from farout.runs.loading import fitted_on
+from farout.runs.settings import SourceSettings
+from farout.runs.sources import make_source
 
-__all__ = ["check_target", "generate_outliers", "write_file", "write_outliers"]
+__all__ = ["check_outliers_target", "check_target", "generate_outliers", "write_file", "write_outliers"]
 
 
 def generate_outliers(
@@ -37,8 +39,7 @@ def generate_outliers(
     ----------
     run : Run
     settings : SourceSettings
-        Any but "real"; recommended, collage, turned, boundary, covariance="class" and w="own" read the data again
-        that the run was trained on.
+        Any source but "real"; those that need training rows read the run's data again.
     n : int
     classes : sequence of str
         Classes to draw for, in equal shares, as in DATA@CLASSES; by their share in training when empty.
@@ -61,22 +62,23 @@ def generate_outliers(
     flow = flow_of(run.model)
     if flow is None:
         raise RunError(f"{run.path}: this {run.kind} holds no flow to generate from; give a run of `farout fit`.")
-    if settings.name == "real":
+    needs = SOURCES[settings.name].needs
+    if needs == "data":
         raise InvalidSettingError("--source real draws from data that you have, so nothing is generated; use the data.")
     labels = _labels(flow, classes, n, run)
     archetypes = archetypes_of(run.model)
-    if archetypes is None and settings.name in ("archetypal", "nullspace"):
+    if archetypes is None and needs == "archetypes":
         data = run.record.spec if run.record is not None else "DATA"
         raise RunError(
             f"{run.path}: this {run.kind} holds no deep archetypes to draw from; make some by: farout archetypes "
             f"{data} --deep --flow {run.path} --out RUN"
         )
     source: Any = make_source(settings, flow, archetypes=archetypes)
-    from_rows = settings.name in ("collage", "turned", "boundary", "recommended")
-    if from_rows:
+    if needs == "rows":
         source.random_state = seed
-    if from_rows or settings.covariance == "class" or settings.w == "own":
-        source.fit(*_training_rows(run, data_root))
+    if SOURCES[settings.name].needs_rows(settings.options):
+        rows = fitted_on(run, data_root)
+        source.fit(rows_for(rows), rows.y)
     else:
         source.fit(np.empty((0, flow.n_features_in_)))
     drawn: Outliers = source.sample(n, labels, random_state=seed)
@@ -110,11 +112,9 @@ def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = F
         If the file is there already.
     """
     path = Path(path)
-    check_target(path, force, (".npz", ".csv", ".parquet"))
+    check_outliers_target(path, force, run)
     if path.suffix == ".npz":
         return write_file(path, lambda p: _write_npz(out, run.event_shape, p))
-    if len(run.event_shape) == 3:
-        raise InvalidSettingError(f"--out {path}: images don't fit a table; give a name that ends in .npz.")
     table = _table(out, run)
     if path.suffix == ".csv":
         return write_file(path, lambda p: pyarrow.csv.write_csv(table, p))
@@ -127,8 +127,18 @@ def check_target(path: Path, force: bool, endings: tuple[str, ...]) -> None:
         raise InvalidSettingError(f"--out {path}: the ending must be {' or '.join(endings)}.")
     if path.is_dir():
         raise RunError(f"--out {path} is a folder; give the name of a file.")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise RunError(f"--out {path}: {parent} is no folder that can be written to; give another name.")
     if path.exists() and not force:
         raise RunError(f"{path} exists; choose another name, or add --force to replace it.")
+
+
+def check_outliers_target(path: Path, force: bool, run: Run) -> None:
+    """Raise, before any work is done, if outliers of this run couldn't be written to ``path``."""
+    check_target(path, force, (".npz", ".csv", ".parquet"))
+    if path.suffix != ".npz" and len(run.event_shape) == 3:
+        raise InvalidSettingError(f"--out {path}: images don't fit a table; give a name that ends in .npz.")
 
 
 def write_file(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -149,8 +159,9 @@ def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
 
 
 def _table(out: Outliers, run: Run) -> pa.Table:
-    names = run.record.feature_names if run.record is not None else None
-    columns: dict[str, Any] = {name: out.x[:, i] for i, name in enumerate(names or _numbered(out.x.shape[1]))}
+    columns: dict[str, Any] = {
+        name: out.x[:, i] for i, name in enumerate(run.feature_names or _numbered(out.x.shape[1]))
+    }
     if out.y is not None:
         columns["label"] = out.y
     return pa.table(columns)
@@ -168,15 +179,3 @@ def _labels(flow: FlowDensity, classes: Sequence[str], n: int, run: Run) -> np.n
     known = flow.classes_.tolist()
     wanted = resolve_classes([c for text in classes for c in text.split(",")], known, {}, f"the flow of {run.path}")
     return np.resize(np.array(wanted, dtype=flow.classes_.dtype), n)
-
-
-def _training_rows(run: Run, data_root: str | Path | None) -> tuple[Any, Any]:
-    if run.settings is None:
-        raise RunError(
-            f"{run.path} doesn't say what it was trained on, and its rows are needed here; give a run of `farout fit`."
-        )
-    asked = run.settings
-    data = load_data(
-        asked.data, data_root=data_root, default_split="train", label=asked.label, image_size=asked.image_size
-    )
-    return run.rows_of(data), data.y

@@ -9,23 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.data import Dataset, load_data
-from farout.data.catalogue import CATALOGUE
-from farout.data.spec import parse_spec
+from farout.base.persistence import write_atomically
+from farout.data import Dataset
 from farout.detectors.calibration import conformal
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, evaluate
-from farout.runs.overlap import shared_rows
-from farout.runs.folder import EVALUATION, SCORES, Run
 from farout.flows.density import FlowDensity
 from farout.flows.scores import default_score, flow_scores
-from farout.base.persistence import write_atomically
+from farout.runs.folder import EVALUATION, SCORES, Run
+from farout.runs.overlap import shared_rows
 
 __all__ = [
     "EvaluatedSets",
     "ScoreTable",
+    "check_scores",
+    "check_sets",
     "evaluate_run",
-    "load_test_data",
     "read_evaluation",
     "score_data",
     "scores_of",
@@ -95,7 +94,7 @@ class EvaluatedSets:
         Spec of the inliers.
     outliers : tuple of str
         Specs of the outlier sets, which are also their names in the table.
-    label : str or None
+    label, anomaly : str or None
     image_size : int or None
     """
 
@@ -104,6 +103,7 @@ class EvaluatedSets:
     outliers: tuple[str, ...]
     label: str | None = None
     image_size: int | None = None
+    anomaly: str | None = None
 
 
 def score_data(run: Run, data: Dataset) -> ScoreTable:
@@ -169,14 +169,26 @@ def evaluate_run(
     InvalidSettingError
         If two outlier sets have one name.
     """
-    names = [data.name for data in outliers]
-    if len(set(names)) < len(names) or "inliers" in names:
-        raise InvalidSettingError(f"--outliers: each set once, and none called inliers; got {', '.join(names)}.")
+    check_sets([data.name for data in outliers])
     accuracy = _accuracy(run, inliers)
     scores = {"inliers": scores_of(run, inliers)} | {data.name: scores_of(run, data) for data in outliers}
     sets = {name: values for name, values in scores.items() if name != "inliers"}
     table = evaluate(scores["inliers"], sets, accuracy=accuracy, random_state=seed)
     return table, scores, _warnings(run, inliers, outliers)
+
+
+def check_sets(names: Sequence[str]) -> None:
+    """Raise, before any work is done, if outlier sets of these names can't stand in one table."""
+    if not names or len(set(names)) < len(names) or "inliers" in names:
+        raise InvalidSettingError(f"--outliers: each set once, and none called inliers; got {', '.join(names)}.")
+
+
+def check_scores(run: Run) -> None:
+    """Raise, before any work is done, if the run's model gives no scores."""
+    if not isinstance(run.model, FlowDensity) and not hasattr(run.model, "score_samples"):
+        raise InvalidSettingError(
+            f"{run.path}: archetypes (this {run.kind}) give no scores; give a run of `farout fit` or `farout train`."
+        )
 
 
 def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np.float64]]) -> None:
@@ -187,6 +199,7 @@ def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np
             "outliers": list(sets.outliers),
             "label": sets.label,
             "image_size": sets.image_size,
+            "anomaly": sets.anomaly,
         }
     }
     names = list(scores)
@@ -196,6 +209,7 @@ def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np
         with path.open("wb") as file:
             np.savez_compressed(file, names=np.array(names), **arrays)  # type: ignore[arg-type]
 
+    (run.path / EVALUATION).unlink(missing_ok=True)  # written last: an evaluation is whole with it, or not there
     write_atomically(run.path / SCORES, save)
     write_atomically(run.path / EVALUATION, lambda p: p.write_text(json.dumps(values, indent=1), encoding="utf-8"))
 
@@ -214,7 +228,12 @@ def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.f
         values = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
         sets = values["sets"]
         kept = EvaluatedSets(
-            Evaluation.from_dict(values), sets["inliers"], tuple(sets["outliers"]), sets["label"], sets["image_size"]
+            Evaluation.from_dict(values),
+            sets["inliers"],
+            tuple(sets["outliers"]),
+            sets["label"],
+            sets["image_size"],
+            sets.get("anomaly"),
         )
         with np.load(folder / SCORES, allow_pickle=False) as archive:
             scores = {str(name): archive[f"scores_{i}"] for i, name in enumerate(archive["names"])}
@@ -227,13 +246,10 @@ def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.f
 
 def scores_of(run: Run, data: Dataset) -> NDArray[np.float64]:
     """The run's scores of data, of shape (n,); a flow alone scores as a `FlowDetector` does by default."""
+    check_scores(run)
     X, model = run.rows_of(data), run.model
     if isinstance(model, FlowDensity):
         return flow_scores(model, X, default_score(model))
-    if not hasattr(model, "score_samples"):
-        raise InvalidSettingError(
-            f"{run.path}: archetypes (this {run.kind}) give no scores; give a run of `farout fit` or `farout train`."
-        )
     scores: NDArray[np.float64] = model.score_samples(X)
     return scores
 
@@ -255,7 +271,8 @@ def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[s
     if run.settings is None:
         return []
     trained = run.settings.data
-    real = getattr(getattr(run.settings, "source", None), "outliers", [])
+    source = getattr(run.settings, "source", None)
+    real = [] if source is None else source.options.get("outliers", [])
     flattered = [
         f"{data.name} shares rows with {trained}, which the run was trained on: its figures are flattered."
         for data in (inliers, *outliers)
@@ -267,24 +284,3 @@ def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[s
         for spec in real
         if shared_rows(data.name, spec, default_split="test")
     ]
-
-
-def load_test_data(
-    specs: Sequence[str], data_root: str | Path | None, label: str | None = None, image_size: int | None = None
-) -> list[Dataset]:
-    """Data to judge by: the test split of named sets that leave it open."""
-    return [
-        load_data(
-            spec,
-            data_root=data_root,
-            default_split="test",
-            label=label if _is_file(spec) else None,
-            image_size=image_size if _is_file(spec) else None,
-        )
-        for spec in specs
-    ]
-
-
-def _is_file(spec: str) -> bool:
-    """Options of files and folders pass by the named sets that stand beside them."""
-    return parse_spec(spec).source not in CATALOGUE

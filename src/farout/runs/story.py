@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.data import Dataset, load_data
+from farout.data import Dataset
 from farout.errors import FaroutError
-from farout.runs.archetype_story import archetype_story, is_archetypes
-from farout.runs.folder import Run, flow_of
-from farout.runs.scoring import EvaluatedSets, load_test_data, read_evaluation
 from farout.flows.density import FlowDensity
 from farout.latent import chi_mean_std, radii
+from farout.runs.archetype_story import archetype_story, is_archetypes
+from farout.runs.folder import Run, flow_of
+from farout.runs.loading import fitted_on, inliers_of, load_test_data, outliers_of
+from farout.runs.scoring import EvaluatedSets, read_evaluation
 
 __all__ = ["STRENGTHS", "flow_pictures", "latent_radii", "run_story"]
 
@@ -41,7 +42,7 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     kept = read_evaluation(run.path)
     model, flow = run.model, flow_of(run.model)
     data = _training_data(run, data_root)
-    sets = _evaluated_data(kept[0], data_root) if kept else {}
+    sets = _evaluated_data(run, kept[0], data_root) if kept else {}
     story: dict[str, Any] = {
         "title": f"{run.kind}: {run.path.name}",
         "summary": _summary(run, kept[0] if kept else None),
@@ -129,24 +130,18 @@ def _rows(sets: Mapping[str, Dataset]) -> dict[str, Array]:
 
 
 def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
-    asked = run.settings
-    if asked is None:
-        return None
     try:
-        data = load_data(
-            asked.data, data_root=data_root, default_split="train", label=asked.label, image_size=asked.image_size
-        )
-        run.rows_of(data)
+        return fitted_on(run, data_root)
     except FaroutError:  # moved or changed since: a report without them is still one
         return None
-    return data
 
 
-def _evaluated_data(kept: EvaluatedSets, data_root: str | Path | None) -> dict[str, Dataset]:
+def _evaluated_data(run: Run, kept: EvaluatedSets, data_root: str | Path | None) -> dict[str, Dataset]:
     found = {}
     for name, spec in [("inliers", kept.inliers), *((spec, spec) for spec in kept.outliers)]:
         try:
-            found[name] = load_test_data([spec], data_root, kept.label, kept.image_size)[0]
+            (data,) = load_test_data([spec], data_root, kept.label, kept.image_size, kept.anomaly, run=run)
+            found[name] = run.matched(inliers_of(data) if name == "inliers" else outliers_of(data))
         except FaroutError:
             continue
     return found
