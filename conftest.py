@@ -1,15 +1,10 @@
 """Fixtures shared by all tests."""
 
-import math
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-
-from farout.data import Dataset
-from farout.errors import InvalidDataError
 
 LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
 
@@ -42,17 +37,3 @@ def no_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr("farout.data.locate.pooch.os_cache", lambda name: cache)
     monkeypatch.setattr("farout.data.locate._SYSTEM_FOLDERS", (tmp_path / "system",))
     return cache
-
-
-if not hasattr(
-    Dataset, "matched_to"
-):  # until the data room has it: refuses other shapes, and leaves columns as they are
-
-    def _matched_to(self: Dataset, feature_names: object, event_shape: tuple[int, ...]) -> Dataset:
-        if math.prod(self.event_shape) != math.prod(event_shape):
-            raise InvalidDataError(
-                f"{self.name}: rows of shape {self.event_shape}; rows of shape {event_shape} are needed"
-            )
-        return replace(self, event_shape=event_shape)
-
-    Dataset.matched_to = _matched_to  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 import farout as fo
+from farout.base.estimator import classes_of
 from farout.runs.folder import open_run
 
 CONCENTRATIONS = (7.0, 1.0, 0.3, 0.1)
@@ -46,17 +47,17 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]
     spec = run.settings.data.split(":")[0]
     train, test = (fo.load_data(f"{spec}:{split}", data_root=args.data_root) for split in ("train", "test"))
     model, rows = run.model, np.random.default_rng(0).permutation(len(train))[: args.rows]
-    y = None if model.classes_ is None else test.y
-    X, labels = train.X[rows], None if model.side_classes_ is None else train.y[rows]
+    y = None if classes_of(model) is None else test.y
+    X, labels = train.X[rows], None if "side_classes_" not in vars(model) else train.y[rows]
     found = {
         "mse": {name: error(model, test.X, y, way) for name, way in WAYS.items()},
         "archetype loss": {str(b): model.losses(X, labels, batch_size=b)["archetype"] for b in (64, 512)},
         "largest weight": {
             str(r.archetype + 1): r.largest_weight
-            for r in model.hull_report(train.X, None if model.classes_ is None else train.y)
+            for r in model.hull_report(train.X, None if classes_of(model) is None else train.y)
         },
     }
-    if model.classes_ is not None:
+    if classes_of(model) is not None:
         found["agreement"] = agreement(model, spec, test, args)
     return found
 

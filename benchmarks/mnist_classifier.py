@@ -86,7 +86,7 @@ def row(settings, seed, steps, train, test, unseen) -> list[float]:
     """Accuracy, AUROC by unseen set, and seconds of training."""
     start = time.perf_counter()
     # The classifier of eq. 10 alone, as part 1 measured it.
-    bare = {"kind_weight": 0.0, "distance_aware": False}
+    bare = {"auxiliary_weight": 0.0, "distance_aware": False}
     model = fo.CautiousClassifier(**settings, **bare, event_shape=train.event_shape, max_steps=steps, random_state=seed)
     model.fit(train.X, train.y)
     seconds = time.perf_counter() - start

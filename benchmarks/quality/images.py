@@ -37,7 +37,7 @@ OURS = (
     "boundary",
     "recommended",
 )  # with all that the models do by default; the others as published
-PLAIN_MODEL = {"kind_weight": 0.0, "distance_aware": False}
+PLAIN_MODEL = {"auxiliary_weight": 0.0, "distance_aware": False}
 
 
 def recipe(name, flow, args):
@@ -72,7 +72,7 @@ def model_of(kind, name, source, train, seed, args):
     }
     common |= {} if name in OURS else PLAIN_MODEL
     if kind == "discriminator":
-        return fo.OutlierDiscriminator(source, mismatched="auto" if name in OURS else False, **common)
+        return fo.OutlierDiscriminator(source, one_vs_rest="auto" if name in OURS else False, **common)
     if name == "vos":
         return VOS(None, beta=0.0, **common)
     return fo.CautiousClassifier(source, beta=0.0 if source is None else args.beta, **common)
@@ -106,7 +106,7 @@ def fit_and_keep(file, name, flow, X, y, rows, train, seed, args):
             further = FeatureScores(model, X, y)
             for set_name, values in rows.items():
                 kept |= {f"{set_name}|{score}": found for score, found in further(values).items()}
-        if kind == "classifier" and model.source_ is not None and model.beta:
+        if kind == "classifier" and "source_" in vars(model) and model.beta:
             kept["outliers"] = model.source_.sample(1000, random_state=seed).x.astype(np.float16)
         if name != "vos":  # whose network has one part more
             model.save(file.with_suffix(""), force=True)
@@ -195,7 +195,7 @@ def probed(args):
     print("| told from inliers | AUROC of the probe |\n|---|---:|")
     for name in args.rows:
         source = recipe(name, flow, args).fit(train.X, train.y)
-        inliers = source.clean(test.X[:1000], test.y[:1000], random_state=0)
+        inliers = source.process_inliers(test.X[:1000], test.y[:1000], random_state=0)
         print(
             f"| {name} | {probe(inliers, source.sample(1000, random_state=0).x, train.event_shape):.3f} |", flush=True
         )

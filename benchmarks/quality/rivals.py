@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import farout as fo
+from farout.base.estimator import classes_of
 from farout.outliers.source import Outliers, OutlierSource
 
 NEIGHBOURS = 50  # of kNN on features (Sun et al., 2022), for 10 000 and more training rows
@@ -17,19 +18,20 @@ NEIGHBOURS = 50  # of kNN on features (Sun et al., 2022), for 10 000 and more tr
 class _Simple(OutlierSource):
     """Outliers made from the training rows alone."""
 
-    def fit(self, X, y=None):
-        self.rows_ = np.asarray(X)
-        self.labels_ = None if y is None else np.asarray(y)
-        self.classes_ = None if y is None else np.unique(y)
-        self.n_features_in_ = self.rows_.shape[1]
-        return self
+    def _fit(self, X, y):
+        self.rows_ = self._check_rows(X)
+        self.event_shape_ = self.rows_.shape[1:]
+        if y is not None:
+            self.labels_ = np.asarray(y)
+            self.classes_ = np.unique(y)
 
     def _draw(self, n, y, rng, progress):
-        labels = None if self.classes_ is None else rng.choice(self.classes_, size=n)
+        classes = classes_of(self)
+        labels = None if classes is None else rng.choice(classes, size=n)
         return Outliers(self._make(n, rng), labels, np.full(n, np.nan), np.full(n, type(self).__name__))
 
-    def clean(self, X, y=None, *, random_state=None):
-        return np.asarray(X)
+    def process_inliers(self, X, y=None, *, random_state=None):
+        return self._query(X)
 
 
 class UniformNoise(_Simple):

@@ -104,6 +104,14 @@ def test_sources_are_what_the_settings_say():
     assert type(make_source(SourceSettings(), None)) is fo.Recommended
 
 
+def cut_off(begun, model):
+    """A run that ends with checkpoints there."""
+    folder = begun.training("flow").checkpoint_dir
+    folder.mkdir()
+    (folder / "last.ckpt").write_text("")
+    begun.finish(model, fo.load_data("toy"))
+
+
 def test_a_run_that_is_replaced_is_never_whole_halfway(run, tmp_path, monkeypatch):
     """A kill between two files leaves an unfinished run, and not old weights under new settings."""
     from pathlib import Path
@@ -121,9 +129,7 @@ def test_a_run_that_is_replaced_is_never_whole_halfway(run, tmp_path, monkeypatc
     monkeypatch.setattr(Path, "replace", killed)
     other = SETTINGS.model_copy(update={"seed": 5})
     with pytest.raises(KeyboardInterrupt), begun_run(out, other, force=True) as begun:
-        (begun.training("flow").checkpoint_dir).mkdir()
-        (begun.training("flow").checkpoint_dir / "last.ckpt").write_text("")
-        begun.finish(run.model, fo.load_data("toy"))
+        cut_off(begun, run.model)
     assert not (out / CONFIG).exists()
     with pytest.raises(RunError, match="unfinished"):
         open_run(out)

@@ -10,9 +10,9 @@ import farout as fo
 from farout.errors import InvalidSettingError
 from farout.flows.architectures import ARCHITECTURES
 from farout.runs.settings import (
+    OLD_NAMES,
     ClassifierSettings,
     DetectorSettings,
-    OLD_NAMES,
     DiscriminatorSettings,
     FitSettings,
     FlowSettings,

@@ -146,14 +146,13 @@ class Estimator(BaseEstimator):
     # --- nested models -------------------------------------------------------------------------------------------
 
     def nested_models(self) -> Iterator["Estimator"]:
-        """The model itself and all inside it, depth first: fitted ones where there are, else those it was given."""
+        """The model itself and all inside it, depth first: those that it fitted, then those that it was given."""
         yield self
-        for nested in self._nested:
-            found = vars(self).get(nested.fitted)
-            found = getattr(self, nested.parameter, None) if found is None else found
-            for model in found if isinstance(found, list | tuple) else [found]:
-                if isinstance(model, Estimator):
-                    yield from model.nested_models()
+        for names in ([n.fitted for n in self._nested], [n.parameter for n in self._nested]):
+            for found in (vars(self).get(name) for name in names):
+                for model in found if isinstance(found, list | tuple) else [found]:
+                    if isinstance(model, Estimator):
+                        yield from model.nested_models()
 
     def _handing(self, **changes: Any) -> Defaults:
         """What this model hands to those inside it: its own settings, or where they are open what it was handed."""

@@ -14,6 +14,7 @@ from scipy.spatial import ConvexHull, QhullError
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.linear import ArchetypalAnalysis
 from farout.archetypes.simplex import dirichlet_weights
+from farout.base.estimator import classes_of
 from farout.data import Dataset
 from farout.errors import RunError
 from farout.runs.archetypes import known_labels, some_rows
@@ -76,7 +77,7 @@ def archetype_story(run: Run, data: Dataset | None) -> dict[str, Any]:
     archetypes = np.asarray(model.archetypes_, dtype=float)
     story: dict[str, Any] = {"archetypes": archetypes, "counts": _kept_counts(run.path)}
     if isinstance(model, DeepArchetypes):
-        classes = model.archetype_classes_
+        classes = vars(model).get("archetype_classes_")
         story["classes"] = None if classes is None else classes.tolist()
         story["by_class"] = _by_class(model)
         story["draws"] = [_draws(model, c, seed) for c in (INLIERS, OUTLIERS)]
@@ -116,7 +117,7 @@ def _told_of_data(run: Run, data: Dataset, seed: int) -> dict[str, Any]:
 
 def _shown_classes(model: DeepArchetypes) -> Array | None:
     """Ten classes at most, evenly chosen."""
-    classes = model.classes_
+    classes = classes_of(model)
     if classes is None:
         return None
     picked: Array = classes[np.unique(np.linspace(0, len(classes) - 1, MOST_CLASSES).astype(int))]
@@ -156,7 +157,7 @@ def _outline(model: Any) -> Array | None:
     if Z.shape[1] != 2 or len(Z) < 2:
         return None
     if isinstance(model, DeepArchetypes):  # of the plane, it has three archetypes at most, or fewer
-        classes = model.archetype_classes_
+        classes = vars(model).get("archetype_classes_")
         if classes is not None and len(set(classes.tolist())) > 1:
             return None  # no one class to decode the border under
         corners = np.eye(len(Z))[[*range(len(Z)), 0]]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from farout.archetypes.counts import explained_by_count
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.linear import ArchetypalAnalysis
+from farout.base.estimator import classes_of
 from farout.base.persistence import write_atomically
 from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
@@ -156,7 +157,7 @@ def compare_counts(run: Run, data_root: str | Path | None = None) -> dict[str, A
     rows = some_rows(len(data), COUNT_ROWS, settings.seed)
     flow = flow_of(run.model)
     y = known_labels(run.model, settings, data, rows)
-    X = data.X[rows] if flow is None else flow.encode(data.X[rows], None if flow.classes_ is None else y)
+    X = data.X[rows] if flow is None else flow.encode(data.X[rows], None if classes_of(flow) is None else y)
     possible = _possible_counts(settings, len(data))
     curve = explained_by_count(X, possible, max_rows=COUNT_ROWS, random_state=settings.seed)
     found = {

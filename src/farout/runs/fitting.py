@@ -1,12 +1,12 @@
 """From settings to fitted runs: flows, and the models that are trained with outliers."""
 
-import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from farout.archetypes.deep import DeepArchetypes
+from farout.base.estimator import classes_of
 from farout.base.training import Training
 from farout.data import Dataset
 from farout.detectors.classifier import CautiousClassifier
@@ -20,7 +20,6 @@ from farout.runs.folder import Learned, Run, archetypes_of, begun_run, flow_of, 
 from farout.runs.loading import load_outliers, load_training, refuse_marks
 from farout.runs.overlap import shared_rows
 from farout.runs.settings import (
-    OLD_NAMES,
     ClassifierSettings,
     DetectorSettings,
     DiscriminatorSettings,
@@ -129,7 +128,7 @@ def train_model(
 def _figures(
     settings: TrainSettings, model: Any, normal: Dataset, anomalies: Dataset | None, archetypes: DeepArchetypes | None
 ) -> dict[str, float]:
-    """AUROC of held-out inliers against rows marked as anomalies, and against generated outliers that were asked for."""
+    """AUROC of held-out inliers against rows marked as anomalies, and against generated outliers, where asked for."""
     sets = (
         {}
         if anomalies is None
@@ -148,7 +147,7 @@ def _figures(
 def flow_classes(model: Any) -> Any:
     """Classes that the flow of a model knows, or None."""
     flow = flow_of(model)
-    return None if flow is None else flow.classes_
+    return None if flow is None else classes_of(flow)
 
 
 def default_flow(settings: RunSettings, data: Dataset, training: Training, verbose: bool) -> FlowDensity:
@@ -190,7 +189,7 @@ def reused_flow(
     if settings.flow != FlowSettings():
         raise InvalidSettingError("[flow] is for fitting a flow, and --flow gives a fitted one; leave one of them out.")
     data = run.matched(data)
-    known = None if flow.classes_ is None else flow.classes_.tolist()
+    known = None if classes_of(flow) is None else flow.classes_.tolist()
     unknown = [] if y is None or known is None else sorted(set(data.classes) - set(known), key=str)
     if known is not None and (unknown or (y is None and labels_needed)):
         raise InvalidDataError(
@@ -240,24 +239,23 @@ def _model(
         # A flow that comes fitted learns nothing here: all rows set the threshold.
         share: dict[str, Any] = {"calibration_fraction": 0.0} if settings.flow_run is not None else {}
         asked = settings.model.model_dump() | ({} if data.y is None else {"labels": "classes"})
-        return FlowDetector(flow=flow, **_parameters(FlowDetector, asked), **share, **common)
+        return FlowDetector(flow=flow, **_parameters(asked), **share, **common)
     assert isinstance(settings, ClassifierSettings | DiscriminatorSettings)
     cls = CautiousClassifier if isinstance(settings, ClassifierSettings) else OutlierDiscriminator
     asked = settings.model.model_dump()
+    if cls is OutlierDiscriminator and data.y is not None:
+        asked["labels"] = "classes"
     asked["n_outliers"] = asked["n_outliers"] or None  # 0 is written for fresh ones each step
     source = make_source(settings.source, flow, real, archetypes)
-    return cls(source, training=training, **_parameters(cls, asked), **common)
+    return cls(source, training=training, **_parameters(asked), **common)
 
 
-def _parameters(cls: type, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a model as its constructor calls them.
 
     ``score`` is ``score_by`` there, since scikit-learn's own ``score`` is a method.
     """
-    known = inspect.signature(cls).parameters
-    named = {"score_by" if key == "score" else key: value for key, value in asked.items()}
-    named = {key if key in known else OLD_NAMES.get(key, key): value for key, value in named.items()}
-    return {key: value for key, value in named.items() if key != "labels" or key in known}
+    return {"score_by" if key == "score" else key: value for key, value in asked.items()}
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -268,7 +266,7 @@ def describe(run: Run) -> dict[str, Any]:
     if run.record is not None:
         shown |= {"data": run.record.spec, "rows": run.record.rows}
     shown["event_shape"] = list(run.event_shape)
-    classes = getattr(model, "classes_", None)
+    classes = classes_of(model)
     shown["classes"] = None if classes is None else classes.tolist()
     if flow is not None and model is flow and flow.history_.get("bits/dim"):
         finite = [b for b in flow.history_["bits/dim"] if math.isfinite(b)]

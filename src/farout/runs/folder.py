@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from farout.archetypes.deep import DeepArchetypes
-from farout.base.persistence import Persistent, load, write_atomically
+from farout.base.persistence import load, write_atomically
 from farout.base.training import Training
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
@@ -83,7 +83,7 @@ class Run:
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event of the data."""
-        shaped = next((m for m in models_in(self.model) if hasattr(m, "event_shape_")), None)
+        shaped = next((m for m in self.model.nested_models() if hasattr(m, "event_shape_")), None)
         if shaped is None:  # linear archetypes know columns alone
             return self.record.event_shape if self.record is not None else (int(self.model.n_features_in_),)
         return cast(tuple[int, ...], shaped.event_shape_)
@@ -117,7 +117,7 @@ class Run:
 
 def rows_for(data: Dataset) -> Any:
     """What models are given of ``data``."""
-    return data.X
+    return data
 
 
 @dataclass(frozen=True)
@@ -164,16 +164,6 @@ def open_run(path: str | Path) -> Run:
     return Run(folder, model, settings, _read_record(folder))
 
 
-def models_in(model: Any) -> Iterator[Any]:
-    """The model and all models inside it: itself first, and fitted ones before those they were made of."""
-    yield model
-    inside = vars(model)
-    for name in sorted(inside, key=lambda name: not name.endswith("_")):
-        for part in inside[name] if isinstance(inside[name], list | tuple) else [inside[name]]:
-            if isinstance(part, Persistent):
-                yield from models_in(part)
-
-
 def flow_of(model: Any) -> FlowDensity | None:
     """The flow that a model is, holds, or has in its source; None if there is none.
 
@@ -183,7 +173,7 @@ def flow_of(model: Any) -> FlowDensity | None:
     >>> flow_of(flow) is flow, flow_of(DeepArchetypes())
     (True, None)
     """
-    return next((m for m in models_in(model) if isinstance(m, FlowDensity)), None)
+    return next((m for m in model.nested_models() if isinstance(m, FlowDensity)), None)
 
 
 def archetypes_of(model: Any) -> DeepArchetypes | None:
@@ -194,7 +184,7 @@ def archetypes_of(model: Any) -> DeepArchetypes | None:
     >>> archetypes_of(FlowDensity()) is None
     True
     """
-    return next((m for m in models_in(model) if isinstance(m, DeepArchetypes)), None)
+    return next((m for m in model.nested_models() if isinstance(m, DeepArchetypes)), None)
 
 
 def unfinished_settings(out: Path) -> dict[str, Any]:
@@ -353,7 +343,7 @@ def _read_record(folder: Path) -> DataRecord | None:
 
 def _forget_places(model: Any) -> None:
     """Paths of checkpoints and logs, and the wish for a bar, belong to the command and not to the model."""
-    for part in models_in(model):
+    for part in model.nested_models():
         if getattr(part, "training", None) is not None:
             part.training = part.training.elsewhere()
         if getattr(part, "verbose", False):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from farout.base.estimator import classes_of
 from farout.base.persistence import write_atomically
 from farout.data.classes import resolve_classes
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
@@ -174,7 +175,7 @@ def _numbered(d: int) -> list[str]:
 def _labels(flow: FlowDensity, classes: Sequence[str], n: int, run: Run) -> np.ndarray[Any, Any] | None:
     if not classes:
         return None
-    if flow.classes_ is None:
+    if classes_of(flow) is None:
         raise InvalidDataError(f"--classes: the flow of {run.path} was fitted without labels; leave --classes out.")
     known = flow.classes_.tolist()
     wanted = resolve_classes([c for text in classes for c in text.split(",")], known, {}, f"the flow of {run.path}")

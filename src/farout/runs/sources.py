@@ -62,7 +62,7 @@ def make_source(
                 "give the run of a plain flow."
             )
         stands_on = {"base": archetypes}
-    made = make(**stands_on, **options)
+    made: OutlierSource = make(**stands_on, **options)
     return made
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.estimator import classes_of
 from farout.data import Dataset
 from farout.errors import FaroutError
 from farout.flows.density import FlowDensity
@@ -80,7 +81,7 @@ def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> 
         ``samples``, ``sample_labels``, ``data``, ``data_labels``, ``outliers_by_strength``, ``strength_rows``.
     """
     rng = np.random.default_rng(seed)
-    image, classes = len(flow.event_shape_) == 3, flow.classes_
+    image, classes = len(flow.event_shape_) == 3, classes_of(flow)
     labels = np.repeat(classes, PER_CLASS if image else POINTS // len(classes) + 1) if classes is not None else None
     n = (PER_CLASS**2 if image else POINTS) if labels is None else len(labels)
     X, y = flow.sample(n, labels, random_state=rng)
@@ -92,10 +93,10 @@ def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> 
     count = (len(rows) if rows is not None else MOST_ROWS) if image else POINTS // 2
     directions = rng.standard_normal((count, flow.n_features_in_))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    labels = rows if image else flow.draw_labels(count, None, rng)
+    shown = rows if image else flow.draw_labels(count, None, rng)
     typical = chi_mean_std(flow.n_features_in_)[0]
     strengths = STRENGTHS if image else STRENGTHS[:6]
-    story["outliers_by_strength"] = [(p, flow.decode(p * typical * directions, labels, clip=True)) for p in strengths]
+    story["outliers_by_strength"] = [(p, flow.decode(p * typical * directions, shown, clip=True)) for p in strengths]
     story["strength_rows"] = [str(c) for c in rows] if rows is not None else []
     return story
 
@@ -115,7 +116,7 @@ def latent_radii(flow: FlowDensity, sets: Mapping[str, Array]) -> dict[str, Any]
     dict
         ``radii`` and ``latent_dim``; empty if there is nothing to show.
     """
-    if not sets or (flow.classes_ is not None and flow.class_dropout == 0):
+    if not sets or (classes_of(flow) is not None and flow.class_dropout == 0):
         return {}
     rng = np.random.default_rng(0)
     found = {}

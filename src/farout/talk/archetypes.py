@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.linear import ArchetypalAnalysis
 from farout.archetypes.simplex import dirichlet_weights
+from farout.base.estimator import classes_of
 from farout.data import Dataset
 from farout.talk.agreement import agreement_table
 from farout.talk.context import Context, Figure, Finding, Of, Table
@@ -135,7 +136,7 @@ def archetypes(context: Context) -> Finding:
 def _deep_sheet(context: Context, k: int, of: Of) -> Figure:
     data, model = context.data(of), context.archetypes(k, of=of)
     rows = context.some(data, MOST_ROWS, context.seed)
-    classes = model.archetype_classes_
+    classes = vars(model).get("archetype_classes_")
     names = None if classes is None else class_names(data, classes)
     return _sheet(model.archetypes_, model.encode(rows.X, rows.y), rows, names, f"{k} deep archetypes of {data.name}")
 
@@ -179,7 +180,7 @@ def _draws(context: Context, k: int, of: Of, concentration: float) -> list[Figur
     """A sheet of samples, and the simplex that their weights lie in."""
     data, model = context.data(of), context.archetypes(k, of=of)
     rng = np.random.default_rng(context.seed)
-    classes = None if model.classes_ is None else shown_classes(model.classes_, context.preset.sample_rows)
+    classes = None if classes_of(model) is None else shown_classes(model.classes_, context.preset.sample_rows)
     labels = None if classes is None else np.repeat(classes, PER_CLASS)
     count = PER_CLASS * context.preset.sample_rows if labels is None else len(labels)
     weights = dirichlet_weights(count, k, concentration, rng)

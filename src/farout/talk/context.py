@@ -220,7 +220,7 @@ class Context:
             self.tell(f"fitting {about}")
             checkpoints = folder.with_name(f"{name}.checkpoints")
             model = make(Training(checkpoint_dir=checkpoints, resume=True))
-            model.fit(data.X, data.y)  # type: ignore[arg-type]  # a classifier refuses data without labels itself
+            model.fit(data.X, data.y)
             model.training = None  # where it was trained is no part of what it is
             model.verbose = False
             model.save(folder)

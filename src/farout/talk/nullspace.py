@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.simplex import dirichlet_weights
+from farout.base.estimator import classes_of
 from farout.data import Dataset
 from farout.talk.context import Context, Figure, Finding, Table
 from farout.talk.published import RECONSTRUCTION
@@ -97,7 +98,7 @@ def _records(errors: dict[str, list[float]]) -> list[dict[str, Any]]:
 def _sheet(context: Context, model: DeepArchetypes, kind: str | None, exact: bool, about: str) -> Figure:
     """The same weights and classes on every sheet."""
     rng = np.random.default_rng(context.seed)
-    classes = None if model.classes_ is None else shown_classes(model.classes_, context.preset.sample_rows)
+    classes = None if classes_of(model) is None else shown_classes(model.classes_, context.preset.sample_rows)
     labels = None if classes is None else np.repeat(classes, PER_CLASS)
     count = PER_CLASS * context.preset.sample_rows if labels is None else len(labels)
     weights = dirichlet_weights(count, len(model.positions_), CONCENTRATION, rng)

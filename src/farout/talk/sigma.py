@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from farout.base.estimator import classes_of
 from farout.latent import chi_mean_std
 from farout.talk.context import Context, Figure, Finding, Of
 from farout.talk.showing import class_names, shown_classes
@@ -27,7 +28,7 @@ def sigma(context: Context) -> Finding:
 def _rows(context: Context, of: Of) -> Figure:
     data, flow = context.data(of), context.flow(of=of)
     rng = np.random.default_rng(context.seed)
-    classes = None if flow.classes_ is None else shown_classes(flow.classes_, context.preset.sample_rows)
+    classes = None if classes_of(flow) is None else shown_classes(flow.classes_, context.preset.sample_rows)
     count = context.preset.sample_rows if classes is None else len(classes)
     directions = rng.standard_normal((count, flow.n_features_in_))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
