@@ -214,16 +214,16 @@ def test_a_failure_under_force_leaves_the_old_run(tmp_path, capsys):
 
 def interrupt_at(monkeypatch, step):
     """Ctrl-C in the middle of training, once."""
-    from farout import _lightning
+    from farout.base import training
 
-    whole = _lightning._Task.training_step
+    whole = training._Loop._step
 
-    def training_step(self, batch, batch_idx):
-        if self.global_step == step:
+    def taken(self):
+        if self.state.step == step:
             raise KeyboardInterrupt
-        return whole(self, batch, batch_idx)
+        whole(self)
 
-    monkeypatch.setattr(_lightning._Task, "training_step", training_step)
+    monkeypatch.setattr(training._Loop, "_step", taken)
 
 
 def test_an_interrupted_run_goes_on_with_resume(tmp_path, monkeypatch, capsys):

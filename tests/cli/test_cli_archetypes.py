@@ -128,18 +128,18 @@ def test_settings_of_a_run_give_the_same_run(linear, tmp_path):
 
 
 def test_an_interrupted_deep_run_goes_on_with_resume(flow, tmp_path, monkeypatch, capsys):
-    from farout import _lightning
+    from farout.base import training
 
-    out, whole = tmp_path / "r", _lightning._Task.training_step
+    out, whole = tmp_path / "r", training._Loop._step
 
-    def training_step(self, batch, batch_idx):
-        if self.global_step == 110:
+    def taken(self):
+        if self.state.step == 110:
             raise KeyboardInterrupt
-        return whole(self, batch, batch_idx)
+        whole(self)
 
     words = ["archetypes", "toy", "--deep", "--flow", str(flow), "--out", str(out), "--max-steps", "120", "--no-counts"]
     with monkeypatch.context() as patched:
-        patched.setattr(_lightning._Task, "training_step", training_step)
+        patched.setattr(training._Loop, "_step", taken)
         assert main(words) == 130
     assert f"farout archetypes --out {out} --resume" in capsys.readouterr().err
     assert main(["archetypes", "--out", str(out), "--resume"]) == 0
