@@ -5,6 +5,7 @@ takes seconds. Batches, schedule, validation, checkpoints and signals are below,
 """
 
 import contextlib
+import io
 import logging
 import math
 import os
@@ -246,19 +247,22 @@ def train(
     """
     where = where or Training()
 
-    def fit(fabric: "Fabric") -> tuple[History, dict[str, Tensor] | None]:
+    def fit(fabric: "Fabric") -> tuple[History, bytes]:
         with _as_it_was(module):
             loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name)
             history = loop.run(verbose if where.progress is None else where.progress)
-        return history, _copied(module) if forks else None
+        weights = io.BytesIO()
+        if forks:
+            torch.save(module.state_dict(), weights)
+        return history, weights.getvalue()
 
     with _alone, suitable_threads(rows[0][0].numel()):
         fabric = _fabric(where)
         launcher = fabric.strategy.launcher
         forks = launcher is not None and launcher.is_interactive_compatible
         history, weights = fit(fabric) if launcher is None else fabric.launch(fit)
-    if weights is not None:  # of a process that was forked off; the module here didn't learn
-        module.load_state_dict(weights)
+    if weights:  # of a process that was forked off; the module here didn't learn
+        module.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     return history
 
 
@@ -315,7 +319,7 @@ class _Loop:
         self.best_weights: dict[str, Tensor] | None = None
         self.order, self.order_of = torch.empty(0), -1  # of the rows, in a pass
         self.unread: list[tuple[int, Tensor, Mapping[str, Any]]] = []  # steps whose loss is still on the device
-        self.before: dict[str, Any] | None = None  # what the step in progress began with
+        self.before: dict[str, Any] | None = None  # what the next step, or the one in progress, begins with
         self.figures: dict[str, Any] = {}  # the newest
         self.log: SummaryWriter | None = None
 
@@ -327,6 +331,7 @@ class _Loop:
             state, steps = self.state, self.budget.max_steps
             showing = stage(self.name, steps, done=state.step, show=show and self.fabric.is_global_zero)
             with _log(self.where, self.fabric, state.step) as self.log, showing as advance:
+                self.before = self._drawn()
                 try:
                     while state.step < steps and not state.stopped:
                         self._step()
@@ -335,9 +340,10 @@ class _Loop:
                         if due and self.validation_rows is not None:
                             self._validate(self.validation_rows)
                         advance(1, **self.figures)
+                        self.before = self._drawn()
                         asked = self._asked_to_stop(signals)
                         if due or asked:
-                            self._save("last.ckpt", self._drawn())
+                            self._save("last.ckpt", self.before)
                         if asked:
                             raise _stop(asked)
                 except BaseException as error:
@@ -352,8 +358,6 @@ class _Loop:
 
     def _step(self) -> None:
         step = self.state.step
-        self.before = self._drawn()
-        self.before["buffers"] = [b._version for b in self.buffers]
         for group in self.optimizer.param_groups:
             group["lr"] = self.budget.rate(step)
         try:
@@ -490,12 +494,14 @@ class _Loop:
         """All that makes the next step another one than the last, but for weights and rows."""
         objective: Any = self.objective
         known = objective.state_dict() if hasattr(objective, "state_dict") else None
-        return {"noise": [g.get_state() for g in self.generators], "objective": known}
+        versions = [b._version for b in self.buffers]  # that a step which has changed some can be told
+        return {"noise": [g.get_state() for g in self.generators], "objective": known, "buffers": versions}
 
     def _save(self, file: str, drawn: dict[str, Any]) -> None:
         if self.where.checkpoint_dir is None:
             return
         self._read(at_least=1)  # so that nothing is saved of a training that has diverged
+        self.before = None  # it is in this checkpoint
         of_all = [drawn]
         if self.processes > 1:
             of_all *= self.processes
@@ -519,7 +525,7 @@ class _Loop:
         if begun is None or isinstance(error, FaroutError) or self.processes > 1:
             return
         same = [id(b) for b in self.module.buffers()] == [id(b) for b in self.buffers]
-        if same and begun.pop("buffers") == [b._version for b in self.buffers]:
+        if same and begun["buffers"] == [b._version for b in self.buffers]:
             with contextlib.suppress(OSError, FaroutError):  # the error that people should see is another one
                 self._save("last.ckpt", begun)
 
