@@ -10,19 +10,17 @@ import logging
 import math
 import os
 import re
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
 from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "History", "Objective", "Training", "inference_device", "seeded", "suitable_threads", "train"]
 
-SMALL_ROWS = 256  # numbers in a row, up to which one thread is quickest
 FAR_ABOVE, STEPS_ABOVE = 20.0, 20  # a loss so far above where it began, for so many steps in a row, has diverged
 SAVE_EVERY = 100  # steps between checkpoints, where no validation tells when
 LOG_EVERY = 10  # steps between two points of a TensorBoard log
@@ -256,7 +253,7 @@ def train(
             torch.save(module.state_dict(), weights)
         return history, weights.getvalue()
 
-    with _alone, suitable_threads(rows[0][0].numel()):
+    with alone, suitable_threads(rows[0][0].numel()):
         fabric = _fabric(where)
         launcher = fabric.strategy.launcher
         forks = launcher is not None and launcher.is_interactive_compatible
@@ -314,7 +311,7 @@ class _Loop:
         self.task = _Task(module, objective, self.rows)
         self.loss, self.scaled_optimizer = fabric.setup(self.task, self.optimizer)
         self.buffers = list(module.buffers())
-        self.generators = _generators(self.device)
+        self.generators = generators_of(self.device)
         self.state, self.history = _State(seed), History()
         self.best_weights: dict[str, Tensor] | None = None
         self.order, self.order_of = torch.empty(0), -1  # of the rows, in a pass
@@ -326,7 +323,7 @@ class _Loop:
     def run(self, show: bool) -> History:
         """Train, and leave the module with the weights to keep."""
         state_of_noise = seeded(self.state.seed + self.fabric.global_rank, self.device)
-        with state_of_noise, _Signals() as signals:
+        with state_of_noise, Signals() as signals:
             self._resume()
             state, steps = self.state, self.budget.max_steps
             showing = stage(self.name, steps, done=state.step, show=show and self.fabric.is_global_zero)
@@ -345,7 +342,7 @@ class _Loop:
                         if due or asked:
                             self._save("last.ckpt", self.before)
                         if asked:
-                            raise _stop(asked)
+                            raise stopped_by(asked)
                 except BaseException as error:
                     self._save_what_was_whole(error)
                     raise
@@ -556,7 +553,7 @@ class _Loop:
                 "resume out, or give another checkpoint_dir."
             ) from error
 
-    def _asked_to_stop(self, signals: "_Signals") -> int:
+    def _asked_to_stop(self, signals: Signals) -> int:
         if self.processes == 1:
             return signals.asked
         if self.unread:  # processes talk to each other now and then, and stop after the same step
@@ -678,106 +675,6 @@ def _log(where: Training, fabric: "Fabric", step: int) -> Iterator["SummaryWrite
         ) from error
     with SummaryWriter(str(where.log_dir), purge_step=step or None) as writer:
         yield writer
-
-
-# --- what belongs to the whole process: signals, generators, threads --------------------------------------------
-
-
-class _Signals:
-    """SIGINT and SIGTERM are kept in ``asked`` until the loop obeys; a second one acts at once.
-
-    Only the main thread hears signals; elsewhere, and for a signal that the process ignores, nothing is changed.
-    """
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) not in (None, signal.SIG_IGN):
-                    self.handlers[number] = signal.signal(number, self._hear)
-        return self
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise _stop(number)
-        self.asked = number
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        usual = (signal.SIG_DFL, signal.default_int_handler)
-        if self.asked and self.handlers[self.asked] not in usual:  # whoever set it waits to be called
-            self.handlers[self.asked](self.asked, None)
-        if self.asked and kind is None:  # it came after the last step
-            raise _stop(self.asked)
-
-
-def _stop(number: int) -> BaseException:
-    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-
-
-_alone = threading.RLock()  # held by whoever draws from a seed, since torch's generators belong to the whole process
-
-
-def _generators(device: torch.device) -> list[torch.Generator]:
-    """Those that work on this device draws from."""
-    if device.type == "cuda":
-        torch.cuda.init()
-        return [torch.default_generator, torch.cuda.default_generators[device.index or 0]]
-    if device.type == "mps":
-        return [torch.default_generator, torch.mps._get_default_mps_generator()]
-    return [torch.default_generator]
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Draw from ``seed`` on, on the CPU and on ``device``; then torch's generators go on as if nothing had been drawn.
-
-    One thread at a time can be here, so that no other one disturbs its draws.
-    """
-    with _alone:
-        generators = _generators(torch.device("cpu") if device is None else device)
-        before = [g.get_state() for g in generators]
-        try:
-            for generator in generators:
-                generator.manual_seed(seed)
-            yield
-        finally:
-            for generator, state in zip(generators, before, strict=True):
-                generator.set_state(state)
-
-
-class _Threads(threading.local):
-    depth = 0  # of `suitable_threads`, in this thread
-
-
-_lock, _threads = threading.Lock(), _Threads()
-_limits, _usual = 0, 1  # limits in all threads, and the number of threads before the first of them
-
-
-@contextlib.contextmanager
-def suitable_threads(n_features: int) -> Iterator[None]:
-    """One torch thread for small rows, which are not worth sharing: threads would only wait for each other.
-
-    On a busy machine of two cores, two threads took 8x8 images 30 times as long as one.
-    """
-    global _limits, _usual
-    with _lock:
-        if not _limits:
-            _usual = torch.get_num_threads()
-        # A thread that is new meanwhile has begun with the limit of another one.
-        before = torch.get_num_threads() if _threads.depth else _usual
-        _limits, _threads.depth = _limits + 1, _threads.depth + 1
-        torch.set_num_threads(1 if n_features <= SMALL_ROWS else before)
-    try:
-        yield
-    finally:
-        with _lock:
-            _limits, _threads.depth = _limits - 1, _threads.depth - 1
-            torch.set_num_threads(before)
 
 
 def inference_device(where: Training | None) -> torch.device:
