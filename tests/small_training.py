@@ -3,15 +3,14 @@
 import torch
 from torch import nn
 
-from farout.base.training import Budget, train
+from farout.base.training import Budget, seeded, train
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
 
 
 def linear():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
+    with seeded(1):
         return nn.Linear(3, 1)
 
 

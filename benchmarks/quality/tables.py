@@ -68,7 +68,7 @@ def run(root: Path, out: Path, seeds: Sequence[int], sets: Sequence[str], names:
     records = Records(out, ("set", "detector", "seed"))
     paths = [(kind, p) for kind, folder in FOLDERS.items() for p in sorted((root / "adbench" / folder).glob("*.npz"))]
     paths = [(kind, p) for kind, p in paths if not sets or p.stem in sets]
-    import farout.base._lightning  # noqa: F401  (so that the first set doesn't count its seconds)
+    import lightning_fabric  # noqa: F401  (so that the first set doesn't count its seconds)
 
     for seed in seeds:
         for kind, path in paths:

@@ -1,25 +1,48 @@
-"""One way to train anything here, by Lightning: budget, device, checkpoints, resume, early stopping.
+"""One way to train anything here: the settings of a training, and the one loop.
 
-Lightning itself is imported when training starts (``_lightning.py``), so that ``import farout`` stays quick.
+Devices, precision and processes are Lightning Fabric's, which is imported when the first training begins, since that
+takes seconds. Batches, schedule, validation, checkpoints and signals are below, in the order of the loop.
 """
 
 import contextlib
+import io
+import logging
+import math
+import os
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from farout.errors import InvalidSettingError
+from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
+from farout.base.progress import stage
+from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["Budget", "History", "Objective", "Training", "inference_device", "seeded", "suitable_threads", "train"]
 
-SMALL_ROWS = 256  # numbers in a row, up to which one thread is quickest
+FAR_ABOVE, STEPS_ABOVE = 20.0, 20  # a loss so far above where it began, for so many steps in a row, has diverged
+SAVE_EVERY = 100  # steps between checkpoints, where no validation tells when
+LOG_EVERY = 10  # steps between two points of a TensorBoard log
+AT_ONCE = 10  # losses read from a GPU, or averaged over processes, in one go
+FORMAT = "farout-training-1"
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook")
 
 Batch = Sequence[Tensor]
 # (batch, progress from 0 to 1) -> the loss to descend, and figures to show beside it
-Objective = Callable[[Batch, float], tuple[Tensor, Mapping[str, float]]]
+Objective = Callable[[Batch, float], tuple[Tensor, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -28,16 +51,15 @@ class Training:
 
     Parameters
     ----------
-    accelerator : str, default="auto"
-        Lightning's name of a device: "auto", "cpu", "gpu", "mps".
+    accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}, default="auto"
     devices : int or str, default=1
-        How many devices, or "auto".
+        How many devices, "auto" for all, or the numbers of some, such as "0,2".
     num_nodes : int, default=1
         How many machines.
-    strategy : str, default="auto"
-        Lightning's strategy for more than one device, such as "ddp".
-    precision : str, default="32-true"
-        Lightning's precision, such as "bf16-mixed".
+    strategy : {"auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook"}, default="auto"
+        Lightning's strategy for more than one device. A batch is shared equally among them.
+    precision : {"32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"}, default="32-true"
+        Lightning's precision. The trained model has the precision it had before.
     checkpoint_dir : path, optional
         Keep the best and the last checkpoint here.
     resume : bool, default=False
@@ -45,7 +67,12 @@ class Training:
     log_dir : path, optional
         Write a TensorBoard log here (needs the extra ``farout[tensorboard]``).
     progress : bool or None, default=None
-        A progress bar on stderr; None shows it when the estimator is verbose and stderr is a terminal.
+        Show progress on stderr; None shows it when the estimator is verbose.
+
+    Raises
+    ------
+    InvalidSettingError
+        If a value makes no sense.
 
     Examples
     --------
@@ -68,10 +95,28 @@ class Training:
         return replace(self, checkpoint_dir=None, resume=False, log_dir=None)
 
     def __post_init__(self) -> None:
+        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
+            if getattr(self, name) not in known:
+                raise self._wrong(name, f"one of {', '.join(map(repr, known))}")
+        listed = isinstance(self.devices, str) and re.fullmatch(r"auto|\d+(,\d+)+|\d+,", self.devices)
+        if not (listed or _is_whole(self.devices)):
+            raise self._wrong("devices", "a whole number, 1 or more, 'auto', or numbers of devices such as '0,2'")
+        if not _is_whole(self.num_nodes):
+            raise self._wrong("num_nodes", "a whole number, 1 or more")
+        for name in ("checkpoint_dir", "log_dir"):
+            if not isinstance(getattr(self, name), str | os.PathLike | None):
+                raise self._wrong(name, "the path of a folder, or None")
+        if not isinstance(self.resume, bool):
+            raise self._wrong("resume", "True or False")
+        if not isinstance(self.progress, bool | None):
+            raise self._wrong("progress", "True, False or None")
         if self.resume and self.checkpoint_dir is None:
             raise InvalidSettingError(
                 "Training: resume=True needs checkpoint_dir, the folder that holds the last checkpoint."
             )
+
+    def _wrong(self, name: str, allowed: str) -> InvalidSettingError:
+        return InvalidSettingError(f"Training: {name} must be {allowed}; got {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)
@@ -83,7 +128,7 @@ class Budget:
     max_steps : int
         Gradient steps.
     batch_size : int
-        Rows a step.
+        Rows a step, over all devices.
     learning_rate : float
         Peak of a cosine schedule with warm-up.
     weight_decay : float, default=0.0
@@ -112,6 +157,24 @@ class Budget:
             value = getattr(self, name)
             if not value > 0:
                 raise InvalidSettingError(f"{name} must be above 0; got {value}.")
+        for name in ("max_steps", "batch_size"):
+            if not _is_whole(getattr(self, name)):
+                raise InvalidSettingError(f"{name} must be a whole number; got {getattr(self, name)!r}.")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: a cosine, after a warm-up of up to 100 steps."""
+        warm_up = max(1, min(100, self.max_steps // 10))
+        decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.max_steps)))
+        return self.learning_rate * min(1.0, (step + 1) / warm_up) * max(decay, 1e-3)
+
+    @property
+    def validation_interval(self) -> int:
+        """Steps between validations, near what was asked, so that the last validation sees the last weights."""
+        return int(self.max_steps // max(1, round(self.max_steps / self.validate_every)))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 @dataclass
@@ -157,12 +220,12 @@ def train(
     budget : Budget
     where : Training, optional
     seed : int, default=0
-        The same seed gives the same result on the same machine, in one go or resumed, as long as all that an objective
-        draws is torch's; torch's global state is left as it was.
+        The same seed gives the same result on the same machine, in one go or resumed, in any thread, as long as all
+        that an objective draws is torch's; torch's global state is left as it was.
     verbose : bool, default=False
-        Show a progress bar, when stderr is a terminal.
+        Show progress on stderr.
     name : str
-        What the bar and the messages call this training.
+        What progress and messages call this training.
 
     Returns
     -------
@@ -173,48 +236,445 @@ def train(
     DivergedError
         If the loss stops being finite or climbs far above where it began; the message has advice.
     KeyboardInterrupt
-        If interrupted; the last checkpoint is kept.
+        If interrupted: once the step is over and its checkpoint is kept, or at once after a second Ctrl-C.
+    SystemExit
+        With status 143, if told to terminate; the checkpoint is kept likewise.
+    RunError
+        If a checkpoint to resume from was truncated, or isn't of this training.
     """
-    from farout.base._lightning import run
+    where = where or Training()
 
-    with suitable_threads(rows[0][0].numel()), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return run(
-            module,
-            objective,
-            rows,
-            budget,
-            validation_rows,
-            where or Training(),
-            seed,
-            verbose,
-            name,
+    def fit(fabric: "Fabric") -> tuple[History, bytes]:
+        with _as_it_was(module):
+            loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name)
+            history = loop.run(verbose if where.progress is None else where.progress)
+        weights = io.BytesIO()
+        if forks:
+            torch.save(module.state_dict(), weights)
+        return history, weights.getvalue()
+
+    with alone, suitable_threads(rows[0][0].numel()):
+        fabric = _fabric(where)
+        launcher = fabric.strategy.launcher
+        forks = launcher is not None and launcher.is_interactive_compatible
+        history, weights = fit(fabric) if launcher is None else fabric.launch(fit)
+    if weights:  # of a process that was forked off; the module here didn't learn
+        module.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
+    return history
+
+
+@dataclass
+class _State:
+    """Where a training is, beside weights, optimizer and noise; all of it is in a checkpoint."""
+
+    seed: int
+    step: int = 0  # steps that are done
+    first_loss: float | None = None
+    steps_above: int = 0
+    best: float = math.inf  # validation loss
+    waited: int = 0  # validations since then
+    stopped: bool = False
+
+
+class _Loop:
+    """One training: from the first step, or from a checkpoint, to the last."""
+
+    def __init__(
+        self,
+        fabric: "Fabric",
+        module: nn.Module,
+        objective: Objective,
+        rows: Batch,
+        budget: Budget,
+        validation_rows: Batch | None,
+        where: Training,
+        seed: int,
+        name: str,
+    ) -> None:
+        self.fabric, self.device, self.processes = fabric, fabric.device, fabric.world_size
+        self.module, self.objective, self.budget, self.where, self.name = module, objective, budget, where, name
+        self.rows = self._placed(rows)
+        self.validation_rows = None if validation_rows is None else self._placed(validation_rows)
+        self.batch_size = min(budget.batch_size, len(rows[0]))
+        self.share = self.batch_size // self.processes
+        if not self.share:
+            raise InvalidSettingError(
+                f"{name}: {self.processes} devices can't share a batch of {self.batch_size} row(s); set "
+                "Training(devices=...) lower, or batch_size higher."
+            )
+        self.optimizer = torch.optim.AdamW(
+            [p for p in module.parameters() if p.requires_grad],
+            lr=budget.learning_rate,
+            weight_decay=budget.weight_decay,
+            betas=budget.betas,
+        )
+        self.task = _Task(module, objective, self.rows)
+        self.loss, self.scaled_optimizer = fabric.setup(self.task, self.optimizer)
+        self.buffers = list(module.buffers())
+        self.generators = generators_of(self.device)
+        self.state, self.history = _State(seed), History()
+        self.best_weights: dict[str, Tensor] | None = None
+        self.order, self.order_of = torch.empty(0), -1  # of the rows, in a pass
+        self.unread: list[tuple[int, Tensor, Mapping[str, Any]]] = []  # steps whose loss is still on the device
+        self.before: dict[str, Any] | None = None  # what the next step, or the one in progress, begins with
+        self.figures: dict[str, Any] = {}  # the newest
+        self.log: SummaryWriter | None = None
+
+    def run(self, show: bool) -> History:
+        """Train, and leave the module with the weights to keep."""
+        state_of_noise = seeded(self.state.seed + self.fabric.global_rank, self.device)
+        with state_of_noise, Signals() as signals:
+            self._resume()
+            state, steps = self.state, self.budget.max_steps
+            showing = stage(self.name, steps, done=state.step, show=show and self.fabric.is_global_zero)
+            with _log(self.where, self.fabric, state.step) as self.log, showing as advance:
+                self.before = self._drawn()
+                try:
+                    while state.step < steps and not state.stopped:
+                        self._step()
+                        due = self._due()
+                        self._read(at_least=1 if due or self._reads_at_once else AT_ONCE)
+                        if due and self.validation_rows is not None:
+                            self._validate(self.validation_rows)
+                        advance(1, **self.figures)
+                        self.before = self._drawn()
+                        asked = self._asked_to_stop(signals)
+                        if due or asked:
+                            self._save("last.ckpt", self.before)
+                        if asked:
+                            raise stopped_by(asked)
+                except BaseException as error:
+                    self._save_what_was_whole(error)
+                    raise
+        if self.best_weights is not None:
+            self.module.load_state_dict(self.best_weights)
+        self.history.stopped_early = state.step < steps
+        return self.history
+
+    # --- a step --------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        step = self.state.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.budget.rate(step)
+        try:
+            loss = self.loss(self._picked(step), step / self.budget.max_steps)
+        except DivergedError as error:
+            raise self._diverged(str(error)) from error
+        self.fabric.backward(loss)
+        self.fabric.strategy.clip_gradients_norm(
+            self.task, self.optimizer, self.budget.gradient_clip, error_if_nonfinite=False
+        )
+        self.before = None  # from here on the step can't be taken again
+        self.scaled_optimizer.step()
+        self.optimizer.zero_grad()
+        self.unread.append((step, loss.detach(), self.task.figures))
+        self.state.step += 1
+
+    def _picked(self, step: int) -> Tensor:
+        """Numbers of the rows of a step: each pass has its own order, of which the rest that fills no batch is left."""
+        batches = len(self.rows[0]) // self.batch_size
+        if self.order_of != step // batches:
+            self.order_of = step // batches
+            generator = torch.Generator().manual_seed(_mixed(self.state.seed, self.order_of))
+            self.order = torch.randperm(len(self.rows[0]), generator=generator).to(self.rows[0].device)
+        begin = step % batches * self.batch_size + self.fabric.global_rank * self.share
+        return self.order[begin : begin + self.share]
+
+    def _placed(self, rows: Batch) -> list[Tensor]:
+        """Rows on the device, if they leave half of a GPU's free memory to the rest; else a batch goes there a time."""
+        if not self.fabric.strategy.precision.precision.endswith("mixed"):
+            rows = self.fabric.strategy.precision.convert_input(list(rows))
+        size = sum(t.numel() * t.element_size() for t in rows)
+        fits = self.device.type != "cuda" or size <= torch.cuda.mem_get_info(self.device)[0] // 2
+        return [t.to(self.device) if fits else t for t in rows]
+
+    # --- losses --------------------------------------------------------------------------------------------------
+
+    @property
+    def _reads_at_once(self) -> bool:
+        """Whether a look at the loss waits for nothing."""
+        return self.device.type == "cpu" and self.processes == 1
+
+    def _read(self, at_least: int) -> None:
+        """Watch the losses that came since the last look, if they are so many, and note some of them."""
+        if len(self.unread) < at_least:
+            return
+        for (step, _, figures), loss in zip(self.unread, self._means([x[1] for x in self.unread]), strict=True):
+            self._watch(step, loss)
+            self.figures |= {"loss": loss, **figures}
+            noted, logged = step % max(1, self.budget.max_steps // 200) == 0, step % LOG_EVERY == 0
+            if noted or logged:
+                means = dict(zip(figures, self._means(list(figures.values())), strict=True))
+                if noted:
+                    self.history.add(step, {"loss": loss, **means})
+                if logged:
+                    self._to_log(step, {"loss": loss, **means})
+        self.unread = []
+
+    def _means(self, values: list[Any]) -> list[float]:
+        """Numbers, averaged over the processes."""
+        if self.processes == 1 or not values:
+            return [float(v) for v in values]
+        own = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.device) for v in values])
+        means: Any = self.fabric.all_reduce(own)
+        return [float(v) for v in means]
+
+    def _watch(self, step: int, loss: float) -> None:
+        state = self.state
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss became {loss}", step)
+        if state.first_loss is None:
+            state.first_loss = loss
+        far = loss > state.first_loss + FAR_ABOVE * max(1.0, abs(state.first_loss))
+        state.steps_above = state.steps_above + 1 if far else 0
+        if state.steps_above >= STEPS_ABOVE:
+            raise self._diverged(f"the loss climbed from {state.first_loss:.4g} to {loss:.4g}", step)
+
+    def _diverged(self, what: str, step: int | None = None) -> DivergedError:
+        return DivergedError(
+            f"{self.name}: training diverged at step {self.state.step if step is None else step}: {what}. No model was "
+            f"made. Lower learning_rate (it is {self.budget.learning_rate:g}), or look for extreme values in the data."
         )
 
+    def _to_log(self, step: int, figures: Mapping[str, float]) -> None:
+        if self.log is not None:
+            for name, value in figures.items():
+                self.log.add_scalar(name, value, step)
 
-@contextlib.contextmanager
-def suitable_threads(n_features: int) -> Iterator[None]:
-    """One torch thread for small rows, which are not worth sharing: threads would only wait for each other.
+    # --- validation ----------------------------------------------------------------------------------------------
 
-    On a busy machine of two cores, two threads took 8x8 images 30 times as long as one.
+    def _due(self) -> bool:
+        """Whether to validate, and to save: the last time is after the last step."""
+        step, last = self.state.step, self.budget.max_steps
+        if self.validation_rows is None:
+            return step == last or step % SAVE_EVERY == 0
+        every = self.budget.validation_interval
+        return step == last or (step % every == 0 and step + every <= last)
+
+    def _validate(self, rows: Batch) -> None:
+        state = self.state
+        loss = self._validation_loss(rows)
+        if not math.isfinite(loss):
+            raise self._diverged(f"the validation loss became {loss}")
+        self.figures["validation loss"] = loss
+        self.history.add(state.step, {"validation loss": loss})
+        self._to_log(state.step, {"validation loss": loss})
+        if loss < state.best:
+            state.best, state.waited, self.best_weights = loss, 0, _copied(self.module)
+            self._save("best.ckpt", self._drawn())
+        else:
+            state.waited += 1
+            state.stopped = self.budget.patience is not None and state.waited >= self.budget.patience
+
+    @torch.no_grad()
+    def _validation_loss(self, rows: Batch) -> float:
+        """The mean over rows, under the same noise each time, so that only the weights make a difference."""
+        modes = {part: part.training for part in self.module.modules()}
+        self.module.eval()
+        total, n = 0.0, len(rows[0])
+        try:
+            parts = torch.arange(n, device=rows[0].device).split(4 * self.batch_size)
+            for i in range(self.fabric.global_rank, len(parts), self.processes):
+                with seeded(i, self.device), self.fabric.autocast():
+                    total += float(self.objective(self.task.pick(rows, parts[i]), 1.0)[0]) * len(parts[i])
+        except DivergedError as error:
+            raise self._diverged(str(error)) from error
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+        return self._means([total])[0] * self.processes / n
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _drawn(self) -> dict[str, Any]:
+        """All that makes the next step another one than the last, but for weights and rows."""
+        objective: Any = self.objective
+        known = objective.state_dict() if hasattr(objective, "state_dict") else None
+        versions = [b._version for b in self.buffers]  # that a step which has changed some can be told
+        return {"noise": [g.get_state() for g in self.generators], "objective": known, "buffers": versions}
+
+    def _save(self, file: str, drawn: dict[str, Any]) -> None:
+        if self.where.checkpoint_dir is None:
+            return
+        self._read(at_least=1)  # so that nothing is saved of a training that has diverged
+        self.before = None  # it is in this checkpoint
+        of_all = [drawn]
+        if self.processes > 1:
+            of_all *= self.processes
+            torch.distributed.all_gather_object(of_all, drawn)
+        if self.fabric.is_global_zero:
+            saved = {
+                "format": FORMAT,
+                "state": asdict(self.state),
+                "history": {"steps": self.history.steps, "figures": self.history.figures},
+                "weights": self.module.state_dict(),
+                "best_weights": self.best_weights,
+                "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "drawn": of_all,
+            }
+            _write(Path(self.where.checkpoint_dir) / file, saved)
+
+    def _save_what_was_whole(self, error: BaseException) -> None:
+        """After an error in the middle of a step, unless that is about the training, keep what the step began with."""
+        begun = self.before
+        if begun is None or isinstance(error, FaroutError) or self.processes > 1:
+            return
+        same = [id(b) for b in self.module.buffers()] == [id(b) for b in self.buffers]
+        if same and begun["buffers"] == [b._version for b in self.buffers]:
+            with contextlib.suppress(OSError, FaroutError):  # the error that people should see is another one
+                self._save("last.ckpt", begun)
+
+    def _resume(self) -> None:
+        if not self.where.resume or self.where.checkpoint_dir is None:
+            return
+        last = Path(self.where.checkpoint_dir) / "last.ckpt"
+        if not last.is_file():
+            return
+        try:
+            saved = torch.load(last, map_location="cpu", weights_only=True)
+            if saved.get("format") != FORMAT:
+                raise ValueError("it is of another version of farout, or of another program")
+            self.state, self.history = _State(**saved["state"]), History(**saved["history"])
+            self.module.load_state_dict(saved["weights"])
+            self.best_weights = saved["best_weights"]
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(saved["precision"])
+            drawn = saved["drawn"][self.fabric.global_rank]
+            if drawn["objective"] is not None:
+                objective: Any = self.objective
+                objective.load_state_dict(drawn["objective"])
+            for generator, state in zip(self.generators, drawn["noise"], strict=True):
+                generator.set_state(state)
+        except Exception as error:
+            raise RunError(
+                f"{self.name}: can't go on from {last}: {error}. It was truncated, or isn't from this training; leave "
+                "resume out, or give another checkpoint_dir."
+            ) from error
+
+    def _asked_to_stop(self, signals: Signals) -> int:
+        if self.processes == 1:
+            return signals.asked
+        if self.unread:  # processes talk to each other now and then, and stop after the same step
+            return 0
+        asked: Any = self.fabric.all_reduce(torch.tensor(float(signals.asked)), reduce_op="max")
+        return int(asked)
+
+
+class _Task(nn.Module):
+    """The objective as a module, so that Fabric joins the gradients of processes, and casts as the precision says.
+
+    It takes numbers of rows, since mixed precision would round the rows themselves.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if n_features <= SMALL_ROWS else threads)
+
+    def __init__(self, module: nn.Module, objective: Objective, rows: Batch) -> None:
+        super().__init__()
+        self.module = module
+        self.objective = objective
+        self.rows = rows
+        self.figures: Mapping[str, Any] = {}
+
+    def forward(self, picked: Tensor, progress: float) -> Tensor:
+        loss, self.figures = self.objective(self.pick(self.rows, picked), progress)
+        return loss
+
+    def pick(self, rows: Batch, picked: Tensor) -> list[Tensor]:
+        """Some of the rows, on the device of the weights."""
+        device = next(self.module.parameters()).device
+        return [t.index_select(0, picked).to(device) for t in rows]
+
+
+def _mixed(seed: int, n: int) -> int:
+    """A seed of its own for each pass."""
+    return int(np.random.SeedSequence((seed, n)).generate_state(1, np.uint64)[0])
+
+
+def _copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().to("cpu", copy=True) for name, t in module.state_dict().items()}
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write beside the place, and move there what is whole: a failure leaves what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
     try:
-        yield
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
     finally:
-        torch.set_num_threads(threads)
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draws on the CPU from ``seed`` on, for first weights; torch's state, on all devices, is left as it was."""
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    """Bring the weights back to their devices and types, without gradients."""
+
+    def tensors() -> dict[str, Tensor]:
+        return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    before = {name: (t.device, t.dtype) for name, t in tensors().items()}
     try:
         yield
     finally:
-        torch.set_rng_state(state)
+        for name, t in tensors().items():
+            if name in before:
+                t.data = t.data.to(*before[name])
+            t.grad = None
+
+
+# --- Lightning Fabric --------------------------------------------------------------------------------------------
+
+
+def _fabric(where: Training) -> "Fabric":
+    with _import_unnoticed():
+        from lightning_fabric import Fabric
+    try:
+        return Fabric(
+            accelerator=where.accelerator,
+            devices=where.devices if isinstance(where.devices, str) else int(where.devices),
+            num_nodes=int(where.num_nodes),
+            strategy=where.strategy,
+            precision=where.precision,  # type: ignore[arg-type]
+        )
+    except Exception as error:
+        raise InvalidSettingError(
+            f"Training(accelerator={where.accelerator!r}, devices={where.devices!r}, strategy={where.strategy!r}, "
+            f"precision={where.precision!r}) can't be had on this machine: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _import_unnoticed() -> Iterator[None]:
+    """Take back what an import of Lightning changes for the whole process: logs, filters of warnings, environment."""
+    logger, variable = logging.getLogger("lightning_fabric"), "PYTORCH_NVML_BASED_CUDA_CHECK"
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    value = os.environ.get(variable)
+    with warnings.catch_warnings():
+        yield
+    logger.setLevel(level)
+    logger.propagate, logger.handlers = propagate, handlers
+    if value is None:
+        os.environ.pop(variable, None)
+
+
+@contextlib.contextmanager
+def _log(where: Training, fabric: "Fabric", step: int) -> Iterator["SummaryWriter | None"]:
+    """The TensorBoard log that was asked for; points that an earlier run wrote after ``step`` are dropped."""
+    if where.log_dir is None or not fabric.is_global_zero:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InvalidSettingError(
+            "log_dir asks for a TensorBoard log, and tensorboard isn't installed: "
+            "pip install 'farout[tensorboard]', or leave log_dir out."
+        ) from error
+    with SummaryWriter(str(where.log_dir), purge_step=step or None) as writer:
+        yield writer
 
 
 def inference_device(where: Training | None) -> torch.device:
