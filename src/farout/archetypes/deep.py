@@ -22,7 +22,7 @@ from farout.archetypes.support import HullRow, hull_rows
 from farout.archetypes.warm_start import warm_start
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
-from farout.base.training import Budget, Training, train
+from farout.base.training import Budget, Training, seeded, train
 from farout.base.validation import (
     Rows,
     check_choice,
@@ -502,8 +502,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         rows = (rows[0].to(like), rows[1].to(like.device), rows[2].to(like.device))
         self.heads_.to(like.device, like.dtype)
         try:
-            with torch.no_grad(), torch.random.fork_rng():
-                torch.manual_seed(self.seed_)
+            with torch.no_grad(), seeded(self.seed_):
                 return mean_losses(objective, rows, int(batch_size))
         finally:
             self.heads_.eval().cpu().double()

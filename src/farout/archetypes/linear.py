@@ -1,9 +1,7 @@
 """ArchetypalAnalysis: data as mixtures of a few extremes, each of which is itself a mixture of data."""
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from farout.archetypes.mixing import certificate, mixtures
 from farout.archetypes.solver import Solution, solve
 from farout.archetypes.starts import distinct_rows, standardized
 from farout.base.estimator import Estimator
+from farout.base.progress import stage
 from farout.base.training import suitable_threads
 from farout.base.validation import check_events, check_number, check_positive
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -249,7 +248,8 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
     def _solve(self, X: Tensor, share: Tensor, size: int) -> Solution:
         if self.n_archetypes == 1:  # the mean, and no other mixture of rows, is best
             return _mean_alone(X, share)
-        with _bar(self.verbose, self.max_iter) as report:
+        report = _Report(self.verbose, self.max_iter)
+        with report.open:
             return solve(
                 X,
                 share,
@@ -322,25 +322,19 @@ def _mean_alone(X: Tensor, share: Tensor) -> Solution:
     return Solution(X.new_zeros(1, X.shape[1]), np.arange(len(X)), weights, [left], [left], converged=True)
 
 
-@contextlib.contextmanager
-def _bar(verbose: bool, max_iter: int) -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr, when that is a terminal: iterations, and the share of variance explained."""
-    if not (verbose and sys.stderr.isatty()):
-        yield lambda stage, rss: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+class _Report:
+    """Shows the stages of a fit, and in each the share of variance explained."""
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as progress:
-        rows = {}
+    def __init__(self, show: bool, max_iter: int) -> None:
+        self.show = show
+        self.max_iter = max_iter
+        self.name = ""
+        self.open = contextlib.ExitStack()
 
-        def report(stage: str, rss: float) -> None:
-            if stage not in rows:
-                rows[stage] = progress.add_task(stage, total=max_iter if stage == "all rows" else None, figures="")
-            progress.update(rows[stage], advance=1, figures=f"explained {1 - rss:.4f}")
-
-        yield report
-        for task in rows.values():
-            done = cast(Any, progress.tasks[task]).completed
-            progress.update(task, total=done)
+    def __call__(self, name: str, rss: float) -> None:
+        if name != self.name:
+            self.open.close()
+            total = self.max_iter if name == "all rows" else None
+            self.name = name
+            self.advance = self.open.enter_context(stage(f"archetypes: {name}", total, show=self.show))
+        self.advance(explained=1 - rss)

@@ -1,7 +1,6 @@
 """The base of every estimator and source: ``fit`` forgets, checks, learns, and leaves nothing behind when it fails."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,12 @@ from torch import nn
 
 from farout.base.encoding import fitted_state
 from farout.base.persistence import save_model
+from farout.base.process import alone
 from farout.base.training import Training
 from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_scale
 from farout.errors import RunError
 
 __all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
-
-# Fits take turns: torch's random state, its number of threads and Python's warning filters belong to the process, so
-# that fits side by side in threads would change each other's results.
-_TURN = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ class Estimator(BaseEstimator):
     @contextlib.contextmanager
     def _fitting(self) -> Iterator[None]:
         """Around a fit: what an earlier one left is forgotten before, and all that this one set if it fails."""
-        with _TURN:
+        with alone:  # torch's random state and number of threads belong to the process, so that fits take turns
             self._forget()
             self._handed = vars(self).get("_handed") or Defaults()
             try:

@@ -63,7 +63,7 @@ class Console:
 
     def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Around a wait, which is shown by its name: on stderr."""
-        from farout.runs.stages import stage
+        from farout.base.progress import stage
 
         return stage(name, show=self.talks)
 

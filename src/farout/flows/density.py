@@ -14,7 +14,7 @@ from torch import Tensor
 
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.training import Budget, History, Objective, Training, inference_device, suitable_threads, train
+from farout.base.training import Budget, History, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import (
     check_flag,
     check_labels,
@@ -218,8 +218,7 @@ class FlowDensity(DensityMixin, Estimator):
         if len(first) > 1:  # it starts as the Gaussian copula of these rows
             rest.initialize(*fitted)
         else:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed_)
+            with seeded(self.seed_):
                 rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
         objective = self._objective(
             rest, float(first(torch.tensor(X[inner[:CHUNK]]).reshape(-1, *first.in_shape))[1].mean())
@@ -601,6 +600,8 @@ def _require_two_columns(varies: NDArray[np.bool_], where: str) -> None:
 def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
     """Loss of held-out rows, the mean of several draws of noise, which are the same each time."""
     flow.eval()
-    with torch.random.fork_rng(), suitable_threads(rows[0][0].numel()):
-        torch.manual_seed(0)
-        return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))
+    try:
+        with seeded(0), suitable_threads(rows[0][0].numel()):
+            return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))
+    finally:
+        flow.train()

@@ -12,6 +12,7 @@ from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.linear import ArchetypalAnalysis
 from farout.base.estimator import classes_of
 from farout.base.persistence import write_atomically
+from farout.base.validation import Rows
 from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.runs.fitting import default_flow, reused_flow
@@ -157,7 +158,9 @@ def compare_counts(run: Run, data_root: str | Path | None = None) -> dict[str, A
     rows = some_rows(len(data), COUNT_ROWS, settings.seed)
     flow = flow_of(run.model)
     y = known_labels(run.model, settings, data, rows)
-    X = data.X[rows] if flow is None else flow.encode(data.X[rows], None if classes_of(flow) is None else y)
+    X = data.X[rows]
+    if flow is not None:
+        X = flow.encode(Rows(X), None if classes_of(flow) is None else y)
     possible = _possible_counts(settings, len(data))
     curve = explained_by_count(X, possible, max_rows=COUNT_ROWS, random_state=settings.seed)
     found = {

@@ -111,8 +111,9 @@ class Run:
             raise InvalidDataError(f"{self.path}: {error}") from error
 
     def rows_of(self, data: Dataset) -> Any:
-        """Rows of ``data`` for the model, as `matched` gives them."""
-        return rows_for(self.matched(data))
+        """Rows of ``data`` for the model, as `matched` gives them; with names of columns where the model knows some."""
+        found = self.matched(data)
+        return found if "feature_names_in_" in vars(self.model) else found.X
 
 
 def rows_for(data: Dataset) -> Any:

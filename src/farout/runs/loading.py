@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farout.base.progress import stage
 from farout.data import Dataset, load_data
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
 from farout.errors import InvalidDataError
 from farout.runs.folder import Run
 from farout.runs.settings import RunSettings
-from farout.runs.stages import stage
 
 __all__ = [
     "TrainingData",

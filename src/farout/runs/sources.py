@@ -1,7 +1,7 @@
 """From settings to outlier sources."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -51,8 +51,7 @@ def make_source(
     source, options = SOURCES[settings.name], settings.options
     make: Any = source.load()
     if source.needs == "data":
-        made: OutlierSource = make(_stacked(real))
-        return made
+        return cast(OutlierSource, make(_stacked(real)))
     stands_on: dict[str, Any] = {"flow": flow}
     if source.needs == "archetypes" and archetypes is not None:
         asked = options.pop("n_archetypes", None)
@@ -62,8 +61,7 @@ def make_source(
                 "give the run of a plain flow."
             )
         stands_on = {"base": archetypes}
-    made: OutlierSource = make(**stands_on, **options)
-    return made
+    return cast(OutlierSource, make(**stands_on, **options))
 
 
 def _stacked(real: Sequence[Dataset]) -> np.ndarray[Any, Any]:
