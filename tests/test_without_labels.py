@@ -22,8 +22,8 @@ def archetypes(data, flow):
 
 
 def test_flow_and_archetypes_know_no_classes(flow, archetypes, data):
-    assert flow.classes_ is None
-    assert archetypes.classes_ is None
+    assert not hasattr(flow, "classes_")
+    assert not hasattr(archetypes, "classes_")
     assert flow.sample(3, random_state=0)[1] is None
     assert archetypes.encode(data[1].X).shape == (len(data[1].X), 3)
     plain, own = (np.square(archetypes.reconstruct(data[1].X, nullspace=n) - data[1].X).mean() for n in (None, "own"))

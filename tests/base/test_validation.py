@@ -124,7 +124,7 @@ HOLES = {
     "a null": pa.table({"age": [1, 2], "height": [1.0, None]}),
     "a null among booleans": pa.table({"age": [1, 2], "height": [True, None]}),
     "NaN": pa.table({"age": [1, 2], "height": [1.0, np.nan]}),
-    "a data set": Rows(np.array([[1, 2], [3, np.nan]]), ("age", "height")),
+    "a data set": Dataset(np.array([[1, 2], [3, np.nan]]), None, (2,), "two", feature_names=("age", "height")),
 }
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import itertools
 import json
 import os
 import subprocess
@@ -217,19 +216,18 @@ def test_a_failure_under_force_leaves_the_old_run(tmp_path, capsys):
 @contextlib.contextmanager
 def interrupted_at(step):
     """Ctrl-C at a step of training."""
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    from farout.base import training
 
-    steps = itertools.count()
+    whole = training._Loop._step
 
-    def stop(*_):
-        if next(steps) == step:
+    def taken(self):
+        if self.state.step == step:
             raise KeyboardInterrupt
+        whole(self)
 
-    hook = register_optimizer_step_pre_hook(stop)
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training._Loop, "_step", taken)
         yield
-    finally:
-        hook.remove()
 
 
 def test_an_interrupted_run_goes_on_with_resume(tmp_path, capsys):
@@ -432,10 +430,10 @@ def test_what_the_models_learn_besides_can_be_set_from_the_command_line(tmp_path
     flags = ["--auxiliary-weight", "0.25", "--no-distance-aware"]
     assert main(["train", "classifier", *words, *flags, "--out", str(tmp_path / "clf")]) == 0
     model = fo.load(tmp_path / "clf")
-    assert (model.kind_weight, model.distance_aware, hasattr(model, "reference_")) == (0.25, False, False)
+    assert (model.auxiliary_weight, model.distance_aware, hasattr(model, "reference_")) == (0.25, False, False)
     assert main(["train", "discriminator", *words, "--no-one-vs-rest", "--out", str(tmp_path / "disc")]) == 0
     model = fo.load(tmp_path / "disc")
-    assert (model.mismatched, model.kind_weight, hasattr(model, "reference_")) == (False, "auto", True)
+    assert (model.one_vs_rest, model.auxiliary_weight, hasattr(model, "reference_")) == (False, "auto", True)
     turned = ["generate", str(tmp_path / "flow"), "--source", "turned", "--quantile", "0.3", "-n", "30"]
     assert main([*turned, "--out", str(tmp_path / "o.npz")]) == 0
     with np.load(tmp_path / "o.npz") as made:

@@ -156,8 +156,7 @@ def test_settings_are_checked_before_anything_is_trained(words, tmp_path, capsys
     def trained(*args, **kwargs):
         pytest.fail("training began")
 
-    monkeypatch.setattr(farout.base.training, "train", trained)
-    monkeypatch.setattr("farout.flows.learning.train", trained, raising=False)
+    monkeypatch.setattr(farout.base.training._Loop, "run", trained)
     monkeypatch.setattr(ArchetypalAnalysis, "fit", trained)
     assert main([*words, "--out", str(tmp_path / "r")]) == 1
     told = capsys.readouterr().err

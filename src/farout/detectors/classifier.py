@@ -192,7 +192,8 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""
-        return cast(NDArray[Any], self.classes_[self.predict_proba(X).argmax(axis=1)])
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return cast(NDArray[Any], self.classes_[likeliest])
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Largest probability, of shape (n,), from 1 / n_classes to 1; higher is more normal."""

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.validation import check_choice
+from farout.base.validation import Rows, check_choice
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
 from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
 from farout.errors import InvalidSettingError
@@ -144,7 +144,7 @@ class FlowDetector(NoveltyMixin, Estimator):
             self.classes_ = classes
         self.score_ = self._choose_score()
         if self.score_ == "typicality":
-            self.typical_ = float(flow_scores(self.flow_, X[inner], "likelihood").mean())
+            self.typical_ = float(flow_scores(self.flow_, Rows(X[inner]), "likelihood").mean())
         if self.score_ == "nearest":
             scores = self._set_neighbours(X[inner], X[held])
         else:
@@ -195,5 +195,5 @@ class FlowDetector(NoveltyMixin, Estimator):
             logs = log_distances(views_of(self.flow_, X), self.reference_, self.local_scales_)
             return -largest_z_score(logs, self.centre_, self.spread_)
         if self.score_ == "typicality":
-            return -np.abs(flow_scores(self.flow_, X, "likelihood") - self.typical_)
-        return flow_scores(self.flow_, X, self.score_)
+            return -np.abs(flow_scores(self.flow_, Rows(X), "likelihood") - self.typical_)
+        return flow_scores(self.flow_, Rows(X), self.score_)

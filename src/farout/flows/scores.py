@@ -1,22 +1,21 @@
 """How well a fitted flow explains rows: by its density, or by how much its best class adds to no class."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import classes_of
-from farout.base.validation import Rows
 from farout.flows.density import FlowDensity
 
 __all__ = ["compares_classes", "default_score", "flow_scores"]
 
 
-def flow_scores(flow: FlowDensity, X: NDArray[np.floating], score: str) -> NDArray[np.float64]:
+def flow_scores(flow: FlowDensity, X: ArrayLike, score: str) -> NDArray[np.float64]:
     """The score "likelihood" or "ratio" of rows under a fitted flow, in nats, of shape (n,); see `FlowDetector`."""
     if classes_of(flow) is None:
-        return flow.score_samples(Rows(X))
-    likelihood: NDArray[np.float64] = flow.class_log_probs(Rows(X)).max(axis=1)
+        return flow.score_samples(X)
+    likelihood: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
     if score == "ratio":
-        likelihood -= flow.score_samples(Rows(X))
+        likelihood -= flow.score_samples(X)
     return likelihood
 
 

@@ -49,12 +49,12 @@ class RatioRule:
         """The rule that keeps a share of ``quantile``, in (0, 1), of the inliers ``X`` of shape (n, d)."""
         if not 0 < quantile < 1:
             raise InvalidSettingError(f"quantile must be above 0 and below 1; got {quantile!r}.")
-        scores = flow_scores(flow, X, "ratio" if compares_classes(flow) else "likelihood")
+        scores = flow_scores(flow, Rows(X), "ratio" if compares_classes(flow) else "likelihood")
         return cls(flow, float(np.quantile(scores, quantile)))
 
     def scores(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """What the rule compares with its threshold, in nats, of shape (n,)."""
-        return flow_scores(self.flow, X, "ratio" if self.compares else "likelihood")
+        return flow_scores(self.flow, Rows(X), "ratio" if self.compares else "likelihood")
 
     def keeps(self, X: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether each row is an outlier by this rule, of shape (n,)."""

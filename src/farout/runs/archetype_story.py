@@ -15,6 +15,7 @@ from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.linear import ArchetypalAnalysis
 from farout.archetypes.simplex import dirichlet_weights
 from farout.base.estimator import classes_of
+from farout.base.validation import Rows
 from farout.data import Dataset
 from farout.errors import RunError
 from farout.runs.archetypes import known_labels, some_rows
@@ -91,7 +92,8 @@ def _told_of_data(run: Run, data: Dataset, seed: int) -> dict[str, Any]:
     X = data.X[rows]
     y = known_labels(model, settings, data, rows)
     deep = isinstance(model, DeepArchetypes)
-    weights = model.encode(X, y) if deep else model.transform(X)
+    given = Rows(X, data.feature_names)
+    weights = model.encode(given, y) if deep else model.transform(given)
     nearest = np.argsort(-weights, axis=0, kind="stable")[:NEAREST].T
     shown = slice(0, SHOWN_POINTS)
     story = {
@@ -106,11 +108,11 @@ def _told_of_data(run: Run, data: Dataset, seed: int) -> dict[str, Any]:
     }
     if not deep:
         return story | {"errors": {"linear": _mse(X, model.inverse_transform(weights))}}
-    plain, fitted = (model.reconstruct(X, y, nullspace=n, random_state=seed) for n in (None, "fitted"))
+    plain, fitted = (model.reconstruct(given, y, nullspace=n, random_state=seed) for n in (None, "fitted"))
     image = len(model.event_shape_) == 3
     picked = _one_of_each(None if data.y is None else data.y[rows], len(rows)) if image else slice(0, DRAWS)
     kinds = {"originals": X, "plain": plain, "with nullspace": fitted}
-    story["hull"] = [asdict(row) for row in model.hull_report(X, y)] if len(X) > 1 else []
+    story["hull"] = [asdict(row) for row in model.hull_report(given, y)] if len(X) > 1 else []
     story["errors"] = {name: _mse(X, Y) for name, Y in kinds.items() if name != "originals"}
     return story | {"reconstructions": {name: Y[picked] for name, Y in kinds.items()}}
 

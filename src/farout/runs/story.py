@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farout.base.estimator import classes_of
+from farout.base.validation import Rows
 from farout.data import Dataset
 from farout.errors import FaroutError
 from farout.flows.density import FlowDensity
@@ -60,7 +61,7 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     if flow is not None:
         story |= flow_pictures(flow, data)
         inliers = sets.pop("inliers", data)
-        story |= latent_radii(flow, ({} if inliers is None else {"inliers": inliers.X}) | _rows(sets))
+        story |= latent_radii(flow, _rows({} if inliers is None else {"inliers": inliers}) | _rows(sets))
     return story
 
 
@@ -108,7 +109,7 @@ def latent_radii(flow: FlowDensity, sets: Mapping[str, Array]) -> dict[str, Any]
     ----------
     flow : FlowDensity
         Fitted; one that knows no unconditional density gives nothing.
-    sets : mapping of str to ndarray of shape (n, d)
+    sets : mapping of str to ndarray or Rows of shape (n, d)
         The inliers first.
 
     Returns
@@ -126,8 +127,8 @@ def latent_radii(flow: FlowDensity, sets: Mapping[str, Array]) -> dict[str, Any]
     return {"radii": found, "latent_dim": flow.n_features_in_}
 
 
-def _rows(sets: Mapping[str, Dataset]) -> dict[str, Array]:
-    return {name: data.X for name, data in sets.items()}
+def _rows(sets: Mapping[str, Dataset]) -> dict[str, Rows]:
+    return {name: Rows(data.X, data.feature_names) for name, data in sets.items()}
 
 
 def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
