@@ -57,7 +57,7 @@ def test_a_run_does_not_remember_where_it_was_made(runs):
 
 def test_the_flow_of_a_run_is_used_as_it_is(runs):
     flow, clf = fo.load(runs / "flow"), fo.load(runs / "clf")
-    X = np.array([[0.5, -0.5], [3.0, 2.0]])
+    X = fo.load_data("toy").take([3, 5])
     np.testing.assert_array_equal(clf.source_.flow_.score_samples(X), flow.score_samples(X))
     assert clf.source_.strength == 3.0
 
@@ -103,10 +103,10 @@ def test_score_gives_one_line_a_row(runs, tmp_path, capsys):
     test = fo.load_data("toy:test")
     clf = fo.load(runs / "clf")
     assert list(lines[0]) == ["score", "p_value", "decision", "predicted", "label"]
-    np.testing.assert_array_equal([float(line["score"]) for line in lines], clf.score_samples(test.X))
-    np.testing.assert_array_equal([int(line["decision"]) for line in lines], clf.is_inlier(test.X))
-    np.testing.assert_array_equal([float(line["p_value"]) for line in lines], clf.p_values(test.X))
-    np.testing.assert_array_equal([int(line["predicted"]) for line in lines], clf.predict(test.X))
+    np.testing.assert_array_equal([float(line["score"]) for line in lines], clf.score_samples(test))
+    np.testing.assert_array_equal([int(line["decision"]) for line in lines], clf.is_inlier(test))
+    np.testing.assert_array_equal([float(line["p_value"]) for line in lines], clf.p_values(test))
+    np.testing.assert_array_equal([int(line["predicted"]) for line in lines], clf.predict(test))
     np.testing.assert_array_equal([int(line["label"]) for line in lines], test.y)
     capsys.readouterr()
     assert main(["score", str(runs / "clf"), "toy"]) == 0

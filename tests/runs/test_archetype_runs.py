@@ -112,7 +112,7 @@ def test_a_fitted_flow_is_started_from(flow, tmp_path):
         data="toy@0-1", flow_run=str(flow.path), archetypes=ArchetypesSettings(deep=True, joint=False, max_steps=2)
     )
     run = fit_archetypes(asked, tmp_path / "r")
-    X = fo.load_data("toy@0-1").X[:5]
+    X = fo.load_data("toy@0-1").take(range(5))
     np.testing.assert_array_equal(run.model.flow_.score_samples(X), flow.model.score_samples(X))
 
 
@@ -202,7 +202,7 @@ def test_the_story_of_a_deep_run_has_draws_hull_and_reconstructions(deep):
     np.testing.assert_array_equal(inliers["samples"], decoded)
     assert [row["archetype"] for row in story["hull"]] == [0, 1, 2]
     data = fo.load_data("toy:train")
-    error = np.mean((data.X - deep.model.reconstruct(data.X, data.y)) ** 2)
+    error = np.mean((data.X - deep.model.reconstruct(data, data.y)) ** 2)
     assert story["errors"]["plain"] == pytest.approx(error, rel=1e-5)
     assert set(story["reconstructions"]) == {"originals", "plain", "with nullspace"}
     hull = describe_archetypes(deep, story)["hull"]

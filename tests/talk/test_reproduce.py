@@ -374,11 +374,16 @@ def test_all_experiments_of_the_issue_are_there():
 def test_a_fit_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
     whole, steps = FlowDensity._objective, []
 
-    def killed(self, batch, progress):
-        steps.append(progress)
-        if len(steps) == 180:
-            raise MemoryError
-        return whole(self, batch, progress)
+    def killed(self, rest, log_det):
+        objective = whole(self, rest, log_det)
+
+        def counted(batch, progress):
+            steps.append(progress)
+            if len(steps) == 180:
+                raise MemoryError
+            return objective(batch, progress)
+
+        return counted
 
     context = open_context(["toy"], tmp_path / "out", replace(TINY, toy_steps=240))
     monkeypatch.setattr(FlowDensity, "_objective", killed)

@@ -61,7 +61,7 @@ class Console:
         if self.talks:
             self._err(text, "dim")
 
-    def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
+    def stage(self, name: str) -> contextlib.AbstractContextManager[Any]:
         """Around a wait, which is shown by its name: on stderr."""
         from farout.base.progress import stage
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,9 +111,11 @@ class Run:
             raise InvalidDataError(f"{self.path}: {error}") from error
 
     def rows_of(self, data: Dataset) -> Any:
-        """Rows of ``data`` for the model, as `matched` gives them; with names of columns where the model knows some."""
+        """Rows of ``data`` for the model, as `matched` gives them; columns without names are taken in their order."""
         found = self.matched(data)
-        return found if "feature_names_in_" in vars(self.model) else found.X
+        if "feature_names_in_" not in vars(self.model):
+            return found.X
+        return found if found.feature_names is not None else replace(found, feature_names=self.feature_names)
 
 
 def rows_for(data: Dataset) -> Any:

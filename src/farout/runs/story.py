@@ -102,7 +102,7 @@ def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> 
     return story
 
 
-def latent_radii(flow: FlowDensity, sets: Mapping[str, Array]) -> dict[str, Any]:
+def latent_radii(flow: FlowDensity, sets: Mapping[str, Array | Rows]) -> dict[str, Any]:
     """Latent norms of each set without regard to class, so that sets without the flow's classes compare.
 
     Parameters
