@@ -160,9 +160,6 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
             )
         self._learn(X, labels)
 
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
-
     def _uses_outliers(self) -> bool:
         return self.beta > 0
 

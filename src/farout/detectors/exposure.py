@@ -79,10 +79,6 @@ class ExposedModel(Estimator):
     calibration_scores_: NDArray[np.float64]
 
     @abstractmethod
-    def _n_outputs(self) -> int:
-        """Logits that the network gives."""
-
-    @abstractmethod
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor: ...
 
     @abstractmethod
@@ -99,6 +95,11 @@ class ExposedModel(Estimator):
 
     def _uses_outliers(self) -> bool:
         return True
+
+    def _n_outputs(self) -> int:
+        """Logits that the network gives: one a class, or one in all without classes."""
+        classes = classes_of(self)
+        return 1 if classes is None else len(classes)
 
     # --- fitting -------------------------------------------------------------------------------------------------
 
@@ -214,9 +215,9 @@ class ExposedModel(Estimator):
         source = vars(self).get("source_")
         if source is None or not self._uses_outliers() or not self._auxiliary_weight():
             return None
-        n_classes = len(vars(self).get("classes_", "1"))
+        layer = self._last_layer()
         with seeded(self.seed_):
-            return nn.Linear(self._last_layer().in_features, n_classes * (1 + source.n_kinds))
+            return nn.Linear(layer.in_features, self._n_outputs() * (1 + source.n_kinds), dtype=layer.weight.dtype)
 
     def _last_layer(self) -> nn.Linear:
         layer = last_linear(self.network_, self._n_outputs())
@@ -249,11 +250,12 @@ class ExposedModel(Estimator):
 
     def _scored(self, X: NDArray[Any]) -> Scored:
         """Scores of checked rows."""
-        if not self._is_distance_aware():
+        reference = vars(self).get("reference_")
+        if reference is None:
             logits = self._logits(X)
             return Scored(logits, self._against(logits))
         logits, features = self._outputs(X)
-        near = Proximity(self.reference_, **self.proximity_)
+        near = Proximity(reference, **self.proximity_)
         against, nearest = near.combined(self._against(logits), features)
         return Scored(logits, against, self.reference_classes_[nearest])
 
@@ -308,7 +310,7 @@ class _Objective:
     def _auxiliary(self, logits: Tensor, y: Tensor, step: Step) -> Tensor:
         y_out, kind_out = cast(Tensor, step.y_out), cast(Tensor, step.kind_out)
         labels, kinds = torch.cat([y, y_out]), torch.cat([torch.zeros_like(y), kind_out + 1])
-        return auxiliary_loss(logits, labels, kinds, len(y), len(vars(self.model).get("classes_", "1")))
+        return auxiliary_loss(logits, labels, kinds, len(y), self.model._n_outputs())
 
     def state_dict(self) -> dict[str, Any]:
         """The feed's."""
