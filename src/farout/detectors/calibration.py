@@ -139,8 +139,6 @@ def normal_rows(
 
 def _anomalies(values: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Which rows are marked; None where the values are no marks."""
-    if values.dtype.kind == "O":  # such as booleans of pandas
-        values = np.array(values.tolist())
     if values.dtype.kind == "b":
         return values
     if values.dtype.kind not in "iuf":
