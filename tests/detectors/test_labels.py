@@ -161,7 +161,7 @@ def test_contaminated_rows_tell_anomalies_apart_with_and_without_marks(marks):
     rng = np.random.default_rng(1)
     X, _ = blobs(300, 1)
     bad = np.arange(300) < 30
-    X[bad] = rng.uniform(-14, 14, (30, 2)) + [0, 25]
+    X[bad] = rng.uniform([-14, 11], [14, 39], (30, 2))
     y = np.where(bad, -1, 1) if marks == "-1 and 1" else bad.astype(int)
     for labels in ("auto", "anomalies"):
         scores = fo.FlowDetector(labels=labels, random_state=0).fit(X, y).score_samples(X)

@@ -223,6 +223,22 @@ def test_the_plain_classifier_and_vectors_know_no_distance_by_default(images, ta
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_refit_forgets_whether_it_was_distance_aware(model, first, table):
+    X, y = table
+    settings = {"source": SpySource([], shift=0.0), "max_steps": 20, "random_state": 0}
+    refitted = model(distance_aware=first, **settings).fit(X, y)
+    refitted.set_params(distance_aware=not first)
+    before = refitted.score_samples(X)  # a parameter that was set since changes nothing that is fitted
+    np.testing.assert_array_equal(before, model(distance_aware=first, **settings).fit(X, y).score_samples(X))
+    fresh = model(distance_aware=not first, **settings).fit(X, y)
+    np.testing.assert_array_equal(refitted.fit(X, y).score_samples(X), fresh.score_samples(X))
+    assert not np.allclose(before, fresh.score_samples(X))
+    for name in ("reference_", "reference_classes_", "proximity_"):
+        assert hasattr(refitted, name) is hasattr(fresh, name) is not first
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_the_auxiliary_task_tells_kinds_and_reaches_the_features(model, table):
     """By its own head, from the features: they differ by kind, where without it they don't need to."""
 
