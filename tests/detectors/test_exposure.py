@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 from spies import SpyNetwork, SpySource, blobs, refusal
 
 import farout as fo
@@ -174,6 +175,16 @@ def test_a_module_of_ones_own_is_not_touched(model, table, flow):
     assert own.training
     assert all(torch.equal(v, before[k]) for k, v in own.state_dict().items())
     assert not torch.equal(fitted.network_[0].weight.float(), own[0].weight)
+
+
+@pytest.mark.parametrize("model", [*MODELS, fo.FlowDetector])
+def test_nothing_is_answered_before_fit(model, table):
+    methods = ["predict", "predict_proba", "logits", "is_inlier", "score_samples", "decision_function", "p_values"]
+    asked = [name for name in methods if hasattr(model, name)]
+    assert len(asked) >= 4
+    for name in asked:
+        with pytest.raises(NotFittedError):
+            getattr(model(), name)(table[0])
 
 
 def test_every_parameter_learns(table, flow):

@@ -170,7 +170,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         return negative_log_odds(logits)
 
     def logits(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; they know no distance."""
+        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; distances play no part."""
         return self._logits(self._query(X))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -189,7 +189,8 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""
-        return cast(NDArray[Any], self.classes_[self.predict_proba(X).argmax(axis=1)])
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return cast(NDArray[Any], self.classes_[likeliest])
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Largest probability, of shape (n,), from 1 / n_classes to 1; higher is more normal."""

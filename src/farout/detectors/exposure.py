@@ -32,7 +32,7 @@ AUXILIARY_WEIGHT = 0.5  # for images
 
 
 class Scored(NamedTuple):
-    """What a network and the near training rows say of rows.
+    """Scores of rows by the network and by the nearest training rows.
 
     Attributes
     ----------
