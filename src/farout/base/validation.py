@@ -118,7 +118,8 @@ def check_events(
         ensure_min_samples=min_rows,
     )
     _require_finite(checked, estimator, where)
-    return checked
+    # torch takes no array that runs backwards, as X[::-1] does.
+    return checked if min(checked.strides, default=0) >= 0 else np.ascontiguousarray(checked)
 
 
 def _require_finite(X: NDArray[Any], estimator: Any, where: str) -> None:

@@ -24,6 +24,8 @@ class Flow(nn.Module):
     n_classes : int, default=0
         0 for a flow without classes. Otherwise the transform takes the class embedding as its condition, and
         "no class" (index -1) is one more condition, so that one model is conditional and unconditional.
+    embedding : Embedding, optional
+        Of the classes; a new one, drawn from torch's random state, when omitted.
 
     Raises
     ------
@@ -40,7 +42,7 @@ class Flow(nn.Module):
     (torch.Size([5, 2]), torch.Size([5]))
     """
 
-    def __init__(self, transform: Transform, n_classes: int = 0) -> None:
+    def __init__(self, transform: Transform, n_classes: int = 0, embedding: nn.Embedding | None = None) -> None:
         super().__init__()
         if len(transform.out_shape) != 1:
             raise InvalidSettingError(
@@ -55,7 +57,9 @@ class Flow(nn.Module):
         self.n_classes = n_classes
         self.event_shape = transform.in_shape
         self.latent_size = transform.out_shape[0]
-        self.embedding = nn.Embedding(n_classes + 1, transform.condition_features) if n_classes else None
+        if n_classes and embedding is None:
+            embedding = nn.Embedding(n_classes + 1, transform.condition_features)
+        self.embedding = embedding
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to latent.
@@ -129,9 +133,7 @@ class Flow(nn.Module):
 
     def on(self, transform: Transform) -> "Flow":
         """A flow by another transform with the same classes: the embedding is shared, not copied."""
-        other = Flow(transform, self.n_classes)
-        other.embedding = self.embedding
-        return other
+        return Flow(transform, self.n_classes, self.embedding)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
