@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.base import BaseEstimator
+from spies import refusal
 
-from farout.detectors.calibration import NoveltyMixin
+from farout.detectors.calibration import NoveltyMixin, check_calibration, threshold_of
 from farout.errors import InvalidSettingError
 
 
@@ -19,30 +20,30 @@ class Norm(NoveltyMixin, BaseEstimator):
         self.calibration_fraction = calibration_fraction
 
     def fit(self, X):
-        self._check_calibration()
+        check_calibration(self.contamination, self.calibration_fraction, "Norm")
         self.n_features_in_ = X.shape[1]
-        self._calibrate(X)
+        self.offset_, self.calibration_scores_ = threshold_of(self.score_samples(X), self.contamination)
         return self
 
     def score_samples(self, X):
         return -np.linalg.norm(X, axis=1)
 
 
-def normal_rows(n, seed):
+def draws(n, seed):
     return np.random.default_rng(seed).normal(size=(n, 3))
 
 
 @pytest.mark.parametrize("n", [10, 30, 1000])
 @pytest.mark.parametrize("contamination", [0.1, 0.5])
 def test_share_of_fresh_inliers_flagged_is_contamination_on_average(n, contamination):
-    fresh = normal_rows(2000, 10**6)
-    shares = [np.mean(Norm(contamination).fit(normal_rows(n, s)).predict(fresh) == -1) for s in range(200)]
+    fresh = draws(2000, 10**6)
+    shares = [np.mean(Norm(contamination).fit(draws(n, s)).predict(fresh) == -1) for s in range(200)]
     assert np.mean(shares) == pytest.approx(contamination, abs=0.03 if n == 10 else 0.015)
 
 
 def test_predict_is_the_sign_of_the_decision():
-    detector = Norm(0.2).fit(normal_rows(50, 0))
-    X = normal_rows(200, 1)
+    detector = Norm(0.2).fit(draws(50, 0))
+    X = draws(200, 1)
     decision = detector.decision_function(X)
     np.testing.assert_array_equal(decision, detector.score_samples(X) - detector.offset_)
     np.testing.assert_array_equal(detector.predict(X), np.where(decision >= 0, 1, -1))
@@ -58,19 +59,19 @@ def test_p_value_formula_with_ties(calibration, new):
 
 
 def test_p_values_of_fresh_inliers_are_uniform():
-    detector = Norm().fit(normal_rows(3000, 0))
-    p = detector.p_values(normal_rows(1000, 1))
+    detector = Norm().fit(draws(3000, 0))
+    p = detector.p_values(draws(1000, 1))
     assert kstest(p, "uniform").pvalue > 0.01
     assert detector.p_values([[100.0, 0, 0]])[0] == 1 / 3001
 
 
 @pytest.mark.parametrize("value", [0, -0.1, 0.51, np.nan])
 def test_contamination_out_of_range(value):
-    with pytest.raises(InvalidSettingError, match=r"Norm: contamination must lie in \(0, 0.5\]; got"):
-        Norm(value).fit(normal_rows(5, 0))
+    with pytest.raises(InvalidSettingError, match=refusal("Norm", "contamination", value)):
+        Norm(value).fit(draws(5, 0))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, np.nan])
 def test_calibration_fraction_out_of_range(value):
-    with pytest.raises(InvalidSettingError, match="calibration_fraction must be at least 0 and below 1; got"):
-        Norm(calibration_fraction=value).fit(normal_rows(5, 0))
+    with pytest.raises(InvalidSettingError, match=refusal("Norm", "calibration_fraction", value)):
+        Norm(calibration_fraction=value).fit(draws(5, 0))

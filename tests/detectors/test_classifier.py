@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
-from spies import FAR, blobs
+from spies import FAR, blobs, refusal
 
 import farout as fo
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -27,7 +27,7 @@ def test_probabilities_scores_and_predictions_agree(cautious, table):
     X = table[0]
     p = cautious.predict_proba(X)
     np.testing.assert_allclose(np.log(p), cautious.logits(X) - logsumexp(cautious.logits(X), axis=1, keepdims=True))
-    logits = cautious.network_(cautious._model_units(X, torch.float64)).detach()
+    logits = cautious.network_(cautious.units_.to_model(X)).detach()
     np.testing.assert_allclose(p, torch.softmax(logits, dim=1).numpy(), rtol=1e-10)
     np.testing.assert_array_equal(cautious.score_samples(X), p.max(axis=1))
     np.testing.assert_array_equal(cautious.predict(X), cautious.classes_[p.argmax(axis=1)])
@@ -73,7 +73,7 @@ def test_any_labels(names, table, bare_flow):
 
 @pytest.mark.parametrize("beta", [-1, np.nan, np.inf])
 def test_wrong_beta(beta, table):
-    with pytest.raises(InvalidSettingError, match="beta must be at least 0"):
+    with pytest.raises(InvalidSettingError, match=refusal("CautiousClassifier", "beta", beta)):
         fo.CautiousClassifier(beta=beta).fit(*table)
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from spies import FAR, SpyNetwork, SpySource, blobs
+from spies import FAR, SpyNetwork, SpySource, blobs, refusal
 
 import farout as fo
+from farout.detectors.feeding import Feed
 from farout.detectors.losses import discriminator_loss
 from farout.errors import InvalidSettingError
+from farout.flows.units import Units
 
 LEARNING = {"max_steps": 150, "learning_rate": 3e-3, "random_state": 0}
 
@@ -34,7 +36,7 @@ def test_it_tells_far_from_normal(which, request):
 
 def test_score_is_the_best_class(conditional, table):
     X = table[0]
-    log_odds = conditional.network_(conditional._model_units(X, torch.float64)).detach().numpy()
+    log_odds = conditional.network_(conditional.units_.to_model(X)).detach().numpy()
     assert log_odds.shape == (300, 3)
     np.testing.assert_allclose(conditional.score_samples(X), log_odds.max(axis=1))
 
@@ -88,22 +90,30 @@ def test_classes_of_model_and_source_need_not_match(theirs, labelled, table):
     source = SpySource([], at=15.0, shift=0.0, classes=theirs if theirs in ("same", None) else np.array(theirs))
     labels = np.array(["a", "b", "c"])[y] if labelled else None
     model = fo.OutlierDiscriminator(source, max_steps=60, learning_rate=1e-2, random_state=0).fit(X, labels)
-    log_odds = model._logits([[15.0, 15.0]])
+    log_odds = model._logits(np.array([[15.0, 15.0]]))
     assert log_odds.shape == (1, 3 if labelled else 1)
     assert log_odds.max() < -2 if theirs != ["b"] or not labelled else log_odds[0, 1] < -2
 
 
-def test_class_lookup(table):
-    source = SpySource([], classes=np.array([1, 2, 9]))
-    model = fo.OutlierDiscriminator(source, max_steps=1, random_state=0).fit(*table)
-    assert model._feed(0).lookup.tolist() == [1, 2, -1, -1]
+def test_a_sources_classes_are_looked_up_among_the_models(table):
+    X, y = table
+    source = SpySource([], classes=np.array([1, 2, 9])).fit(X, y)
+    units, rng = Units.of(X, (2,)), np.random.default_rng(0)
+    feed = Feed(source, np.array([0, 1, 2]), units, X, y, 100, None, None, rng)
+    assert feed.lookup.tolist() == [1, 2, -1, -1]
+    own = feed._own_classes(torch.tensor([0, 1, 2, -1] * 100)).reshape(100, 4)
+    assert (own[:, :2] == torch.tensor([1, 2])).all()
+    for unknown in own[:, 2:].T:  # of no class that the model knows: any of them, at random
+        assert torch.unique(unknown).tolist() == [0, 1, 2]
 
 
 def test_a_flow_with_classes_serves_a_model_without(table, flow):
     model = fo.OutlierDiscriminator(fo.NormalShell(6.0, flow=flow), max_steps=2, random_state=0).fit(table[0])
-    assert model._logits(FAR).shape == (3, 1)
+    assert model._logits(np.array(FAR)).shape == (3, 1)
 
 
 def test_unknown_score(table):
-    with pytest.raises(InvalidSettingError, match="score_by='best' is unknown; choose 'max' or 'random'"):
+    with pytest.raises(
+        InvalidSettingError, match=refusal("OutlierDiscriminator", "score_by", "best") + ".*max.*random"
+    ):
         fo.OutlierDiscriminator(score_by="best").fit(*table)

@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from spies import SpyNetwork, SpySource, blobs
+from sklearn.exceptions import NotFittedError
+from spies import SpyNetwork, SpySource, blobs, refusal
 
 import farout as fo
 from farout.errors import DivergedError, InvalidSettingError
@@ -18,14 +19,14 @@ def calls(log, kind):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_one_forward_batch_of_cleaned_inliers_and_outliers(model, table):
+def test_one_forward_batch_of_processed_inliers_and_outliers(model, table):
     X, y = table
     log = []
     fitted = model(SpySource(log), network=SpyNetwork, max_steps=7, batch_size=32, random_state=0).fit(X, y)
     batches = fitted.network_.batches
     assert [len(b) for b in batches] == [64] * 7
     scale, shift = torch.tensor(X.std(axis=0)), torch.tensor(X.mean(axis=0))
-    for batch, rows in zip(batches, calls(log, "clean"), strict=True):
+    for batch, rows in zip(batches, calls(log, "process"), strict=True):
         data = batch.double() * scale + shift
         np.testing.assert_allclose(data[:32], rows + 100, rtol=1e-4)  # the spy's path adds 100
         np.testing.assert_allclose(data[32:], 30, rtol=1e-4)  # the spy's outliers
@@ -38,10 +39,10 @@ def test_held_out_rows_set_the_threshold_and_are_never_trained_on(model, table):
     fitted = model(SpySource(log), max_steps=30, calibration_fraction=0.2, contamination=0.1, random_state=0)
     fitted.fit(X, y)
     (seen,) = calls(log, "fit")
-    cleaned = np.concatenate(calls(log, "clean"))
+    processed = np.concatenate(calls(log, "process"))
     inner = {tuple(row) for row in seen}
     assert len(seen) == 240
-    assert {tuple(row) for row in cleaned} == inner  # 30 steps of 128 rows pass over all of them
+    assert {tuple(row) for row in processed} == inner  # 30 steps of 128 rows pass over all of them
     held = np.array([row for row in X if tuple(row) not in inner])
     np.testing.assert_allclose(np.sort(fitted.score_samples(held)), fitted.calibration_scores_)
     assert (fitted.score_samples(held) < fitted.offset_).mean() == pytest.approx(0.1, abs=0.02)
@@ -58,7 +59,7 @@ def test_schedules_see_the_progress_of_training(model, table):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_outliers_made_once_come_again_and_inliers_walk_their_path_once(model, table):
+def test_outliers_made_once_come_again_and_inliers_are_processed_once(model, table):
     X, y = table
     log = []
 
@@ -77,9 +78,9 @@ def test_outliers_made_once_come_again_and_inliers_walk_their_path_once(model, t
     _, times = values.unique(return_counts=True)
     assert len(times) == 50
     assert set(times.tolist()) == {5, 6}  # 288 in rounds of 50, each one once a round
-    (cleaned,) = calls(log, "clean")
+    (processed,) = calls(log, "process")
     (seen,) = calls(log, "fit")
-    np.testing.assert_array_equal(cleaned, seen)
+    np.testing.assert_array_equal(processed, seen)
     inliers = torch.cat([(b.double() * scale + shift)[:32] for b in batches])
     assert inliers.min() > 80  # the spy's path adds 100
 
@@ -108,7 +109,7 @@ def test_real_outliers_of_images_are_all_used(monkeypatch):
     )
     clf.fit(digits.X, digits.y)
     assert drawn == [1000] * 12
-    assert fo.Mixture([fo.NormalShell(), fo.RealOutliers(digits.X)]).stays_fresh()
+    assert fo.Mixture([SpySource([]), fo.RealOutliers(digits.X)]).fit(digits.X).stays_fresh()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -117,17 +118,17 @@ def test_one_outlier_fills_a_batch(model, table):
     assert [len(b) for b in fitted.fit(*table).network_.batches] == [64, 64]
 
 
-def test_beta_0_takes_the_path_and_draws_no_outliers(table):
+def test_beta_0_processes_inliers_and_draws_no_outliers(table):
     log = []
     fo.CautiousClassifier(SpySource(log), beta=0, network=SpyNetwork, max_steps=5, random_state=0).fit(*table)
     assert calls(log, "draw") == []
-    assert len(calls(log, "clean")) == 5
+    assert len(calls(log, "process")) == 5
 
 
 def test_beta_0_without_a_source_fits_no_flow(table, monkeypatch):
     monkeypatch.setattr(fo.FlowDensity, "fit", lambda *a, **k: pytest.fail("a flow was fitted"))
     clf = fo.CautiousClassifier(beta=0, network=SpyNetwork, max_steps=5, batch_size=50, random_state=0).fit(*table)
-    assert clf.source_ is None
+    assert not hasattr(clf, "source_")
     assert [len(b) for b in clf.network_.batches] == [50] * 5
 
 
@@ -176,6 +177,16 @@ def test_a_module_of_ones_own_is_not_touched(model, table, flow):
     assert not torch.equal(fitted.network_[0].weight.float(), own[0].weight)
 
 
+@pytest.mark.parametrize("model", [*MODELS, fo.FlowDetector])
+def test_nothing_is_answered_before_fit(model, table):
+    methods = ["predict", "predict_proba", "logits", "is_inlier", "score_samples", "decision_function", "p_values"]
+    asked = [name for name in methods if hasattr(model, name)]
+    assert len(asked) >= 4
+    for name in asked:
+        with pytest.raises(NotFittedError):
+            getattr(model(), name)(table[0])
+
+
 def test_every_parameter_learns(table, flow):
     for model in MODELS:
         one, many = (
@@ -187,22 +198,25 @@ def test_every_parameter_learns(table, flow):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "value"),
     [
-        ({"source": "normal"}, "source must be an outlier source such as NormalShell"),
-        ({"batch_size": 0}, "batch_size must be a finite number above 0"),
-        ({"learning_rate": np.inf}, "learning_rate must be a finite number above 0"),
-        ({"max_steps": -1}, "max_steps must be a finite number above 0"),
-        ({"n_outliers": 0}, "n_outliers must be 1 or more, None or 'auto'; got 0"),
-        ({"n_outliers": "many"}, "n_outliers must be 1 or more, None or 'auto'; got 'many'"),
-        ({"contamination": 0.7}, "contamination must lie in"),
-        ({"calibration_fraction": 1}, "calibration_fraction must be at least 0 and below 1"),
+        ("source", "normal"),
+        ("batch_size", 0),
+        ("learning_rate", np.inf),
+        ("max_steps", -1),
+        ("n_outliers", 0),
+        ("n_outliers", "many"),
+        ("auxiliary_weight", -1),
+        ("auxiliary_weight", "much"),
+        ("distance_aware", "yes"),
+        ("contamination", 0.7),
+        ("calibration_fraction", 1),
     ],
 )
 @pytest.mark.parametrize("model", MODELS)
-def test_wrong_settings(model, settings, message, table):
-    with pytest.raises(InvalidSettingError, match=message):
-        model(**settings).fit(*table)
+def test_wrong_settings(model, name, value, table):
+    with pytest.raises(InvalidSettingError, match=refusal(model.__name__, name, value)):
+        model(**{name: value}).fit(*table)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -1,17 +1,17 @@
-"""What the second task and the distances of features do in the two models that learn from outliers."""
+"""What the auxiliary task and the distances of features do in the two models that learn from outliers."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
-from spies import SpyNetwork, SpySource, blobs
+from spies import SpyNetwork, SpySource, blobs, refusal
 from torch import nn
 
 import farout as fo
 from farout.detectors import proximity as features
-from farout.detectors.losses import kind_loss, one_vs_all_loss
-from farout.detectors.proximity import Proximity, last_linear, tempered, voted, with_features
+from farout.detectors.losses import auxiliary_loss, one_vs_rest_loss
+from farout.detectors.proximity import Proximity, last_linear, with_features, with_log_odds, with_votes
 from farout.errors import InvalidSettingError
 from farout.outliers.source import Outliers
 
@@ -30,7 +30,7 @@ class Kinds(SpySource):
         x = np.array([[30.0, 0.0], [30.0, 8.0], [30.0, -8.0]])[kind] + rng.normal(size=(n, 2))
         return Outliers(x, rng.choice(self.classes_, size=n), np.full(n, np.nan), np.full(n, "kinds"), kind=kind)
 
-    def clean(self, X, y=None, *, random_state=None):
+    def process_inliers(self, X, y=None, *, random_state=None):
         return np.asarray(X)
 
 
@@ -77,38 +77,38 @@ def test_features_are_what_the_last_layer_is_given():
 def test_the_distance_is_that_to_the_fifth_nearest_of_unit_norm():
     rng = np.random.default_rng(0)
     reference, held, rows = (rng.normal(size=(n, 4)) for n in (100, 50, 30))
-    doubts = rng.normal(size=50) * 3
-    near = Proximity.fitted(reference, held, doubts)
+    scores = rng.normal(size=50) * 3
+    near = Proximity.fitted(reference, held, scores)
 
     def logs(X):
         one, two = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (X, reference))
         return np.log(np.sort(cdist(one, two), axis=1)[:, 4])
 
     assert near.centre == pytest.approx(np.median(logs(held)), abs=1e-5)
-    assert near.power == pytest.approx(2 * doubts.std() / logs(held).std(), rel=1e-4)
+    assert near.power == pytest.approx(2 * scores.std() / logs(held).std(), rel=1e-4)
     own = rng.normal(size=30)
-    both, nearest = near.joined(own, rows)
+    both, nearest = near.combined(own, rows)
     expected = near.slope * (own + near.power * (logs(rows) - near.centre)) + near.shift
     np.testing.assert_allclose(both, expected, atol=1e-4)
     angles = cdist(rows, reference, metric="cosine")
     assert np.array_equal(np.sort(nearest, axis=1), np.sort(angles.argsort(axis=1)[:, :5], axis=1))
 
 
-def test_doubts_joined_with_distances_keep_their_median_and_spread_over_inliers():
+def test_negative_log_odds_combined_with_distances_keep_their_median_and_spread_over_inliers():
     rng = np.random.default_rng(1)
     reference, held = rng.normal(size=(100, 4)), rng.normal(size=(60, 4))
-    doubts = rng.normal(size=60) * 3 - 5
-    both, _ = Proximity.fitted(reference, held, doubts).joined(doubts, held)
-    assert np.median(both) == pytest.approx(np.median(doubts), abs=1e-4)
-    assert both.std() == pytest.approx(doubts.std(), rel=1e-4)
-    same, _ = Proximity.fitted(reference, held, np.zeros(60)).joined(np.zeros(60), held)
+    scores = rng.normal(size=60) * 3 - 5
+    both, _ = Proximity.fitted(reference, held, scores).combined(scores, held)
+    assert np.median(both) == pytest.approx(np.median(scores), abs=1e-4)
+    assert both.std() == pytest.approx(scores.std(), rel=1e-4)
+    same, _ = Proximity.fitted(reference, held, np.zeros(60)).combined(np.zeros(60), held)
     assert same.tolist() == [0.0] * 60, "a network that tells nothing apart has no scale"
 
 
 def test_own_copies_are_no_neighbours():
     rng = np.random.default_rng(0)
-    reference, doubts = rng.normal(size=(100, 4)), rng.normal(size=50)
-    own = Proximity.fitted(reference, reference[:50], doubts, own=True)
+    reference, scores = rng.normal(size=(100, 4)), rng.normal(size=50)
+    own = Proximity.fitted(reference, reference[:50], scores, own=True)
     one = reference / np.linalg.norm(reference, axis=1, keepdims=True)
     assert own.centre == pytest.approx(np.median(np.log(np.sort(cdist(one[:50], one), axis=1)[:, 5])), abs=1e-5)
 
@@ -116,45 +116,45 @@ def test_own_copies_are_no_neighbours():
 def test_probabilities_fade_to_uniform_and_keep_their_order():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(200, 5)) * 8
-    plain, doubts = softmax(logits, axis=1), features.doubt(logits)
-    np.testing.assert_allclose(tempered(logits, doubts), plain, rtol=1e-9, atol=1e-12)
-    far, farther = (tempered(logits, doubts + s) for s in (1.0, 3.0))
-    for p in (far, farther, tempered(logits, doubts - 3.0)):
+    plain, scores = softmax(logits, axis=1), features.negative_log_odds(logits)
+    np.testing.assert_allclose(with_log_odds(logits, scores), plain, rtol=1e-9, atol=1e-12)
+    far, farther = (with_log_odds(logits, scores + s) for s in (1.0, 3.0))
+    for p in (far, farther, with_log_odds(logits, scores - 3.0)):
         np.testing.assert_allclose(p.sum(axis=1), 1)
         assert (p >= 0).all()
         assert (p[np.arange(200), plain.argmax(axis=1)] >= p.max(axis=1) - 1e-12).all()
         assert p.max(axis=1).min() >= 0.2 - 1e-12
     assert (far.max(axis=1) <= plain.max(axis=1)).all()
     assert (farther.max(axis=1) <= far.max(axis=1)).all()
-    assert tempered(logits[:3], np.full(3, 1e9)).max() < 0.21
+    assert with_log_odds(logits[:3], np.full(3, 1e9)).max() < 0.21
     # Far and farther are no ties, where double exponentials would be.
     sure = np.array([[20.0, 0.0, 0.0]]).repeat(40, axis=0)
-    farther = tempered(sure, np.arange(40.0) - 20.0)
+    farther = with_log_odds(sure, np.arange(40.0) - 20.0)
     assert (np.diff(farther.max(axis=1)) < 0).all()
     assert np.array_equal(farther.argmax(axis=1), np.zeros(40))
-    assert np.isfinite(tempered(np.array([[1e4, -1e4], [0.0, 0.0]]), np.array([5.0, -5.0]))).all()
+    assert np.isfinite(with_log_odds(np.array([[1e4, -1e4], [0.0, 0.0]]), np.array([5.0, -5.0]))).all()
 
 
-def test_doubts_are_log_odds_of_what_the_likeliest_class_has_above_its_share():
+def test_negative_log_odds_are_log_odds_of_what_the_likeliest_class_has_above_its_share():
     logits = np.random.default_rng(0).normal(size=(50, 4)) * 5
     q = (softmax(logits, axis=1).max(axis=1) - 0.25) / 0.75
-    np.testing.assert_allclose(features.doubt(logits), np.log((1 - q) / q), rtol=1e-6)
-    assert features.doubt(np.array([[1e4, 0.0], [0.0, 0.0]])).tolist() == [-30.0, 30.0]
+    np.testing.assert_allclose(features.negative_log_odds(logits), np.log((1 - q) / q), rtol=1e-6)
+    assert features.negative_log_odds(np.array([[1e4, 0.0], [0.0, 0.0]])).tolist() == [-30.0, 30.0]
 
 
 def test_scores_join_the_networks_own_with_the_distance(fitted, images):
     X, _ = images
     logits, found = fitted._outputs(X)
-    joined, _ = Proximity(fitted.reference_, **fitted.proximity_).joined(fitted._doubts(logits), found)
+    combined, _ = Proximity(fitted.reference_, **fitted.proximity_).combined(fitted._against(logits), found)
     if isinstance(fitted, fo.CautiousClassifier):
-        expected = tempered(logits, joined).max(axis=1)  # votes change the order of classes, not how sure it is
+        expected = with_log_odds(logits, combined).max(axis=1)  # votes change the order of classes, not how sure it is
         np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
         assert np.array_equal(fitted.predict(X), fitted.classes_[fitted.predict_proba(X).argmax(axis=1)])
     else:
-        expected = -joined
-        np.testing.assert_allclose(fitted._doubts(logits), -logits.max(axis=1))
+        expected = -combined
+        np.testing.assert_allclose(fitted._against(logits), -logits.max(axis=1))
     np.testing.assert_allclose(fitted.score_samples(X), expected, rtol=1e-6)
-    assert (joined - fitted._doubts(logits)).std() > 0
+    assert (combined - fitted._against(logits)).std() > 0
     np.testing.assert_allclose(np.linalg.norm(fitted.reference_, axis=1), 1, rtol=1e-5)
     assert fitted.reference_.shape == (270, 128)
     assert fitted.reference_classes_.shape == (270,)
@@ -165,7 +165,7 @@ def test_neighbours_vote_by_the_rule_of_succession():
     classes = np.array([[0, 0, 1, 0, 0], [2, 2, 2, 2, 2]]).repeat(3, axis=0)
     votes = np.array([[5, 2, 1], [1, 1, 6]]).repeat(3, axis=0) / 8
     expected = softmax(logits, axis=1) * votes
-    found = softmax(voted(logits, classes), axis=1)
+    found = softmax(with_votes(logits, classes), axis=1)
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True))
 
 
@@ -223,11 +223,27 @@ def test_the_plain_classifier_and_vectors_know_no_distance_by_default(images, ta
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_second_task_tells_kinds_and_reaches_the_features(model, table):
+@pytest.mark.parametrize("first", [True, False])
+def test_a_refit_forgets_whether_it_was_distance_aware(model, first, table):
+    X, y = table
+    settings = {"source": SpySource([], shift=0.0), "max_steps": 20, "random_state": 0}
+    refitted = model(distance_aware=first, **settings).fit(X, y)
+    refitted.set_params(distance_aware=not first)
+    before = refitted.score_samples(X)  # a parameter that was set since changes nothing that is fitted
+    np.testing.assert_array_equal(before, model(distance_aware=first, **settings).fit(X, y).score_samples(X))
+    fresh = model(distance_aware=not first, **settings).fit(X, y)
+    np.testing.assert_array_equal(refitted.fit(X, y).score_samples(X), fresh.score_samples(X))
+    assert not np.allclose(before, fresh.score_samples(X))
+    for name in ("reference_", "reference_classes_", "proximity_"):
+        assert hasattr(refitted, name) is hasattr(fresh, name) is not first
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_auxiliary_task_tells_kinds_and_reaches_the_features(model, table):
     """By its own head, from the features: they differ by kind, where without it they don't need to."""
 
     def apart(weight):
-        fitted = model(Kinds([]), kind_weight=weight, max_steps=400, random_state=0).fit(*table)
+        fitted = model(Kinds([]), auxiliary_weight=weight, max_steps=400, random_state=0).fit(*table)
         outliers = Kinds([]).fit(*table).sample(300, random_state=1)
         _, found = fitted._outputs(outliers.x)
         groups = [found[outliers.kind == k] for k in range(3)]
@@ -238,29 +254,29 @@ def test_the_second_task_tells_kinds_and_reaches_the_features(model, table):
     assert apart(5.0) > 1.2 * apart(0.0)
 
 
-def test_the_second_tasks_loss_is_cross_entropy_over_kind_and_class():
+def test_the_auxiliary_tasks_loss_is_cross_entropy_over_kind_and_class():
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 12, generator=rng)
     y, kind = torch.tensor([0, 2, 1, -1, 2]), torch.tensor([0, 0, 1, 3, 2])
     log_p = logits.log_softmax(1)
     inside = -(log_p[0, 0] + log_p[1, 2]) / 2
     outside = -(log_p[2, 4] + log_p[3, 9] + log_p[4, 8]) / 3
-    torch.testing.assert_close(kind_loss(logits, y, kind, 2, 3), inside + outside)
+    torch.testing.assert_close(auxiliary_loss(logits, y, kind, 2, 3), inside + outside)
 
 
-def test_one_vs_all_counts_wrong_classes_as_outliers():
+def test_one_vs_rest_counts_wrong_classes_as_outliers():
     rng = torch.Generator().manual_seed(0)
     inside, outside = torch.randn(2, 3, generator=rng), torch.randn(4, 3, generator=rng)
     y = torch.tensor([2, 0])
     p, q = inside.sigmoid(), outside.sigmoid()
     by_hand = -sum((p[i, c] if c == y[i] else 1 - p[i, c]).log() for i in range(2) for c in range(3)) / 2
-    torch.testing.assert_close(one_vs_all_loss(inside, y, outside), by_hand - (1 - q).log().sum() / 4)
+    torch.testing.assert_close(one_vs_rest_loss(inside, y, outside), by_hand - (1 - q).log().sum() / 4)
 
 
-def test_a_discriminator_of_mismatched_rows_tells_classes(table):
+def test_a_one_vs_rest_discriminator_tells_classes(table):
     X, y = table
     told, not_told = (
-        fo.OutlierDiscriminator(SpySource([], shift=0.0), mismatched=m, max_steps=200, random_state=0).fit(X, y)
+        fo.OutlierDiscriminator(SpySource([], shift=0.0), one_vs_rest=m, max_steps=200, random_state=0).fit(X, y)
         for m in (True, False)
     )
     fresh, labels = blobs(200, 5)
@@ -275,27 +291,16 @@ def test_networks_without_a_last_linear_layer_do_without(model, images, table, i
     source = fo.NormalShell(flow=image_flow)
     fitted = model(source, network=NotLinear, event_shape=(1, 8, 8), max_steps=2, random_state=0).fit(*images)
     assert not hasattr(fitted, "reference_")
-    for asked in ({"kind_weight": 0.5}, {"distance_aware": True}):
+    for asked in ({"auxiliary_weight": 0.5}, {"distance_aware": True}):
         log = []
         with pytest.raises(InvalidSettingError, match=r"need a network whose last layer is a torch.nn.Linear with 3"):
             model(SpySource(log), network=NotLinear, max_steps=2, **asked).fit(*table)
         assert log == [], "before the source is fitted"
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"kind_weight": -1}, "kind_weight must be 0 or more, or 'auto'; got -1"),
-        ({"kind_weight": "much"}, "kind_weight must be 0 or more, or 'auto'; got 'much'"),
-        ({"distance_aware": "yes"}, "distance_aware must be True, False or 'auto'; got 'yes'"),
-    ],
-)
-@pytest.mark.parametrize("model", MODELS)
-def test_wrong_settings(model, settings, message, table):
-    with pytest.raises(InvalidSettingError, match=message):
-        model(**settings).fit(*table)
-    with pytest.raises(InvalidSettingError, match="mismatched must be True, False or 'auto'; got 3"):
-        fo.OutlierDiscriminator(mismatched=3).fit(*table)
+def test_wrong_settings(table):
+    with pytest.raises(InvalidSettingError, match=refusal("OutlierDiscriminator", "one_vs_rest", 3)):
+        fo.OutlierDiscriminator(one_vs_rest=3).fit(*table)
 
 
 def test_the_fifth_neighbour_is_what_part_4_chose():

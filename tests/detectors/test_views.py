@@ -8,7 +8,7 @@ from spies import FAR, blobs
 
 import farout as fo
 from farout.detectors.flow_detector import TABLE_FLOW
-from farout.detectors.views import FLOOR, local_scales, log_distances, surprise, views_of
+from farout.detectors.views import FLOOR, largest_z_score, local_scales, log_distances, views_of
 from farout.errors import InvalidSettingError
 
 
@@ -128,7 +128,7 @@ def test_without_held_out_rows_each_is_compared_with_the_others():
     logs = log_distances(views, views, local_scales(views), own=True)
     assert np.isfinite(logs).all()
     # Its own distance of 0 would put the threshold above all that is new.
-    np.testing.assert_allclose(np.sort(-surprise(logs, model.centre_, model.spread_)), model.calibration_scores_)
+    np.testing.assert_allclose(np.sort(-largest_z_score(logs, model.centre_, model.spread_)), model.calibration_scores_)
     assert (model.predict(table(500, 1)) == 1).mean() > 0.85
 
 

@@ -13,7 +13,7 @@ from farout.errors import InvalidDataError
 __all__ = ["LABELS", "NoveltyMixin", "check_calibration", "conformal", "normal_rows", "threshold_of"]
 
 LABELS = ("auto", "classes", "anomalies", "ignore")
-SLACK = 1e-6  # of the scores' spread: rows in single precision get the decisions of those in double
+SLACK = 2e-4  # of the scores' spread: more than single precision of the rows moves scores, as measured
 
 
 def check_calibration(contamination: Any, fraction: Any, where: str) -> None:
@@ -36,8 +36,10 @@ def threshold_of(scores: NDArray[np.float64], contamination: float) -> tuple[flo
     # probability, where NumPy's default flags 13 % instead of 5 % with ten rows.
     ordered = np.sort(scores)
     threshold = float(np.quantile(ordered, contamination, method="weibull"))
-    # A row that scores the threshold itself passes, whatever its precision and the rows beside it.
-    return threshold - SLACK * max(float(ordered.std()), 1e-3 * abs(threshold), 1e-12), ordered
+    # A row that scores the threshold itself passes, whatever its precision and the rows beside it. Quartiles, as one
+    # extreme score must not widen the spread.
+    low, median, high = np.quantile(ordered, [0.25, 0.5, 0.75]).tolist()
+    return threshold - SLACK * max(high - low, median - threshold, 1e-3 * abs(threshold), 1e-9), ordered
 
 
 def conformal(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,7 +139,9 @@ def normal_rows(
 
 def _anomalies(values: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Which rows are marked; None where the values are no marks."""
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind == "b":
+        return values
+    if values.dtype.kind not in "iuf":
         return None
     found = set(np.unique(values).tolist())
     if found <= {-1, 1}:

@@ -160,9 +160,6 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
             )
         self._learn(X, labels)
 
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
-
     def _uses_outliers(self) -> bool:
         return self.beta > 0
 
@@ -173,7 +170,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         return negative_log_odds(logits)
 
     def logits(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; they know no distance."""
+        """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; distances play no part."""
         return self._logits(self._query(X))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:

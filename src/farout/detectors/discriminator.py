@@ -57,7 +57,10 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         each ``D(., y)`` tells its class from all else (as one-vs-rest classifiers do, Padhy et al., 2020). "auto": for
         images with labels. False is eq. 9 to the letter.
     labels : {"auto", "classes", "anomalies", "ignore"}, default="auto"
-        What ``y`` is: as in `FlowDetector`.
+        What ``y`` is. "classes": classes of normal rows. "anomalies": marks of anomalies (-1 among 1, 1 among 0, True
+        among False); marked rows are left out of the fit. "ignore": nothing, as to scikit-learn's outlier detectors.
+        "auto": marks are ignored, unless ``score_by="random"`` or ``one_vs_rest=True`` asks for classes; all else are
+        classes.
     auxiliary_weight : float or "auto", default="auto"
         Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
@@ -151,11 +154,9 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Fit the source, train the network, set the threshold."""
         X = self._check_rows(X, self.event_shape)
-        labels, normal = normal_rows(y, len(X), self.labels, type(self).__name__)
+        asked = self.labels == "auto" and (self.score_by == "random" or self.one_vs_rest is True)
+        labels, normal = normal_rows(y, len(X), "classes" if asked else self.labels, type(self).__name__)
         self._learn(X if normal is None else X[normal], labels)
-
-    def _n_outputs(self) -> int:
-        return len(vars(self).get("classes_", "1"))
 
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         if logits_out is None or y_out is None:  # a source always gives outliers; for the type checker
@@ -185,8 +186,9 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log-odds that a row is normal, of shape (n,): ``max_y log D(x, y) / (1 - D(x, y))``, in nats.
 
-        Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1. If distance-aware, less what
-        a row lies farther from training rows than inliers do, and spread over inliers as before.
+        Log-odds rank as ``D`` itself does, and don't round to ties where it is nearly 1. If distance-aware, the log
+        distance to training rows is subtracted, and the result has the median and spread over held-out inliers that
+        the network's own log-odds have.
         """
         return self._score(self._query(X))
 

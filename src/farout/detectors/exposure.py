@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.training import Budget, Training, inference_device, seeded, suitable_threads, train
-from farout.base.validation import check_number, check_positive, resolve_event_shape
+from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
+from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.feeding import Feed, Step
 from farout.detectors.losses import auxiliary_loss
-from farout.detectors.networks import make_network
+from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
 from farout.detectors.proximity import ROWS, Proximity, last_linear, with_features
 from farout.errors import InvalidSettingError
 from farout.flows.units import Units
@@ -32,7 +32,7 @@ AUXILIARY_WEIGHT = 0.5  # for images
 
 
 class Scored(NamedTuple):
-    """What a network and the near training rows say of rows.
+    """Scores of rows by the network and by the nearest training rows.
 
     Attributes
     ----------
@@ -52,6 +52,7 @@ class ExposedModel(Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
     _networks = ("units_", "network_")
+    _caches = ("_network",)
     _nested = (Nested("source", "source_"),)
 
     source: OutlierSource | None
@@ -79,10 +80,6 @@ class ExposedModel(Estimator):
     calibration_scores_: NDArray[np.float64]
 
     @abstractmethod
-    def _n_outputs(self) -> int:
-        """Logits that the network gives."""
-
-    @abstractmethod
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor: ...
 
     @abstractmethod
@@ -100,24 +97,25 @@ class ExposedModel(Estimator):
     def _uses_outliers(self) -> bool:
         return True
 
+    def _n_outputs(self) -> int:
+        """Logits that the network gives: one a class, or one in all without classes."""
+        classes = classes_of(self)
+        return 1 if classes is None else len(classes)
+
     # --- fitting -------------------------------------------------------------------------------------------------
 
     def _check_settings(self) -> None:
         where = type(self).__name__
         check_calibration(self.contamination, self.calibration_fraction, where)
-        for name in ("batch_size", "learning_rate"):
-            check_positive(getattr(self, name), name, where)
-        if self.max_steps is not None:
-            check_positive(self.max_steps, "max_steps", where)
-        n = self.n_outliers
-        if not (n in (None, "auto") or (isinstance(n, int | np.integer) and n > 0)):
-            raise InvalidSettingError(f"{where}: n_outliers must be 1 or more, None or 'auto'; got {n!r}.")
-        if self.auxiliary_weight != "auto":
-            check_number(self.auxiliary_weight, "auxiliary_weight", where, low=0)
-        if self.distance_aware not in ("auto", True, False):
-            raise InvalidSettingError(
-                f"{where}: distance_aware must be True, False or 'auto'; got {self.distance_aware!r}."
-            )
+        for name in ("batch_size", "max_steps"):
+            check_number(getattr(self, name), name, where, low=1, integer=True, none_ok=name == "max_steps")
+        check_number(self.learning_rate, "learning_rate", where, low=0, low_open=True)
+        check_number(self.weight_decay, "weight_decay", where, low=0)
+        check_number(self.n_outliers, "n_outliers", where, low=1, integer=True, none_ok=True, choices=("auto",))
+        check_number(self.auxiliary_weight, "auxiliary_weight", where, low=0, choices=("auto",))
+        check_flag(self.distance_aware, "distance_aware", where, choices=("auto",))
+        check_flag(self.verbose, "verbose", where)
+        check_training(self.training, where)
         if self.source is not None and not isinstance(self.source, OutlierSource):
             raise InvalidSettingError(
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
@@ -126,7 +124,7 @@ class ExposedModel(Estimator):
     def _learn(self, X: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Fit the source and the network on checked rows, but for those held out for the threshold."""
         where = type(self).__name__
-        self.event_shape_ = resolve_event_shape(self.event_shape, X.shape[1], where)
+        self.event_shape_ = resolve_event_shape(self._handing().event_shape, X.shape[1], where)
         indices = np.full(len(X), -1)
         if labels is not None:
             self.classes_, found = np.unique(labels, return_inverse=True)
@@ -149,7 +147,9 @@ class ExposedModel(Estimator):
     def _build(self, name: str) -> nn.Module:
         if name == "units_":
             return Units(self.event_shape_)
-        return make_network(self.network, self.event_shape_, self._n_outputs(), self.seed_)
+        return make_network(
+            self.network, self.event_shape_, self._n_outputs(), self.seed_, batch_size=int(self.batch_size)
+        )
 
     def _train(self, X: NDArray[Any], y: NDArray[np.int64]) -> None:
         budget = Budget(
@@ -158,6 +158,8 @@ class ExposedModel(Estimator):
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )
+        dtype = dtype_of(self.network_)
+        self.units_.to(dtype)
         feed = Feed(
             vars(self).get("source_"),
             classes_of(self),
@@ -168,12 +170,13 @@ class ExposedModel(Estimator):
             self._distinct(),
             resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
             np.random.default_rng(self.seed_),
+            dtype,
         )
         head = self._auxiliary_head()
         _lay_out(self.network_, torch.channels_last)  # half again as quick on a CPU
         history = train(
             self.network_ if head is None else nn.ModuleList([self.network_, head]),
-            _Objective(self, feed, head),
+            self._objective(feed, head),
             (torch.arange(len(X)), torch.from_numpy(y)),
             budget,
             where=self.training,
@@ -183,9 +186,12 @@ class ExposedModel(Estimator):
         )
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         _lay_out(self.network_, torch.contiguous_format)  # as a loaded one's: the same scores, to the bit
-        # In float64 for vectors, so that a row's score doesn't depend on the rows beside it.
-        self.network_.eval().to(inference_device(self.training), self._dtype)
-        self.units_.to(inference_device(self.training), self._dtype)
+        device = inference_device(self.training)
+        self.network_.eval().to(device)
+        self.units_.to(device)
+
+    def _objective(self, feed: Feed, head: nn.Linear | None) -> Objective:
+        return _Objective(self, feed, head)
 
     def _distinct(self) -> int | None:
         """Outliers to make once; None for fresh ones at each step."""
@@ -214,12 +220,12 @@ class ExposedModel(Estimator):
         source = vars(self).get("source_")
         if source is None or not self._uses_outliers() or not self._auxiliary_weight():
             return None
-        n_classes = len(vars(self).get("classes_", "1"))
+        layer = self._last_layer()
         with seeded(self.seed_):
-            return nn.Linear(self._last_layer().in_features, n_classes * (1 + source.n_kinds))
+            return nn.Linear(layer.in_features, self._n_outputs() * (1 + source.n_kinds), dtype=layer.weight.dtype)
 
-    def _last_layer(self) -> nn.Linear:
-        layer = last_linear(self.network_, self._n_outputs())
+    def _last_layer(self, network: nn.Module | None = None) -> nn.Linear:
+        layer = last_linear(self.network_ if network is None else network, self._n_outputs())
         if layer is None:
             raise InvalidSettingError(
                 f"{type(self).__name__}: auxiliary_weight and distance_aware need a network whose last layer is a "
@@ -249,38 +255,50 @@ class ExposedModel(Estimator):
 
     def _scored(self, X: NDArray[Any]) -> Scored:
         """Scores of checked rows."""
-        if not self._is_distance_aware():
+        reference = vars(self).get("reference_")
+        if reference is None:
             logits = self._logits(X)
             return Scored(logits, self._against(logits))
         logits, features = self._outputs(X)
-        near = Proximity(self.reference_, **self.proximity_)
+        near = Proximity(reference, **self.proximity_)
         against, nearest = near.combined(self._against(logits), features)
         return Scored(logits, against, self.reference_classes_[nearest])
 
     # --- the network ---------------------------------------------------------------------------------------------
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float64 if len(self.event_shape_) == 1 else torch.float32
+    def _inference_network(self) -> nn.Module:
+        """The network, for vectors in float64 if it works in it, so that a row's score doesn't depend on those beside it.
+
+        ``network_`` itself stays as it was trained, and can be exported with the input that it was trained on.
+        """
+        if "_network" not in vars(self):
+            precise = len(self.event_shape_) == 1 and works_in(self.network_, self.event_shape_, torch.float64)
+            self._network = double_precision(self.network_) if precise else self.network_
+        return self._network
+
+    def _value_range(self) -> tuple[float, float] | None:
+        return self.units_.value_range
 
     @torch.no_grad()
     def _logits(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Logits of shape (n, n_outputs) of checked rows, which are taken as they come: no noise, no flow."""
+        network = self._inference_network()
         with suitable_threads(X.shape[1]):
-            parts = [self.network_(events).cpu() for events in self._chunks(X)]
+            parts = [network(events).cpu() for events in self._chunks(X, dtype_of(network))]
         return cast(NDArray[np.float64], torch.cat(parts).double().numpy())
 
-    def _chunks(self, X: NDArray[Any]) -> Iterator[Tensor]:
+    def _chunks(self, X: NDArray[Any], dtype: torch.dtype) -> Iterator[Tensor]:
         """Events for the network, as many at a time as it takes."""
         for i in range(0, len(X), CHUNK):
-            yield self.units_.to_model(X[i : i + CHUNK])
+            yield self.units_.to_model(X[i : i + CHUNK], dtype)
 
     @torch.no_grad()
     def _outputs(self, X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Logits and features of checked rows."""
-        layer = self._last_layer()
+        network = self._inference_network()
+        layer = self._last_layer(network)
         with suitable_threads(X.shape[1]):
-            both = [with_features(self.network_, layer, events) for events in self._chunks(X)]
+            both = [with_features(network, layer, events) for events in self._chunks(X, dtype_of(network))]
         logits, features = (torch.cat(column).cpu().double().numpy() for column in zip(*both, strict=True))
         return logits, features
 
@@ -308,7 +326,7 @@ class _Objective:
     def _auxiliary(self, logits: Tensor, y: Tensor, step: Step) -> Tensor:
         y_out, kind_out = cast(Tensor, step.y_out), cast(Tensor, step.kind_out)
         labels, kinds = torch.cat([y, y_out]), torch.cat([torch.zeros_like(y), kind_out + 1])
-        return auxiliary_loss(logits, labels, kinds, len(y), len(vars(self.model).get("classes_", "1")))
+        return auxiliary_loss(logits, labels, kinds, len(y), self.model._n_outputs())
 
     def state_dict(self) -> dict[str, Any]:
         """The feed's."""

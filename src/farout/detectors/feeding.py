@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from farout.base.estimator import classes_of
-from farout.base.validation import Rows
+from farout.base.validation import Rows, seed_of
 from farout.detectors.augmentation import Augmentation
 from farout.flows.units import Units
-from farout.outliers.source import OutlierSource, OutlierStream
+from farout.outliers.source import OutlierBatches, OutlierSource, OutlierStream
 
 __all__ = ["Feed", "Step"]
 
@@ -82,8 +82,8 @@ class Feed:
         self.events: Tensor | None = None  # of all rows, where they are processed once
         self.outliers: OutlierStream | None = None
         if source is not None and batch_size:
-            batches = source.batches(batch_size, random_state=rng, distinct=n_outliers, kinds=True)
-            self.outliers = iter(batches)
+            # As precise as the source makes them, until they are in model units.
+            self.outliers = iter(OutlierBatches(source, batch_size, seed_of(rng), n_outliers, kinds=True, dtype=None))
             self.lookup = self._class_lookup(source)
         if source is None or n_outliers is not None:
             self.events = self._inliers(np.arange(len(X)))

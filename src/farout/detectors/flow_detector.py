@@ -6,14 +6,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.base.estimator import Estimator, Nested, classes_of
+from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
 from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.flows.scores import default_score, flow_scores
+from farout.flows.scores import flow_scores
 from farout.flows.sharing import fitted_flow
 
 __all__ = ["TABLE_FLOW", "FlowDetector"]
@@ -127,22 +127,24 @@ class FlowDetector(NoveltyMixin, Estimator):
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Fit the flow, unless it comes fitted, and set the threshold."""
         where = type(self).__name__
-        X = self._check_rows(X, self.event_shape)
+        flow, shape = self.flow, self._handing().event_shape
+        if flow is not None:
+            shape = flow.event_shape_ if is_fitted(flow) else flow.event_shape or shape
+        X = self._check_rows(X, shape)
         meaning = "classes" if self.labels == "auto" and self.score_by == "ratio" else self.labels
         labels, normal = normal_rows(y, len(X), meaning, where)
         X = X if normal is None else X[normal]
-        table = labels is None and len(self.event_shape or (1,)) == 1
-        flow = self.flow
+        classes, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
+        table = classes is None and len(shape or (1,)) == 1
         if flow is None:
-            flow = FlowDensity(self.event_shape, verbose=self.verbose, **(TABLE_FLOW if table else {}))
-        _, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
-        inner, held = holdout_split(len(X), self._held_fraction(len(X), table), indices, self.seed_)
+            flow = FlowDensity(**(TABLE_FLOW if table else {}))
+        self.score_ = self._choose_score(flow, shape, classes)  # an error before the flow is fitted
+        inner, held = holdout_split(len(X), self._held_fraction(len(X)), indices, self.seed_)
         self.flow_ = fitted_flow(self, flow, X[inner], None if labels is None else labels[inner])
         self.event_shape_ = self.flow_.event_shape_
         classes = classes_of(self.flow_)
         if classes is not None:
             self.classes_ = classes
-        self.score_ = self._choose_score()
         if self.score_ == "typicality":
             self.typical_ = float(flow_scores(self.flow_, Rows(X[inner]), "likelihood").mean())
         if self.score_ == "nearest":
@@ -151,8 +153,8 @@ class FlowDetector(NoveltyMixin, Estimator):
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
 
-    def _held_fraction(self, n: int, table: bool) -> float:
-        if self.calibration_fraction == 0 or not (self.score_by == "nearest" or (self.score_by == "auto" and table)):
+    def _held_fraction(self, n: int) -> float:
+        if self.calibration_fraction == 0 or self.score_ != "nearest":
             return self.calibration_fraction
         return max(self.calibration_fraction, min(SCALE_ROWS / n, 0.25))
 
@@ -167,18 +169,21 @@ class FlowDetector(NoveltyMixin, Estimator):
         self.centre_, self.spread_ = np.median(logs, axis=0), np.maximum(logs.std(axis=0), 1e-3)
         return -largest_z_score(logs, self.centre_, self.spread_)
 
-    def _choose_score(self) -> str:
-        flow, classes = self.flow_, classes_of(self.flow_)
-        vectors = len(flow.event_shape_) == 1 and classes is None
+    def _choose_score(self, flow: FlowDensity, shape: tuple[int, ...] | None, classes: NDArray[Any] | None) -> str:
+        """The score in use, by what the flow knows, or will know once it is fitted to these classes."""
+        if is_fitted(flow):
+            classes = classes_of(flow)
+        n_classes = 0 if classes is None else len(classes)
+        vectors = classes is None and len(shape or (1,)) == 1
+        compares = n_classes > 1 and flow.class_dropout > 0
         if self.score_by == "auto":
-            return "nearest" if vectors else default_score(flow)
+            return "nearest" if vectors else "ratio" if compares else "likelihood"
         if self.score_by == "nearest" and not vectors:
             raise InvalidSettingError(
                 "FlowDetector: score_by='nearest' compares rows of tables without classes; leave y and event_shape "
                 "out, or choose 'likelihood' or 'typicality'."
             )
-        if self.score_by == "ratio" and default_score(flow) != "ratio":
-            n_classes = 0 if classes is None else len(classes)
+        if self.score_by == "ratio" and not compares:
             lack = "never saw rows without a class (class_dropout=0)" if n_classes > 1 else f"knows {n_classes} classes"
             raise InvalidSettingError(
                 f"FlowDetector: score_by='ratio' compares classes with no class, and the flow {lack}; give y of 2 "

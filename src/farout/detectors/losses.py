@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cautious_loss", "discriminator_loss", "auxiliary_loss", "kl_to_uniform", "one_vs_rest_loss"]
+__all__ = ["auxiliary_loss", "cautious_loss", "discriminator_loss", "kl_to_uniform", "one_vs_rest_loss"]
 
 
 def kl_to_uniform(logits: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ def one_vs_rest_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
 def auxiliary_loss(logits: Tensor, y: Tensor, kind: Tensor, n_in: int, n_classes: int) -> Tensor:
     """Cross entropy of telling class and kind at once, of inliers and of outliers in equal parts.
 
-    The auxiliary task of the same features: a network that only learns to be undecided on outliers sees them all as
-    one, and forgets what else there is in a picture. Labels joined of class and transformation are Lee et al.'s (2020).
+    An auxiliary task for the same features: a network that only learns to be undecided on outliers sees them all as
+    one, and forgets what else there is in a picture. Joint labels of class and transformation are by Lee et al. (2020).
 
     Parameters
     ----------

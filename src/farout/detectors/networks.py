@@ -5,16 +5,15 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 
-__all__ = ["double_precision", "make_network", "mlp", "small_cnn", "works_in"]
+__all__ = ["double_precision", "dtype_of", "make_network", "mlp", "small_cnn", "works_in"]
 
 Shape = tuple[int, ...]
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)  # how torch says that an input doesn't fit
@@ -146,31 +145,28 @@ def _given(network: Callable[[Tensor], Any], x: Tensor, event_shape: Shape) -> A
         ) from error
 
 
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The dtype of a network's parameters, in which it takes events: float32 or float64."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+
+
 @torch.no_grad()
 def works_in(network: nn.Module, event_shape: Shape, dtype: torch.dtype) -> bool:
-    """Whether the network, its parameters as ``dtype``, maps events of that dtype to numbers of that dtype.
+    """Whether a copy of the network, its parameters as ``dtype``, maps events of that dtype to numbers of that dtype.
 
-    One that casts inside, such as ``x.float()``, doesn't work in float64. The network itself stays as it is; it is
-    tried in evaluation mode.
+    One that casts inside, such as ``x.float()``, doesn't work in float64, and neither does one that can't be copied.
     """
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     x = torch.zeros(1, *event_shape, dtype=dtype, device=like.device)
     try:
-        with _mode(network, training=False):
-            given = _in_dtype(network, dtype)(x)
+        given = copy.deepcopy(network).eval().to(dtype)(x)
     except _REFUSALS:
         return False
     return isinstance(given, Tensor) and given.dtype == dtype
 
 
-def double_precision(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The network as a function of float64 events, while its own parameters stay as they are.
-
-    Parameters
-    ----------
-    network : Module
-        In evaluation mode, and for which ``works_in(network, event_shape, torch.float64)``. Its parameters are copied
-        now; what they become later doesn't count.
+def double_precision(network: nn.Module) -> nn.Module:
+    """A copy of the network in evaluation mode, whose parameters and events are float64; see `works_in`.
 
     Examples
     --------
@@ -178,13 +174,7 @@ def double_precision(network: nn.Module) -> Callable[[Tensor], Tensor]:
     >>> double_precision(network)(torch.zeros(3, 4, dtype=torch.float64)).dtype, network[0].weight.dtype
     (torch.float64, torch.float32)
     """
-    return _in_dtype(network, torch.float64)
-
-
-def _in_dtype(network: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    tensors = [*network.named_parameters(), *network.named_buffers()]
-    state = {name: t.detach().to(dtype) if t.is_floating_point() else t for name, t in tensors}
-    return cast(Callable[[Tensor], Tensor], functools.partial(functional_call, network, state))
+    return copy.deepcopy(network).eval().double()
 
 
 _linear = functools.partial(nn.Linear, dtype=torch.float32)  # whatever torch's default dtype is

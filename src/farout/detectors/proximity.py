@@ -1,5 +1,6 @@
 """Features: what the last layer of a network is given, and how far they lie from those of training rows."""
 
+import threading
 from dataclasses import dataclass
 from typing import Self
 
@@ -37,7 +38,13 @@ def last_linear(network: nn.Module, n_outputs: int) -> nn.Linear | None:
 def with_features(network: nn.Module, layer: nn.Linear, events: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs of a network and what its ``layer`` was given for them, of shape (n, layer.in_features)."""
     caught: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    own = threading.get_ident()
+
+    def catch(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == own:  # others may score with the same network meanwhile
+            caught.append(given[0])
+
+    hook = layer.register_forward_pre_hook(catch)
     try:
         outputs = network(events)
     finally:

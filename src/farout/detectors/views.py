@@ -16,10 +16,10 @@ __all__ = ["NEIGHBOURS", "ROWS", "largest_z_score", "local_scales", "log_distanc
 # Which of the nearest training rows counts, by view; docs/results/part-4.md says what decided.
 NEIGHBOURS = {"units": 1, "scores": 3, "latents": 1}
 ROWS = 20_000  # training rows kept to compare with, at most
-FLOOR = 0.1  # a distance a column that all distances have added, in quadrature: copies of a row are not infinitely near
-AROUND = 5  # nearest training rows whose surroundings say how far is far there
-SCALE_OF = 10  # nearest training rows that the scale around a training row is the mean of
-WEIGHT = 0.5  # share of the log of that scale that is taken off: 0 the distance itself, 1 like the local outlier factor
+FLOOR = 0.1  # added to a distance for each column, in quadrature, so that the log of a copy's distance stays finite
+AROUND = 5  # nearest training rows, whose scales set the scale around a row
+SCALE_OF = 10  # nearest other training rows, whose mean log distance is the scale of a training row
+WEIGHT = 0.5  # how much of that scale is subtracted: 0 is the distance itself, 1 as in the local outlier factor
 
 
 def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
@@ -45,8 +45,20 @@ def log_distances(
     *,
     own: bool = False,
 ) -> NDArray[np.float64]:
-    """Logs of the distances to the rows of ``reference``, of shape (n, 2 views), each as it is and then by the scale of
-    the neighbourhood; ``own``: the rows are those, themselves left out.
+    """Log distances of rows to those of ``reference``, two a view: to a near row, and relative to the local scale.
+
+    Parameters
+    ----------
+    views, reference : mapping of str to ndarray of shape (n, d) and (m, d)
+        Of `views_of`.
+    scales : mapping of str to ndarray of shape (m,)
+        Of `local_scales`.
+    own : bool, default=False
+        Whether row i stands for row i of the reference, which then is none of its neighbours.
+
+    Returns
+    -------
+    ndarray of shape (n, 2 views)
     """
     columns = []
     for name, rows in views.items():

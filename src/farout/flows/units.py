@@ -93,9 +93,7 @@ class Units(Transform):
         return units
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        varies = self.scale > 0
-        u = torch.where(varies, (x.double() - self.shift) / torch.where(varies, self.scale, 1.0), 0.0)
-        return u.to(self.like.dtype), self._log_constants(x) - self.log_scale
+        return self._scaled(x).to(self.like.dtype), self._log_constants(x) - self.log_scale
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         x = z.double() * self.scale + self.shift
@@ -120,10 +118,14 @@ class Units(Transform):
         )
         return counts
 
-    def to_model(self, X: NDArray[Any]) -> Tensor:
-        """Rows (n, d) in model units, as events of shape (n, *shape)."""
+    def to_model(self, X: NDArray[Any], dtype: torch.dtype | None = None) -> Tensor:
+        """Rows (n, d) in model units, as events of shape (n, *shape); in the precision of the steps behind, or another."""
         events = torch.tensor(np.ascontiguousarray(X), device=self.shift.device).reshape(len(X), *self.in_shape)
-        return self._forward(events, None)[0]
+        return self._scaled(events).to(self.like.dtype if dtype is None else dtype)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        varies = self.scale > 0
+        return torch.where(varies, (x.double() - self.shift) / torch.where(varies, self.scale, 1.0), 0.0)
 
     def to_train(self, X: NDArray[Any]) -> Tensor:
         """Training rows in model units, on the CPU; a value of a table that lies extremely far out is clipped."""

@@ -299,7 +299,7 @@ class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
 
     Yields
     ------
-    x : float32 Tensor of shape (batch_size, *event_shape)
+    x : Tensor of shape (batch_size, *event_shape)
     y : int64 Tensor of shape (batch_size,)
         Class indices, -1 where there is no class.
     kind : int64 Tensor of shape (batch_size,)
@@ -315,16 +315,25 @@ class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
         Number of distinct outliers, generated once a pass and reused, in another order each time.
     kinds : bool, default=False
         Yield kinds too.
+    dtype : torch.dtype, optional
+        Of x; as the source makes it, which is float64 for tables, when None.
     """
 
     def __init__(
-        self, source: OutlierSource, batch_size: int, seed: int, distinct: int | None = None, kinds: bool = False
+        self,
+        source: OutlierSource,
+        batch_size: int,
+        seed: int,
+        distinct: int | None = None,
+        kinds: bool = False,
+        dtype: torch.dtype | None = torch.float32,
     ) -> None:
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
         self.distinct = distinct
         self.kinds = kinds
+        self.dtype = dtype
         self.progress = 1.0
         self.passes = 0
 
@@ -352,7 +361,8 @@ class OutlierStream(Iterator[tuple[Tensor, ...]]):
         self.rng = rng
         self.pool = None if batches.distinct is None else self._generated(batches.distinct)
         self.order = np.empty(0, dtype=np.int64)  # indices into the pool that come next
-        self.start = rng.bit_generator.state  # with which the block of fresh outliers was made
+        # With which the block of fresh outliers was made.
+        self.start, self.progress = rng.bit_generator.state, batches.progress
         self.block: tuple[Tensor, ...] | None = None
         self.taken = 0  # outliers of the block
 
@@ -362,7 +372,7 @@ class OutlierStream(Iterator[tuple[Tensor, ...]]):
     def _fresh(self) -> tuple[Tensor, ...]:
         size = self.batches.batch_size
         if self.block is None or self.taken == len(self.block[0]):
-            self.start, self.taken = self.rng.bit_generator.state, 0
+            self.start, self.progress, self.taken = self.rng.bit_generator.state, self.batches.progress, 0
             self.block = self._new_block()
         now = slice(self.taken, self.taken + size)
         self.taken += size
@@ -370,7 +380,7 @@ class OutlierStream(Iterator[tuple[Tensor, ...]]):
 
     def _new_block(self) -> tuple[Tensor, ...]:
         n = self.batches.batch_size * max(1, self.chunk // self.batches.batch_size)
-        return self._tensors(self.batches.source.sample(n, random_state=self.rng, progress=self.batches.progress))
+        return self._tensors(self.batches.source.sample(n, random_state=self.rng, progress=self.progress))
 
     def _again(self, pool: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A batch of the pool in random order; it may begin in one round through the pool and end in the next."""
@@ -387,7 +397,7 @@ class OutlierStream(Iterator[tuple[Tensor, ...]]):
 
     def _tensors(self, out: Outliers) -> tuple[Tensor, ...]:
         source = self.batches.source
-        x = torch.tensor(out.x, dtype=torch.float32).reshape(len(out), *source.event_shape_)
+        x = torch.tensor(out.x, dtype=self.batches.dtype).reshape(len(out), *source.event_shape_)
         y, kind = torch.full((len(out),), -1), torch.zeros(len(out), dtype=torch.int64)
         classes = classes_of(source)
         if out.y is not None and classes is not None:
@@ -399,11 +409,17 @@ class OutlierStream(Iterator[tuple[Tensor, ...]]):
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is; its pool follows from the seed."""
         state = self.start if self.pool is None and self.block is not None else self.rng.bit_generator.state
-        return {"rng": state, "order": torch.from_numpy(self.order), "taken": self.taken if self.block else None}
+        return {
+            "rng": state,
+            "progress": self.progress,
+            "order": torch.from_numpy(self.order),
+            "taken": self.taken if self.block else None,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another stream of the same batches was."""
         self.rng.bit_generator.state = self.start = state["rng"]
+        self.progress = state["progress"]
         self.order = state["order"].numpy()
         if state["taken"] is not None:
             self.block, self.taken = self._new_block(), state["taken"]
