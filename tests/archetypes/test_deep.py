@@ -244,12 +244,12 @@ def test_images_are_clipped_unless_asked_otherwise():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"n_archetypes": 1}, "n_archetypes must be a whole number from 2; got 1"),
+        ({"n_archetypes": 1}, "n_archetypes must be a whole number of 2 or more; got 1"),
         ({"n_archetypes": 2.5}, "n_archetypes must be a whole number"),
         ({"n_archetypes": 7}, r"n_archetypes=7 is too many for 5 features.*at most 6 vertices"),
-        ({"head": "sparse"}, "head must be one of.*got 'sparse'"),
-        ({"positions": "free"}, "positions must be one of"),
-        ({"loss": "mine"}, "loss must be one of"),
+        ({"head": "sparse"}, "head must be 'softmax' or 'simplex'; got 'sparse'"),
+        ({"positions": "free"}, "positions must be 'fixed' or 'learned'"),
+        ({"loss": "mine"}, "loss must be 'free' or 'author'"),
         ({"loss_weights": {"nil": 1}}, "unknown nil; the losses are nll"),
         ({"batch_size": 0}, "batch_size"),
         ({"max_steps": -1}, "max_steps"),

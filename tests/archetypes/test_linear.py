@@ -336,9 +336,14 @@ def test_a_fit_that_fails_leaves_nothing(blob):
         aa.save("nowhere")
 
 
-def test_quiet_unless_asked(blob, capsys):
-    fitted(blob, 3, verbose=True)  # stderr is no terminal here
+def test_quiet_unless_asked_and_lines_in_a_log(blob, capsys):
+    fitted(blob, 3)
     assert capsys.readouterr() == ("", "")
+    fitted(blob, 3, verbose=True)  # stderr is no terminal here
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "archetypes: starts: begun" in err
+    assert "archetypes: all rows: done in" in err
 
 
 def test_a_bar_is_shown_on_a_terminal(blob, capsys, monkeypatch):
@@ -353,7 +358,7 @@ def test_a_bar_is_shown_on_a_terminal(blob, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_archetypes": 0}, "n_archetypes must be a whole number, 1 or more; got 0"),
+        ({"n_archetypes": 0}, "n_archetypes must be a whole number of 1 or more; got 0"),
         ({"n_archetypes": 2.5}, "n_archetypes must be a whole number"),
         ({"n_init": 0}, "n_init must be"),
         ({"max_iter": True}, "max_iter must be"),

@@ -9,6 +9,7 @@ import sys
 import tomllib
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
@@ -126,8 +127,8 @@ def test_evaluate_keeps_the_table_and_report_shows_it(runs, tmp_path, capsys):
     assert table["accuracy"] > 0.5
     assert "toy:train shares rows with toy" in said.err
     clf, test = fo.load(runs / "clf"), fo.load_data("toy:test")
-    far = {"far": clf.score_samples(np.load(out)["X"].astype(np.float32))}
-    same = fo.evaluate(clf.score_samples(test.X), far, n_bootstrap=0)
+    far = {"far": clf.score_samples(pa.table(dict(zip(test.feature_names, np.load(out)["X"].T, strict=True))))}
+    same = fo.evaluate(clf.score_samples(test), far, n_bootstrap=0)
     assert table["outliers"][str(out)]["auroc"] == same["far"].auroc
     page = tmp_path / "new" / "r.html"
     assert main(["report", str(runs / "clf"), "--out", str(page)]) == 0

@@ -18,7 +18,7 @@ def blobs():
 
 @pytest.fixture(scope="session")
 def flow(blobs):
-    return FlowDensity(options=SMALL, max_steps=30, class_dropout=0.2, random_state=0).fit(*blobs)
+    return FlowDensity(options=SMALL, max_steps=60, class_dropout=0.2, random_state=0).fit(*blobs)
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def test_all_works_without_labels(blobs, plain_flow):
         (lambda b: Archetypal(beyond=-1, base=b), "beyond must be a number, 0 or more"),
         (lambda b: Archetypal(beyond=(2, 1), base=b), "beyond must be"),
         (lambda b: Archetypal(beyond="far", base=b), "beyond must be"),
-        (lambda b: Nullspace(b, w="mine"), "w='mine' is unknown"),
+        (lambda b: Nullspace(b, w="mine"), "w must be 'fitted', 'normal' or 'own'; got 'mine'"),
         (lambda b: Nullspace(b.flow_), "base must be a DeepArchetypes model; got FlowDensity"),
         (lambda b: Nullspace(b, flow=b.flow_), "got base and flow"),
     ],

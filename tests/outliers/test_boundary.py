@@ -93,7 +93,7 @@ def test_a_reach_too_short_is_an_error_that_says_so(plain_flow, blobs):
         ({"beyond": 0.5}, "beyond must be 1 .* or more; got 0.5"),
         ({"beyond": float("inf")}, "beyond must be a finite number above 0"),
         ({"reach": 0}, "reach must be a finite number above 0; got 0"),
-        ({"quantile": 2}, "quantile must be above 0 and below 1; got 2"),
+        ({"quantile": 2}, "quantile must be a finite number between 0 and 1, ends excluded; got 2"),
     ],
 )
 def test_settings_that_make_no_sense(plain_flow, blobs, settings, said):

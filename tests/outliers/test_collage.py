@@ -249,9 +249,9 @@ def test_hardly_anything_kept_is_an_error_that_says_so(flow, blobs, monkeypatch)
         ({"pastes": 2}, "pastes must be two whole numbers"),
         ({"bound": 0}, "bound must be a finite number above 0; got 0"),
         ({"bound": float("nan")}, "bound must be a finite number above 0"),
-        ({"quantile": 0}, "quantile must be above 0 and below 1; got 0"),
-        ({"quantile": 1.0}, "quantile must be above 0 and below 1"),
-        ({"max_rows": 1}, "max_rows must be a whole number, 2 or more; got 1"),
+        ({"quantile": 0}, "quantile must be a finite number between 0 and 1, ends excluded; got 0"),
+        ({"quantile": 1.0}, "quantile must be a finite number between 0 and 1, ends excluded"),
+        ({"max_rows": 1}, "max_rows must be a whole number of 2 or more; got 1"),
         ({"max_rows": 2.5}, "max_rows must be a whole number"),
     ],
 )

@@ -109,8 +109,8 @@ class Unfittable(FlowDensity):
     ("settings", "message"),
     [
         ({"strength": (3, 2)}, r"GumbelShell: the range of strengths \(3, 2\) runs backwards"),
-        ({"law": "weibull"}, "GumbelShell: law='weibull' is unknown; choose one of exact, author"),
-        ({"covariance": "full"}, "GumbelShell: covariance='full' is unknown; choose 'identity' or 'class'"),
+        ({"law": "weibull"}, "GumbelShell: law must be 'exact' or 'author'; got 'weibull'"),
+        ({"covariance": "full"}, "GumbelShell: covariance must be 'identity' or 'class'; got 'full'"),
         ({"law": "author", "strength": 1.0}, "law='author' is defined for strengths above 1; got 1"),
         ({"law": "author", "strength": (0.9, 3)}, "law='author' is defined for strengths above 1; got 0.9"),
         ({"law": "author", "strength": Schedule(3, 0.5)}, "law='author' is defined for strengths above 1; got 0.5"),

@@ -267,7 +267,7 @@ class ExposedModel(Estimator):
     # --- the network ---------------------------------------------------------------------------------------------
 
     def _inference_network(self) -> nn.Module:
-        """The network, for vectors in float64 if it works in it, so that a row's score doesn't depend on those beside it.
+        """The network; for vectors in float64 where it can, so that a row's score doesn't depend on those beside it.
 
         ``network_`` itself stays as it was trained, and can be exported with the input that it was trained on.
         """

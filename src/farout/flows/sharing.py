@@ -30,7 +30,7 @@ def fitted_flow(owner: Estimator, flow: FlowDensity | None, X: NDArray[Any], y: 
         return flow
     defaults = owner._handing()
     asked = (FlowDensity() if flow is None else flow)._taking(defaults)
-    settings = repr(sorted(asked.get_params(deep=False).items(), key=lambda item: item[0]))
+    settings = type(asked).__name__ + repr(sorted(asked.get_params(deep=False).items(), key=lambda item: item[0]))
     place = (X.__array_interface__["data"][0], X.shape, X.strides, y is None)
     if (settings, place) not in defaults.flows:
         # The rows are kept with the flow, so that no others come to lie in their place.

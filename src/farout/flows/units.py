@@ -119,7 +119,7 @@ class Units(Transform):
         return counts
 
     def to_model(self, X: NDArray[Any], dtype: torch.dtype | None = None) -> Tensor:
-        """Rows (n, d) in model units, as events of shape (n, *shape); in the precision of the steps behind, or another."""
+        """Rows (n, d) in model units, as events of shape (n, *shape); of the type of the steps behind, or another."""
         events = torch.tensor(np.ascontiguousarray(X), device=self.shift.device).reshape(len(X), *self.in_shape)
         return self._scaled(events).to(self.like.dtype if dtype is None else dtype)
 

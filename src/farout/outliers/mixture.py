@@ -115,7 +115,7 @@ class Mixture(OutlierSource):
 
     def stays_fresh(self) -> bool:
         """Whether one of the sources does."""
-        return any(source.stays_fresh() for source in self.sources_)
+        return any(source.stays_fresh() for source in vars(self).get("sources_", self.sources))
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         classes = self._asked_labels(y, n)
