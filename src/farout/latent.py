@@ -172,7 +172,7 @@ def _distances_from(own: ArrayLike, others: list[ArrayLike]) -> Floats:
     means = np.array([away[labels == k].mean() for k in range(len(groups))])
     if not means[0] > 1e-9 * means.max():
         raise InvalidDataError(
-            f"a class's own latents must differ, since their spread is the unit of distance; found {len(groups[0])} that are "
+            f"a class's own latents must differ: their spread is the unit of distance; found {len(groups[0])} that are "
             "the same in the plane; give two or more different samples of each class"
         )
     return np.asarray(means[1:] / means[0])

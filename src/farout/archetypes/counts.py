@@ -52,7 +52,7 @@ def explained_by_count(
 ) -> CountCurve:
     """Compute the explained variance of independent restarts and their agreement, for each number of archetypes.
 
-    A good count is where the curve bends and the restarts still agree. Agreement of two restarts is ``1 - D / S``: ``D``
+    Good counts are where the curve bends and the restarts still agree. Agreement of two restarts is ``1 - D / S``: D
     is the sum of squared distances between their archetypes, matched one to one (Kuhn, 1955), and ``S`` that of
     archetypes from their mean. 1 means that both found the same set; 0 that one set is no nearer to the other than to
     its centre. The result is the mean over all pairs of restarts; 1 for a single restart.

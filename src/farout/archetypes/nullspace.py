@@ -16,7 +16,7 @@ LEAST_WEIGHT = 1e-6  # softmax never gives 0: smaller weights would need latents
 
 
 class RowSpace:
-    """Splits latents by the affine head ``A = head(M t + b)`` into row-space and nullspace parts, without a d x d matrix.
+    """Splits latents by the affine head ``A = head(M t + b)`` into row-space and nullspace parts; no d x d matrix.
 
     Softmax and the projection onto the simplex don't change when all inputs shift alike. So ``M`` and ``b`` are centred
     over the archetypes, which leaves ``k - 1`` directions of latent space that the weights depend on.

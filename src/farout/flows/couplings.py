@@ -67,9 +67,7 @@ class Coupling(Transform):
     ) -> None:
         super().__init__(shape, condition_features=condition_features)
         if shape[0] < 2:
-            raise InvalidSettingError(
-                f"{type(self).__name__}: needs at least 2 channels; got {shape[0]}."
-            )
+            raise InvalidSettingError(f"{type(self).__name__}: needs at least 2 channels; got {shape[0]}.")
         if not clamp > 0:
             raise InvalidSettingError(f"{type(self).__name__}: clamp must be above 0; got {clamp}.")
         self.clamp = clamp
@@ -130,7 +128,7 @@ class NICECoupling(Coupling):
 
 
 class GINCoupling(Coupling):
-    """Affine coupling with log-scales that sum to zero at each position, so its log-determinant is 0 (Sorrenson et al., 2020)."""
+    """Affine coupling with log-scales that sum to zero, so its log-determinant is 0 (Sorrenson et al., 2020)."""
 
     def _affine(self, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         s, shift = super()._affine(networks, u, condition)

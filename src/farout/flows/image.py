@@ -63,7 +63,8 @@ def image_flow(
     Raises
     ------
     InvalidSettingError
-        If the event shape is not that of an image with even sides, a name is unknown, or n_blocks and hidden differ in length.
+        If the event shape is not that of an image with even sides, a name is unknown, or n_blocks and hidden differ in
+        length.
     """
     if downsampling not in DOWNSAMPLINGS:
         raise InvalidSettingError(
@@ -71,7 +72,7 @@ def image_flow(
         )
     if len(n_blocks) != len(hidden) or not n_blocks:
         raise InvalidSettingError(
-            f"n_blocks={tuple(n_blocks)} and hidden={tuple(hidden)} must have the same length: one number for each level."
+            f"n_blocks={tuple(n_blocks)} and hidden={tuple(hidden)} must have one number each per level."
         )
 
     def level(shape: Shape, i: int) -> list[Transform]:

@@ -71,7 +71,7 @@ class Orthogonal(Transform):
         eps = torch.finfo(self.rotation.dtype).eps
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if torch.finfo(self.rotation.dtype).eps < eps:
-            for _ in range(2):  # each Newton step to the nearest orthogonal matrix squares the error: 1e-7, 1e-14, 1e-28
+            for _ in range(2):  # Newton steps to the nearest orthogonal matrix; each squares the error: 1e-14, 1e-28
                 q = self.rotation
                 self.rotation = 1.5 * q - 0.5 * q @ q.T @ q
         return self

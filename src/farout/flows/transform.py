@@ -68,7 +68,7 @@ class Transform(nn.Module, ABC):
         return self._inverse(z, condition)
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Set data-dependent parameters from training data, once, before training; returns ``forward(x)`` without log_det."""
+        """Set data-dependent parameters from training data, once, before training; returns the output for ``x``."""
         return cast(Tensor, self(x, condition)[0])
 
     @abstractmethod

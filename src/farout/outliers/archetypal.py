@@ -23,8 +23,8 @@ class Archetypal(ArchetypeSource):
     Parameters
     ----------
     concentration : float, array of shape (k,) or Schedule, default=0.3
-        Of the Dirichlet distribution, above 0; one for all or one for each archetype. The author: 7 for inliers, 0.1 to 1.2 for
-        outliers.
+        Of the Dirichlet distribution, above 0; one for all or one for each archetype. The author has 7 for inliers, 0.1
+        to 1.2 for outliers.
     base : DeepArchetypes, optional
         Used as it is when fitted; ``DeepArchetypes(n_archetypes)`` is fitted when omitted.
     beyond : float or (low, high), default=0.0

@@ -88,7 +88,7 @@ class _Shell(OutlierSource):
 
 
 class NormalShell(_Shell):
-    """Outliers decoded from a wider normal distribution ``z ~ N(0, p^2 I)``, of radii near ``p sqrt(d)`` (Bungert, 2021).
+    """Outliers decoded from a wider normal ``z ~ N(0, p^2 I)``, of radii near ``p sqrt(d)`` (Bungert, 2021).
 
     Parameters
     ----------

@@ -96,8 +96,8 @@ class RowSource(OutlierSource):
             flow = fitted_flow(self, self.flow, X, y)
             if self._decodes and classes_of(flow) is not None and flow.class_dropout == 0:
                 raise InvalidSettingError(
-                    f"{where}: its flow was fitted with class_dropout=0, so it can't encode rows without a class; fit one "
-                    "with class_dropout=0.1."
+                    f"{where}: its flow was fitted with class_dropout=0, so it can't encode rows without a class; fit "
+                    "one with class_dropout=0.1."
                 )
             self._use_flow(flow, X)
             classes = classes_of(self)

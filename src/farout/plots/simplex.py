@@ -227,7 +227,7 @@ def _outline(axes: Axes, places: Floats, concentration: float, index: int) -> Ar
     middle, points = _grid(240)
     height = _log_density(_barycentric(points, places), concentration).reshape(240, 240)
     look = {**line_style(index), "color": INK}  # classes have the colours
-    if concentration != 1:  # of the uniform law, every half is as dense
+    if concentration != 1:  # the uniform distribution has no densest half
         axes.contour(
             middle,
             middle,

@@ -92,7 +92,7 @@ def _weights(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) 
         order=_order(found.archetypes),
         outlines=outlines,
     )
-    text = f"Each point is a sample; the larger its weight on an archetype, the nearer it is. {_of_projection(len(names))}"
+    text = f"Each point is a sample; the larger its weight on a corner, the nearer. {_of_projection(len(names))}"
     if outlines:
         text += (
             " Curves bound the region that holds the densest half of the Dirichlet distribution with concentration c: "
@@ -140,7 +140,7 @@ def _draws(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) ->
     yield section(
         "draws",
         "Inliers and outliers by concentration",
-        "Weights are drawn from a Dirichlet distribution and decoded. A large concentration mixes all archetypes, which "
+        "Weights are drawn from a Dirichlet distribution and decoded. A large concentration mixes all archetypes and "
         "gives inliers; a small one gives weights at the edges of the simplex, and outliers. "
         f"{rows}Shading: density of the distribution.",
         pictures,
@@ -180,9 +180,9 @@ def _hull(found: ArchetypeContent) -> Iterator[Section]:
         distances = [f"{row[name]:.2f}" for name in ("distance", "typical_distance")]
         rows.append((str(j + 1), *classes, f"{row['largest_weight']:.3f}", *distances))
     text = (
-        f"Largest weight: that of any of {found.rows} samples on the archetype; 1 means that it lies on the hull of the "
-        "data. Distances are in the flow's latent space, from the archetype to the nearest sample. The typical distance "
-        "is the median over samples of that to the nearest other sample."
+        f"Largest weight: that of any of {found.rows} samples on the archetype; 1 means that it lies on the hull of "
+        "the data. Distances are in the flow's latent space, from the archetype to the nearest sample. The typical "
+        "distance is the median over samples of that to the nearest other sample."
     )
     yield section("hull", "Are the archetypes on the hull?", text, [], tables=[Table(header, tuple(rows))])
 

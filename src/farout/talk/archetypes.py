@@ -56,8 +56,8 @@ def archetype_count(context: Context) -> Finding:
     return Finding(
         "archetype-count",
         "How many archetypes",
-        "The error falls with the number of archetypes; a bend would suggest a number. Deep archetypes, decoded without "
-        "the nullspace, are also given the class of each sample, which linear ones must express by their weights."
+        "The error falls with the number of archetypes; a bend would suggest a number. Deep archetypes, decoded "
+        "without the nullspace, also get the class of each sample; linear ones must express it by their weights."
         + _unequal(context),
         [figure],
         [_counts_table(curves)],
@@ -127,8 +127,8 @@ def archetypes(context: Context) -> Finding:
         "archetypes",
         f"Archetypes at k = {few} and {many}",
         "Each column is an archetype and, below it, the samples with the largest weight on it. Deep archetypes are "
-        "decoded under the class of most of those samples. The flow is conditioned on the class, so that an archetype "
-        "is a style of writing that every class has." + (f" The talk has k = 14; this preset, {many}." if many < 14 else ""),
+        "decoded under the class of most of those samples. The flow is conditioned on the class, so an archetype is a "
+        "style that all classes have." + (f" The talk has k = 14; this preset, {many}." if many < 14 else ""),
         figures,
     )
 

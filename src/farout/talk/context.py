@@ -179,7 +179,7 @@ class Context:
         Parameters
         ----------
         classes : bool
-            Whether the flow is conditioned on classes. A flow without classes maps the mixture of all; a conditional one
+            Whether the flow is conditioned on classes. Without, it maps the mixture of all classes; a conditional flow
             learns that map from only the tenth of the rows whose class is dropped.
         """
         data, steps = load_data("toy:train"), self.preset.toy_steps

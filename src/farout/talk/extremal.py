@@ -35,7 +35,7 @@ def extremal(context: Context) -> Finding:
     return Finding(
         "extremal",
         "The distribution of the largest norm",
-        "The exact distribution matches the simulated maxima in every number of dimensions. The author's Gumbel is off by "
+        "The exact distribution matches the simulated maxima in all dimensions. The author's Gumbel is off by "
         f"{abs(gap[2]):.2f} standard deviations at d = 2, {abs(gap[64]):.2f} at 64 and {abs(gap[1024]):.2f} at 1 024: "
         f"it improves with d, and in few dimensions its outliers are too near. At the talk's p = {STRENGTH:g} and "
         f"1 024 dimensions, n is e^{float(exact_log_count(1024, STRENGTH)):.0f}, which can't be simulated; the second "
@@ -124,7 +124,7 @@ def _agreement(maxima: dict[int, Floats]) -> Table:
     return Table(
         f"Kolmogorov-Smirnov distance of {count} simulated maxima of {NORMS} norms from each distribution; below "
         f"{1.36 / np.sqrt(count):.3f} in 95 % of cases if the distribution is right.",
-        ["d", "mean of the maxima", "from the exact law", "from the author's"],
+        ["d", "mean of the maxima", "from the exact", "from the author's"],
         rows,
     )
 

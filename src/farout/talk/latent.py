@@ -114,8 +114,8 @@ def radii(context: Context) -> Finding:
         "radii",
         "Latent radii",
         f"Of standard normal latents, {TAIL:.0%} have a radius above {limit:.1f}; of the inliers' test part "
-        f"{next(iter(beyond.values())):.0%}, and of the outlier sets {outside}. Radii can't separate a set from the data "
-        "if they are in the same range.",
+        f"{next(iter(beyond.values())):.0%}, and of the outlier sets {outside}. Radii can't separate a set from the "
+        "data if they are in the same range.",
         [figure],
         [_radii_table(found, beyond, d, limit)],
     )

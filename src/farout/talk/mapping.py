@@ -28,8 +28,7 @@ def mapping(context: Context) -> Finding:
             "data": shown,
             "latents": flow.encode(shown),
         },
-        "The map of the whole mixture, by a flow without classes. The thick lines go through the middle of "
-        "each grid.",
+        "The map of the whole mixture, by a flow without classes. The thick lines go through the middle of each grid.",
         "Grids of latent and of data space, each regular in its own space and deformed in the other, with the data",
     )
     back = flow.decode(flow.encode(shown)) - shown

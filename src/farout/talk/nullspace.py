@@ -56,10 +56,10 @@ def nullspace(context: Context) -> Finding:
     return Finding(
         "nullspace",
         "Sampling with the nullspace",
-        f"Plain samples depend on {k} weights only; the nullspace part adds the variety of data. With its own nullspace "
-        f"part, a sample is reconstructed up to rounding ({own:.1e}). With a drawn part it becomes another sample of the "
-        f"same weights, and its error ({fitted:.3f}) is larger than the plain one ({plain:.3f}). For its 0.022 and "
-        "0.068, the talk gives neither the form, nor the range of pixels, nor k.",
+        f"Plain samples depend on {k} weights only; the nullspace part adds the variety of data. With its own "
+        f"nullspace part, a sample is reconstructed up to rounding ({own:.1e}). With a drawn part it becomes another "
+        f"of the same weights, and its error ({fitted:.3f}) is larger than the plain one ({plain:.3f}). For its 0.022 "
+        "and 0.068, the talk gives neither the form, nor the range of pixels, nor k.",
         figures,
         [_table(errors, len(test), k)],
         _records(errors),

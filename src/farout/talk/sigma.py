@@ -20,7 +20,7 @@ def sigma(context: Context) -> Finding:
         "sigma",
         "Samples at growing sigma",
         f"Samples of {names}, each row one class and one direction of latent space, from the typical radius (1 σ) to "
-        "ten times that. They move away from the data step by step; images end as clipped noise. How soon depends on the flow.",
+        "ten times that. They move away from the data; images end as clipped noise. How soon depends on the flow.",
         [_rows(context, of) for of in sets],
     )
 

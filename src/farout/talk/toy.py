@@ -54,7 +54,7 @@ def toy(context: Context) -> Finding:
     return Finding(
         "toy",
         "Toy data: outliers in the plane, and decision regions of classifiers",
-        "Outliers lie on a shell around each class in latent space, and around each cluster of the data; outliers of one "
+        "Outliers lie on a shell around each class in latent space, and around each cluster of the data; those of one "
         "class may lie on another class. The mean confidence of the classifier on outliers is "
         f"{sure[PLAIN][1]:.2f} {PLAIN} and {sure[CAUTIOUS][1]:.2f} {CAUTIOUS}; with three classes, 0.33 is uniform. "
         f"Beyond the shell (more than {FAR:g} from the centre) it is {sure[PLAIN][2]:.2f} and "
@@ -74,7 +74,7 @@ def _both_spaces(data: Dataset, flow: FlowDensity, outliers: Outliers, context: 
             "labels": shown.y,
             "outlier_labels": outliers.y,
         },
-        f"Filled: data; hollow: outliers by the exact law of GumbelShell, p = {STRENGTH:g}.",
+        f"Filled: data; hollow: outliers of the exact GumbelShell, p = {STRENGTH:g}.",
         "Three classes of data with their outliers, in data space and in latent space",
     )
 
@@ -83,7 +83,7 @@ def _classifier(context: Context, data: Dataset, source: GumbelShell, beta: floa
     """A classifier; both differ in beta only, with the same network, steps, seed and inlier processing."""
     steps = min(context.preset.toy_steps, MOST_STEPS)
 
-    def make(_: Training) -> CautiousClassifier:  # takes seconds: if interrupted, it starts again, with the same outliers
+    def make(_: Training) -> CautiousClassifier:  # takes seconds, so it starts again if interrupted
         return CautiousClassifier(
             source, beta=beta, max_steps=steps, random_state=context.seed, verbose=context.verbose
         )
