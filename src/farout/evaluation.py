@@ -121,7 +121,7 @@ class Evaluation(Mapping[str, EvaluationRow]):
             return cls(rows, values["accuracy"], values["confidence"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidDataError(
-                f"this is not the output of Evaluation.to_dict: {error!r}; evaluate the scores again"
+                f"this is not an evaluation in the form of Evaluation.to_dict: {error!r}; evaluate the scores again"
             ) from error
 
     def to_frame(self, backend: Literal["pandas", "polars", "pyarrow"] | None = None) -> Any:
