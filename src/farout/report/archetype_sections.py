@@ -92,7 +92,7 @@ def _weights(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) 
         order=_order(found.archetypes),
         outlines=outlines,
     )
-    text = f"Each point is a sample; the larger its weight on a corner, the nearer. {_of_projection(len(names))}"
+    text = f"Each point is a sample; it is nearest to the archetypes of largest weight. {_of_projection(len(names))}"
     if outlines:
         text += (
             " Curves bound the region that holds the densest half of the Dirichlet distribution with concentration c: "

@@ -21,7 +21,7 @@ from farout.talk.showing import (
 
 __all__ = ["nullspace"]
 
-CONCENTRATION = 1.0  # uniform weights, so that samples differ by nullspace and not by corner or centre
+CONCENTRATION = 1.0  # weights uniform on the simplex: neither corners nor centre are preferred
 MOST_ROWS = 2000
 UNBIASED, BIASED = "unbiased head", "biased head"
 # The nullspace part that is added to the latent, and its form: rows of the table.
