@@ -1,4 +1,4 @@
-"""A classifier on a network of your own that knows when it doesn't know. Run: python examples/own_network.py"""
+"""A classifier with your own network that is undecided far from the data. Run: python examples/own_network.py"""
 
 import numpy as np
 from sklearn.datasets import make_blobs
@@ -8,11 +8,11 @@ import farout as fo
 
 X, y = make_blobs(600, centers=[[0, 6], [-5, -3], [5, -3]], random_state=0)
 names = np.array(["north", "west", "east"])[y]
-far = np.array([[0.0, 14.0], [-12.0, -7.0], [12.0, -7.0]])  # beyond each of the three
+far = np.array([[0.0, 14.0], [-12.0, -7.0], [12.0, -7.0]])  # beyond each of the three clusters
 
 
 def wide_and_shallow(event_shape: tuple[int, ...], n_classes: int) -> nn.Module:
-    """Any module will do that maps (n, *event_shape) to (n, n_classes) logits."""
+    """Returns any module that maps (n, *event_shape) to (n, n_classes) logits."""
     return nn.Sequential(nn.Linear(event_shape[0], 256), nn.Tanh(), nn.Linear(256, n_classes))
 
 

@@ -1,4 +1,4 @@
-"""A detector for a table: fit on normal rows, score new ones, keep it. Run: python examples/table_detector.py"""
+"""A detector for a table: fit on normal rows, score new rows, save and load. Run: python examples/table_detector.py"""
 
 import tempfile
 from pathlib import Path
@@ -20,7 +20,7 @@ scores = detector.score_samples(np.concatenate([test, foreign]))
 print(f"AUROC, normal wines against a cultivar never seen: {roc_auc_score(truth, scores):.3f}")
 print(f"normal wines flagged: {np.mean(detector.predict(test) == -1):.0%}")
 print(f"foreign wines flagged: {np.mean(detector.predict(foreign) == -1):.0%}")
-print(f"p-value of the strangest wine: {detector.p_values(foreign).min():.3f}")
+print(f"smallest p-value of a foreign wine: {detector.p_values(foreign).min():.3f}")
 
 with tempfile.TemporaryDirectory() as folder:
     again = fo.load(detector.save(Path(folder) / "run"))

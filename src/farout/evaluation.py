@@ -18,7 +18,7 @@ from farout.errors import InvalidDataError, InvalidSettingError
 __all__ = ["METRICS", "Evaluation", "EvaluationRow", "evaluate", "roc_points"]
 
 METRICS = {"auroc": "AUROC", "ap_in": "AP in", "ap_out": "AP out", "fpr95": "FPR95"}
-"""The metrics of a row and how tables head them."""
+"""The metrics of a row and their column heads in tables."""
 
 _TPR = 0.95
 _BATCH_ELEMENTS = 1 << 18  # counts held at once; small enough for the cache
@@ -29,21 +29,21 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One outlier set against the inliers; every field also reads as ``row["auroc"]``.
+    """Metrics of one outlier set against the inliers; fields can also be read as ``row["auroc"]``.
 
     Attributes
     ----------
     auroc : float
-        Area under the ROC curve: the share of (inlier, outlier) pairs ranked rightly, ties half.
+        Area under the ROC curve: the share of (inlier, outlier) pairs ranked correctly; a tie counts half.
     ap_in, ap_out : float
         Average precision with inliers, or with outliers, as the positive class. Unlike AUROC they
-        depend on how many there are of each.
+        depend on the numbers of inliers and outliers.
     fpr95 : float
-        Share of outliers accepted by the strictest threshold that accepts 95 % of inliers or more.
+        Share of outliers accepted at the highest threshold that accepts at least 95 % of inliers.
     n_in, n_out : int
         Number of inliers and of outliers.
     auroc_low, auroc_high, ... : float or None
-        Ends of the bootstrap interval of each metric; None when none was asked for.
+        Ends of the bootstrap interval of each metric; None without intervals.
     """
 
     auroc: float
@@ -74,16 +74,16 @@ class EvaluationRow:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Mapping[str, EvaluationRow]):
-    """An immutable table: the name of each outlier set -> :class:`EvaluationRow`. It shows itself as a table.
+    """Immutable mapping of outlier set names to :class:`EvaluationRow`, printed as a table.
 
     Attributes
     ----------
     rows : tuple of (str, EvaluationRow)
         The rows in the order in which the sets were given.
     accuracy : float or None
-        Share of inliers whose class was predicted rightly, in [0, 1], where there are classes.
+        Share of inliers whose class was predicted correctly, in [0, 1]; None without classes.
     confidence : float or None
-        Coverage of the intervals, such as 0.95; None when there are none.
+        Coverage of the intervals, such as 0.95; None without intervals.
     """
 
     rows: tuple[tuple[str, EvaluationRow], ...]
@@ -100,7 +100,7 @@ class Evaluation(Mapping[str, EvaluationRow]):
         return len(self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings only, fit for JSON; :meth:`from_dict` reads it again."""
+        """Convert to plain numbers and strings, for JSON; :meth:`from_dict` reads them again."""
         return {
             "accuracy": self.accuracy,
             "confidence": self.confidence,
@@ -109,7 +109,7 @@ class Evaluation(Mapping[str, EvaluationRow]):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
-        """The table that :meth:`to_dict` wrote.
+        """Rebuild the table from the output of :meth:`to_dict`.
 
         Raises
         ------
@@ -121,21 +121,21 @@ class Evaluation(Mapping[str, EvaluationRow]):
             return cls(rows, values["accuracy"], values["confidence"])
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidDataError(
-                f"this is not an evaluation as Evaluation.to_dict writes it: {error!r}; evaluate the scores again"
+                f"this is not an evaluation in the form of Evaluation.to_dict: {error!r}; evaluate the scores again"
             ) from error
 
     def to_frame(self, backend: Literal["pandas", "polars", "pyarrow"] | None = None) -> Any:
-        """The table as a frame: one row an outlier set, the numbers of :meth:`to_csv` as columns.
+        """Convert to a data frame: one row per outlier set, the numbers of :meth:`to_csv` as columns.
 
         Parameters
         ----------
         backend : {"pandas", "polars", "pyarrow"}, optional
-            Whose frame. None gives pandas's where pandas is installed, else pyarrow's.
+            Library of the frame. None takes pandas if it is installed, else pyarrow.
 
         Returns
         -------
         pandas.DataFrame, polars.DataFrame or pyarrow.Table
-            Without the columns that hold nothing: intervals and accuracy where there are none.
+            Intervals and accuracy have columns only where they exist.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Evaluation(Mapping[str, EvaluationRow]):
         return nw.from_dict(held, backend=backend).to_native()
 
     def to_csv(self) -> str:
-        """All numbers in full precision, one line an outlier set, with a header line."""
+        """Format as CSV: a header and one line per outlier set, in full precision."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(self._full())
         return text.getvalue()
@@ -164,7 +164,7 @@ class Evaluation(Mapping[str, EvaluationRow]):
         return [header, *([name, *asdict(row).values(), self.accuracy] for name, row in self.rows)]
 
     def to_markdown(self) -> str:
-        """A Markdown table to three decimals, intervals in brackets."""
+        """Format as a Markdown table with three decimals, intervals in brackets."""
         header, *body = self._cells()
         safe = [[cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in body]
         rule = ["---", *["---:"] * (len(header) - 1)]
@@ -214,11 +214,11 @@ def evaluate(
     confidence: float = 0.95,
     random_state: int | np.random.Generator | None = 0,
 ) -> Evaluation:
-    """Compare the scores of inliers with those of each outlier set; higher means more normal.
+    """Measure how well scores separate inliers from each outlier set; higher means more normal.
 
     AUROC and ``ap_in`` take inliers as the positive class, ``ap_out`` outliers. Intervals are
-    percentiles of the bootstrap (Efron, 1979) with inliers and outliers resampled separately, so
-    they cover the choice of test samples, not of training runs.
+    bootstrap percentiles (Efron, 1979), with inliers and outliers resampled separately. They cover
+    the choice of test samples, but not differences between training runs.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def evaluate(
     outlier_scores : mapping of str to array-like, shape (m,)
         One entry for each outlier set.
     accuracy : float, optional
-        Accuracy on the inliers' classes, in [0, 1], to be kept with the table.
+        Classification accuracy on the inliers, in [0, 1], shown with the table.
     n_bootstrap : int
         Number of resamples; 0 gives no intervals.
     confidence : float
@@ -273,7 +273,7 @@ def evaluate(
 
 
 def roc_points(inlier_scores: ArrayLike, outlier_scores: ArrayLike) -> tuple[Floats, Floats]:
-    """Corners of the ROC curve: share of outliers and of inliers accepted, as the threshold falls.
+    """Compute the corners of the ROC curve: shares of outliers and inliers accepted as the threshold falls.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def roc_points(inlier_scores: ArrayLike, outlier_scores: ArrayLike) -> tuple[Flo
 
 
 def _metrics(inliers: Counts, outliers: Counts) -> tuple[float, float, float, float]:
-    """AUROC, AP of either side and FPR95 from ranks, by scikit-learn."""
+    """AUROC, both APs and FPR95 from ranks, by scikit-learn."""
     truth, ranks = _truth_and_ranks(inliers, outliers)
     fpr, tpr, _ = roc_curve(truth, ranks, drop_intermediate=False)
     return (
@@ -334,7 +334,7 @@ def _metrics_of_counts(inliers: Counts, outliers: Counts) -> Floats:
 def _intervals(
     inliers: Counts, outliers: Counts, n: int, confidence: float, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Percentile bootstrap: sort once, then only the counts at each score change."""
+    """Percentile bootstrap; scores are sorted once, and only their counts are resampled."""
     width = int(max(inliers.max(), outliers.max())) + 1
     batch = max(1, _BATCH_ELEMENTS // width)
     parts = []
@@ -355,7 +355,7 @@ def _resampled_counts(ranks: Counts, size: int, width: int, rng: np.random.Gener
 
 
 def _ranks(inliers: Floats, outliers: Floats) -> tuple[Counts, Counts]:
-    """Dense ranks: metrics of them equal those of the scores, and differences can't overflow."""
+    """Dense ranks of the scores; they give the same metrics, and their differences can't overflow."""
     _, ranks = np.unique(np.concatenate([inliers, outliers]), return_inverse=True)
     return ranks[: inliers.size], ranks[inliers.size :]
 

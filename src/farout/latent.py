@@ -1,4 +1,4 @@
-"""Analyses of latent space: radii against the chi law, and distances between clusters."""
+"""Analyses of latent space: radii, the chi distribution, LDA planes and distances between clusters."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 def radii(Z: ArrayLike) -> Floats:
-    """Norm of each latent; of a standard normal it follows the chi law with ``d`` degrees.
+    """Compute the norm of each latent; for standard normal latents it is chi distributed, ``d`` degrees of freedom.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def chi_pdf(r: ArrayLike, d: int) -> Floats:
     Parameters
     ----------
     r : array-like
-        Radii.
+        Radii, in standard deviations.
     d : int
         Number of dimensions, 1 or more.
 
@@ -72,10 +72,10 @@ def chi_pdf(r: ArrayLike, d: int) -> Floats:
 
 
 def lda_projection(Z: ArrayLike, y: ArrayLike) -> Floats:
-    """The plane in which the classes of ``y`` lie furthest apart (Fisher, 1936).
+    """Project latents to the plane that separates the classes of ``y`` best (LDA; Fisher, 1936).
 
-    One unit is one standard deviation within a class. The covariance is shrunk (Ledoit and Wolf,
-    2004), so that classes may have fewer samples than there are dimensions.
+    The unit is the standard deviation within classes. The covariance is shrunk (Ledoit and Wolf,
+    2004), so classes may have fewer samples than there are dimensions.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def lda_projection(Z: ArrayLike, y: ArrayLike) -> Floats:
     Returns
     -------
     ndarray, shape (n, min(2, d, classes - 1))
-        Coordinates; two classes can only differ along a line.
+        Coordinates; one only for two classes.
 
     Raises
     ------
@@ -117,21 +117,21 @@ def cluster_distances(
     latents_by_class: Mapping[Hashable, ArrayLike],
     compared: Mapping[Hashable, Mapping[Any, ArrayLike]],
 ) -> Floats:
-    """How far the classes of another data set lie from each class's own cluster (Bungert, 2021).
+    """Distances of the classes of another data set from the cluster of each class (Bungert, 2021).
 
-    For each class, its own latents and those of the other data set encoded *under that class* go
-    to the plane that separates them best (LDA); the distance is the mean, over the samples of an
-    other class, of their distance from the centre of the class's own samples, divided by the same
-    mean over these. That unit is the class's own: the plane's, which is the spread of all clusters
-    together, grows with a set that spreads widely, and such a set would look near.
+    For each class, its latents and those of the other data set, encoded *under that class*, are
+    projected to the plane that separates them best (LDA). The distance of another class is the mean
+    distance of its samples from the centre of the class's cluster, divided by the same mean over
+    the class's own samples. The plane's own unit would not do: it is the spread of all clusters, so
+    a set with a large spread would look near.
 
     Parameters
     ----------
     latents_by_class : mapping of class to array-like, shape (n, d)
         Latents of each class's own samples, two or more that differ.
     compared : mapping of class to mapping of name to array-like, shape (m, d)
-        For the same classes, latents of each class of the other data set under that condition;
-        the names and their order are the same for all.
+        For the same classes, latents of each class of the other data set, encoded under that class;
+        the same names in the same order for all.
 
     Returns
     -------
@@ -141,8 +141,8 @@ def cluster_distances(
     Raises
     ------
     InvalidDataError
-        If classes or names do not match, if latents are not 2-d or not finite, or if a class's own are all
-        the same.
+        If classes or names do not match, if latents are not 2-d or not finite, or if all latents of a class
+        are the same.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def _distances_from(own: ArrayLike, others: list[ArrayLike]) -> Floats:
     means = np.array([away[labels == k].mean() for k in range(len(groups))])
     if not means[0] > 1e-9 * means.max():
         raise InvalidDataError(
-            f"a class's own latents must differ, or distances from them have no unit; found {len(groups[0])} that are "
+            f"a class's own latents must differ: their spread is the unit of distance; found {len(groups[0])} that are "
             "the same in the plane; give two or more different samples of each class"
         )
     return np.asarray(means[1:] / means[0])

@@ -66,5 +66,5 @@ def test_settings_that_make_no_sense(settings, simplex):
 
 
 def test_more_archetypes_than_rows(simplex):
-    with pytest.raises(InvalidDataError, match=r"10 rows are looked at \(X has 304, max_rows=10\).*largest count, 12"):
+    with pytest.raises(InvalidDataError, match=r"10 rows are used \(X has 304, max_rows=10\).*largest count, 12"):
         explained_by_count(simplex, max_rows=10)

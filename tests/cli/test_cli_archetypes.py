@@ -70,7 +70,11 @@ def test_a_deep_run_starts_from_a_flow_and_says_what_came_out(flow, tmp_path, ca
     assert model.joint is False
     assert model.max_steps == 5
     found = headings(out / "report.html")
-    for heading in ("Inliers and outliers by concentration", "Are the archetypes on the hull?", "What archetypes keep"):
+    for heading in (
+        "Inliers and outliers by concentration",
+        "Are the archetypes on the hull?",
+        "Reconstruction from archetype weights",
+    ):
         assert heading in found
     assert "Outliers at growing strength" in found, "the flow's own part"
     assert main(["generate", str(out), "-n", "5", "--out", str(tmp_path / "o.npz")]) == 0

@@ -79,7 +79,7 @@ def test_the_full_preset_reads_the_talks_own_data_sets(talks_data, tiny, tmp_pat
     assert (letters["stands_for"], letters["judged_by"]) == ("letters", "emnist-letters:train")
     assert (letters["published"], letters["n_in"], letters["n_out"]) == (0.89, 30, 40)
     assert cells["none", "kmnist", "auroc"]["judged_by"] == "kmnist:train"
-    assert "inliers emnist-digits, 60 rows to train on and 30" in found["differences"][0]
+    assert "inliers emnist-digits, 60 rows for training and 30" in found["differences"][0]
 
     assert main(["reproduce", "sigma", *words, "--out", str(tmp_path / "out")]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -75,7 +75,9 @@ def test_a_flow_of_one_piece_has_no_middle():
     flow = FlowDensity(architecture=one)
     flow.event_shape_, flow.seed_, flow.varies_ = (3,), 0, np.ones(3, bool)
     flow.flow_ = flow._build("flow_")
-    with pytest.raises(InvalidSettingError, match="one Permutation, without a middle to stop at; build it as a Chain"):
+    with pytest.raises(
+        InvalidSettingError, match="a single Permutation, which can't be cut in two; build it as a Chain"
+    ):
         SplitFlow(flow)
 
 

@@ -262,7 +262,7 @@ def test_settings_that_make_no_sense(flow, blobs, settings, said):
 
 def test_a_flow_that_needs_a_class_is_refused(blobs):
     flow = FlowDensity(max_steps=2, class_dropout=0, random_state=0).fit(*blobs)
-    with pytest.raises(InvalidSettingError, match="class_dropout=0, so it knows no rows without a class"):
+    with pytest.raises(InvalidSettingError, match="class_dropout=0, so it can't encode rows without a class"):
         Collage(flow=flow).fit(*blobs)
 
 

@@ -270,7 +270,7 @@ def test_a_preset_may_take_a_few_rows_of_a_table(context):
     assert "real letters" in names
     assert "real fashion" not in names
     assert len(names) == 12
-    assert "No set stands for it, so left out: real fashion." in differences(context, ["discriminators"])[-1]
+    assert "Left out, since no set stands in for it: real fashion." in differences(context, ["discriminators"])[-1]
 
 
 # --- data and folders ----------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_a_folder_of_other_settings_is_not_mixed_up(classifiers):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="files that no reproduction made"):
+    with pytest.raises(RunError, match="files that are not of a reproduction"):
         reproduce("toy", tmp_path, preset=TINY)
     with pytest.raises(RunError, match="is a file"):
         reproduce("toy", tmp_path / "notes.txt", preset=TINY)

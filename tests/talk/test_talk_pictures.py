@@ -77,7 +77,7 @@ def test_regions_put_each_cell_at_its_place():
     assert abs(tints[0] - tints[1]) > 0.1, "regions must differ in grey print"
     np.testing.assert_allclose(clouds(figure.axes[2])[-1].get_offsets(), outliers)
     assert len(clouds(figure.axes[0])) == 2, "outliers belong to the classifier that was trained with them"
-    assert legend(figure) == ["class 4", "class 7", "outliers trained with"]
+    assert legend(figure) == ["class 4", "class 7", "outliers trained on"]
 
 
 def test_mapping_draws_both_grids_in_both_spaces():

@@ -12,18 +12,18 @@ __all__ = ["Candidates", "nearest_in_hull"]
 
 Floats = NDArray[np.float64]
 
-NEW = 4  # rows that join the candidates of an archetype at a time
-CHANGES = 100  # of the support, in one solve
-SWEEPS = 1  # over the archetypes, in one step
-RIDGE = 1e-12  # of the largest squared norm: repeated rows make the system singular
-EXACT = 1e-13  # slack of the optimality conditions, of the largest squared norm
+NEW = 4  # rows added for each archetype in one step, at most
+CHANGES = 100  # of the active set in one solve, at most
+SWEEPS = 1  # over the archetypes in one step
+RIDGE = 1e-12  # share of the largest squared norm, added to the diagonal: repeated rows make the system singular
+EXACT = 1e-13  # slack of the optimality conditions, as a share of the largest squared norm
 
 
 class Candidates:
-    """The rows that archetypes may be made of, for now, and the weights that make them.
+    """The few rows that archetypes are currently mixtures of, with the weights of these mixtures.
 
-    Rows with no weight leave at every step and the ones that promise most come in, so that there are never many:
-    that, and their Gram matrix, is all that a step works on.
+    Each step drops rows without weight and adds those that would lower the sum of squares most, so there are never
+    many. A step works on these rows and their Gram matrix alone.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Candidates:
     rows : ndarray of shape (m,)
         Indices of distinct rows.
     weights : ndarray of shape (k, m)
-        On the simplex.
+        Each row on the simplex.
     """
 
     def __init__(self, X: Tensor, rows: NDArray[np.int64], weights: Floats) -> None:
@@ -44,12 +44,12 @@ class Candidates:
 
     @classmethod
     def at(cls, X: Tensor, rows: Tensor) -> "Candidates":
-        """Archetypes that are rows of X, the same one more than once where need be."""
+        """Candidates whose archetypes are the given rows of X; a row may occur more than once."""
         distinct, places = np.unique(rows.cpu().numpy(), return_inverse=True)
         return cls(X, distinct, np.eye(len(distinct))[places])
 
     def copy(self) -> "Candidates":
-        """A copy whose changes leave this one alone."""
+        """A copy; changing it leaves this one unchanged."""
         other = copy.copy(self)
         other.weights = self.weights.copy()
         return other
@@ -60,7 +60,7 @@ class Candidates:
         return torch.as_tensor(self.weights @ self.points, dtype=self._X.dtype, device=self._X.device)
 
     def admit(self, slopes: Tensor) -> None:
-        """Take in the rows along which the sum of squares falls fastest; let those without weight go.
+        """Add the rows along which the sum of squares falls fastest; drop those without weight.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class Candidates:
         Returns
         -------
         float
-            The sum of squares, less that of X itself.
+            Sum of squared residuals less the sum of squares of X.
         """
         pull = self.points @ targets.cpu().numpy().astype(np.float64).T
         floor = 1e-12 * float(mass.trace())
@@ -105,7 +105,7 @@ class Candidates:
         return float((mass * inner).sum() - 2 * (self.weights * pull.T).sum())
 
     def restart(self, j: int, row: int) -> None:
-        """Put an archetype that no row has any weight on at ``row``."""
+        """Set archetype ``j`` to a row of X; for archetypes on which no row has weight."""
         if row not in self.rows:
             self._join(np.array([row]))
         self.weights[j] = self.rows == row
@@ -126,13 +126,14 @@ class Candidates:
 
 
 def nearest_in_hull(gram: Floats, linear: Floats, weights: Floats) -> Floats:
-    """Minimise ``b G b / 2 - b l`` over the simplex, from feasible weights on: an active set (Wolfe, 1976).
+    """Minimise ``b G b / 2 - b l`` over the simplex by an active-set method (Wolfe, 1976).
 
     Parameters
     ----------
     gram : ndarray of shape (m, m)
     linear : ndarray of shape (m,)
     weights : ndarray of shape (m,)
+        The start, on the simplex.
 
     Returns
     -------
@@ -169,7 +170,7 @@ def nearest_in_hull(gram: Floats, linear: Floats, weights: Floats) -> Floats:
 
 
 def _on_face(gram: Floats, linear: Floats, scale: float) -> Floats:
-    """The best weights that add up to 1, of any sign."""
+    """Minimise ``b G b / 2 - b l`` over weights of any sign that add up to 1."""
     m = len(gram)
     system = np.ones((m + 1, m + 1))
     system[:m, :m] = gram / scale

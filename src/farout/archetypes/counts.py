@@ -1,4 +1,4 @@
-"""How many archetypes: the variance that each count explains, and whether restarts agree on the archetypes."""
+"""How to choose the number of archetypes: explained variance and agreement of restarts for each count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ MAX_ITER, TOL = 200, 1e-4  # of each restart
 
 @dataclass(frozen=True)
 class CountCurve:
-    """What each count of archetypes explains, by restart.
+    """Explained variance for each number of archetypes and restart.
 
     Parameters
     ----------
     counts : list of int
     explained : ndarray of shape (n_counts, n_restarts)
-        Share of the variance that is explained.
+        Explained share of the variance, at most 1.
     stability : ndarray of shape (n_counts,)
-        How alike the archetypes of two restarts are, 1 at most; see `explained_by_count`.
+        Agreement of the archetypes of two restarts, at most 1; see `explained_by_count`.
     """
 
     counts: list[int]
@@ -50,21 +50,23 @@ def explained_by_count(
     max_rows: int = 2000,
     random_state: Any = None,
 ) -> CountCurve:
-    """The explained variance of independent restarts, for each count of archetypes, and how well they agree.
+    """Compute the explained variance of independent restarts and their agreement, for each number of archetypes.
 
-    A count is a good one where the curve bends and the restarts still agree. They agree by 1 less the sum of squared
-    distances between the archetypes of two restarts, matched one to one (Kuhn, 1955), as a share of the sum of squared
-    distances of archetypes from their mean: 1 says that both found the same set; 0, that one set is no nearer to the
-    other than to its centre. The mean over all pairs of restarts is given; 1 for a single restart.
+    Good counts are where the curve bends and the restarts still agree. Agreement of two restarts is ``1 - D / S``: D
+    is the sum of squared distances between their archetypes, matched one to one (Kuhn, 1955), and ``S`` that of
+    archetypes from their mean. 1 means that both found the same set; 0 that one set is no nearer to the other than to
+    its centre. The result is the mean over all pairs of restarts; 1 for a single restart.
 
     Parameters
     ----------
     X : array or Tensor of shape (n, d)
         Finite.
     counts : sequence of int
+        Numbers of archetypes, each 1 or more.
     n_restarts : int, default=4
+        For each count.
     max_rows : int, default=2000
-        Rows that are looked at, drawn at random where there are more.
+        Rows to use, at most; drawn at random where X has more.
     random_state : int, Generator or None, default=None
 
     Returns
@@ -91,7 +93,7 @@ def explained_by_count(
     share = torch.full_like(rows[:, 0], 1 / len(rows))
     centred, scale = standardized(rows, share)
     explained, stability = np.ones((len(counts), n_restarts)), np.ones(len(counts))
-    for i, k in enumerate(counts if scale else ()):  # rows that are all equal are explained by any
+    for i, k in enumerate(counts if scale else ()):  # any count explains rows that are all equal
         runs = [_run(centred, share, k, rng) for _ in range(n_restarts)]
         explained[i] = [1 - run.rss[-1] for run in runs]
         stability[i] = _agreement([run.archetypes.double().cpu().numpy() for run in runs])
@@ -111,7 +113,7 @@ def _drawn_rows(
     n = min(len(rows), max_rows)
     if n < max(counts):
         raise InvalidDataError(
-            f"{WHERE}: {n} rows are looked at (X has {len(rows)}, max_rows={max_rows}), fewer than the largest count, "
+            f"{WHERE}: {n} rows are used (X has {len(rows)}, max_rows={max_rows}), fewer than the largest count, "
             f"{max(counts)}; ask for smaller counts, or give more rows."
         )
     if n == len(rows):
@@ -134,5 +136,5 @@ def _agreement(sets: list[Floats]) -> float:
 def _alike(a: Floats, b: Floats) -> float:
     apart = np.square(a - b[matched(a, b)]).sum()
     spread = (np.square(a - a.mean(0)).sum() + np.square(b - b.mean(0)).sum()) / 2
-    # A single archetype has no spread: the data's own, which is 1, stands for it.
+    # A single archetype has no spread; use the data's, which is 1.
     return float(1 - apart / (spread if len(a) > 1 and spread > 0 else 1.0))

@@ -1,4 +1,4 @@
-"""The heads of deep archetypal analysis: latents to archetype weights and back, and the class as side information."""
+"""Heads of deep archetypal analysis: maps from latents to archetype weights and back, and a classifier."""
 
 import math
 
@@ -11,14 +11,15 @@ from farout.base.training import seeded
 
 __all__ = ["ArchetypeHeads"]
 
-HIDDEN = 200  # of the side information, the author's
-LATENTS = 784  # as many as the author's images have: heads on them learn at the rate of the flow
+HIDDEN = 200  # units of the classifier for side information; the author's
+LATENTS = 784  # length of the author's latents, for which the heads learn at the flow's rate
 
 
 class GainLinear(nn.Module):
-    """A linear map whose weights are stored divided by a gain, so that steps of one size suit few and many inputs.
+    """A linear map whose weights are stored divided by a gain, so that one learning rate suits any number of inputs.
 
-    Adam moves each weight alike: what a step changes grows with the count of inputs, and few inputs need larger ones.
+    Adam changes each weight by about the learning rate, so the change of the output grows with the number of inputs;
+    maps with few inputs need a larger gain.
 
     Parameters
     ----------
@@ -41,12 +42,12 @@ class GainLinear(nn.Module):
 
     @property
     def offset(self) -> Tensor:
-        """What the map adds, of shape (n_out,); 0 without a bias."""
+        """The bias times the gain, of shape (n_out,); 0 without a bias."""
         return self.weight.new_zeros(len(self.weight)) if self.bias is None else self.gain * self.bias
 
     @torch.no_grad()
     def set(self, matrix: Tensor, offset: Tensor) -> None:
-        """Make it another map; the offset is left out without a bias."""
+        """Set matrix and offset; without a bias the offset is ignored."""
         self.weight.copy_(matrix / self.gain)
         if self.bias is not None:
             self.bias.copy_(offset / self.gain)
@@ -59,9 +60,9 @@ class GainLinear(nn.Module):
 class ArchetypeHeads(nn.Module):
     """Linear maps between latents ``t`` and weights on archetypes (Keller et al., 2019; Bungert, 2021).
 
-    ``A = softmax(M_A t)`` gives each sample's weights, ``B`` (from ``M_B t``, a softmax over samples) each archetype as
-    a mixture of samples, ``t' = M_C A Z`` the latent of weights, ``S(A Z)`` the class, with ``Z`` the archetypes'
-    positions.
+    ``A = softmax(M_A t)`` are each sample's weights, and ``Z`` the positions of the archetypes. ``B``, a softmax of
+    ``M_B t`` over samples, gives each archetype as a mixture of samples. ``t' = M_C A Z`` is the latent of weights, and
+    ``S(A Z)`` are the logits of the class.
 
     Parameters
     ----------
@@ -70,15 +71,15 @@ class ArchetypeHeads(nn.Module):
     n_archetypes : int
         ``k``, from 2 to ``d + 1``.
     n_classes : int, default=0
-        0 for heads without side information.
+        Classes of the side information; 0 for none.
     head : {"softmax", "simplex"}, default="softmax"
-        What turns ``M_A t`` into weights: softmax, or the projection onto the simplex, which reaches its faces.
+        Function from ``M_A t`` to weights: softmax, or the projection onto the simplex, which can give weights of 0.
     bias : bool, default=False
         Whether ``M_A`` and ``M_C`` have a bias.
     learned_positions : bool, default=False
-        Whether ``Z`` is learned, from the regular simplex on.
+        Whether ``Z`` is learned; it is initialized to the regular simplex.
     seed : int, default=0
-        Of the first weights.
+        Seed of the initial weights.
 
     Examples
     --------
@@ -114,7 +115,7 @@ class ArchetypeHeads(nn.Module):
 
     @property
     def positions(self) -> Tensor:
-        """``Z``, of shape (k, k - 1), centred and of mean norm 1, since ``M_C`` has a scale and a centre of its own."""
+        """``Z``, of shape (k, k - 1), centred and of mean norm 1, since ``M_C`` learns scale and centre."""
         if not self.learned_positions:
             return self.corners
         centred: Tensor = self.corners - self.corners.mean(0)
@@ -131,7 +132,7 @@ class ArchetypeHeads(nn.Module):
         return torch.softmax(self.b(t), 0).T
 
     def placed(self, A: Tensor) -> Tensor:
-        """``A Z``: where weights lie between the archetypes, of shape (n, k - 1)."""
+        """``A Z``: positions of weights (n, k) among the archetypes, of shape (n, k - 1)."""
         placed: Tensor = A @ self.positions
         return placed
 

@@ -1,4 +1,4 @@
-"""ArchetypalAnalysis: data as mixtures of a few extremes, each of which is itself a mixture of data."""
+"""ArchetypalAnalysis: data as mixtures of a few extreme points, which are mixtures of data themselves."""
 
 import contextlib
 from typing import Any, Self
@@ -26,47 +26,47 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
     """Linear archetypal analysis: ``min sum_i w_i ||x_i - a_i Z||^2``, ``Z = B X`` (Cutler and Breiman, 1994).
 
     Archetypes ``Z`` are mixtures of rows, and rows are mixtures of archetypes: rows of ``A`` and of ``B`` are 0 or more
-    and add up to 1. So the archetypes are extremes of the data, and each row is told by how much it has of each.
+    and add up to 1. So the archetypes are extremes of the data, and each row is described by its weights on them.
 
     No n x n matrix is formed: weights are found by accelerated projected gradients, archetypes by column
     generation on a few candidate rows, both from several starts on a coreset (Mair and Brefeld, 2019). Data are centred
-    first; they are not scaled, so give columns of different units through ``StandardScaler``.
+    first but not scaled; use ``StandardScaler`` before it where columns have different units.
 
     Parameters
     ----------
     n_archetypes : int, default=3
         At most the number of rows.
     n_init : int, optional
-        Starts on the coreset, of which the best goes on to all rows; 4 when omitted, and 12 above 10 000 rows, where
-        they cost little beside the rest. The first is of the furthest rows, the others are of rows drawn at random.
+        Starts on the coreset; the best one is continued on all rows. When omitted, 4, or 12 above 10 000 rows, where
+        they take little of the time. The first start uses the furthest rows, the others rows drawn at random.
     coreset_size : int, optional
-        Rows for the starts; a twentieth of them, but 1 000 at least, when omitted. With fewer rows than that, all of
-        them are used, and the result doesn't depend on their order or repetition.
+        Rows for the starts; when omitted, 5 % of the rows, but at least 1 000. With fewer rows, all are used, and the
+        result doesn't depend on their order or on repeated rows.
     max_iter : int, default=500
-        Most iterations on all rows.
+        Largest number of iterations on all rows.
     tol : float, default=1e-4
-        Stop when the sum of squares falls by less than this share of itself an iteration.
+        Stop when the sum of squares falls by less than this share of itself in an iteration.
     random_state : int, Generator or None, default=None
     verbose : bool, default=False
-        A progress bar on stderr, when that is a terminal.
+        Show progress on stderr.
 
     Attributes
     ----------
     archetypes_ : ndarray of shape (n_archetypes, d)
-        In the order of the share of the data that they account for, largest first.
+        Ordered by the mean weight that the rows have on each, largest first.
     archetype_rows_ : list of ndarray
-        For each archetype the training rows that it is a mixture of, the largest part first.
+        For each archetype, indices of the training rows that it is a mixture of, by weight, largest first.
     archetype_row_weights_ : list of ndarray
-        How much of each: ``archetypes_[j] == archetype_row_weights_[j] @ X[archetype_rows_[j]]``.
+        Their weights: ``archetypes_[j] == archetype_row_weights_[j] @ X[archetype_rows_[j]]``.
     reconstruction_error_ : float
         Weighted sum of squared residuals of the training rows.
     explained_variance_ratio_ : float
-        1 less the share of the weighted sum of squares about the mean that is left; 1 where all rows are equal.
+        1 less the residual share of the weighted sum of squares about the mean; 1 where all rows are equal.
     duality_gap_ : float
-        A certificate (Frank and Wolfe, 1956; Jaggi, 2013): with the archetypes fixed, other weights of rows, and with
-        these fixed, other archetypes, can lower the sum of squares by no more than this.
+        Upper bound (Frank and Wolfe, 1956; Jaggi, 2013) on how much the sum of squares can fall when either the
+        weights of rows or the archetypes change and the other is fixed.
     restart_errors_ : ndarray of shape (n_init,)
-        Sum of squares that the archetypes of each start leave, before the best of them goes on.
+        Sum of squared residuals of all rows for each start, before the best one is continued.
     history_ : dict of str to list of float
         "rss": the sum of squares after each iteration on all rows; it never rises.
     n_iter_ : int
@@ -112,10 +112,10 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
         Parameters
         ----------
         X : array or Tensor of shape (n, d)
-            Finite. A tensor is worked on where it lies, such as on a GPU.
+            Finite. A tensor is processed on its own device, such as a GPU.
         y : ignored
         sample_weight : array of shape (n,), optional
-            0 or more. A row of weight 0 counts as absent, one of weight 2 as if it were there twice.
+            0 or more. A row of weight 0 counts as absent, one of weight 2 as two rows.
 
         Returns
         -------
@@ -126,7 +126,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
         InvalidDataError
             If X has numbers that aren't finite, or fewer rows than archetypes.
         InvalidSettingError
-            If a parameter makes no sense.
+            If a parameter is out of its range.
         """
         with self._fitting(), torch.no_grad():
             rows = rows_as_tensor(self, X, reset=True)
@@ -138,13 +138,13 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
     def fit_transform(
         self, X: ArrayLike | Tensor, y: Any = None, sample_weight: ArrayLike | None = None, **ignored: Any
     ) -> Any:
-        """Fit, and give the weights of the same rows; see ``fit`` and ``transform``."""
+        """Fit, then return the weights of the same rows; see ``fit`` and ``transform``."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
     def transform(self, X: ArrayLike | Tensor) -> Any:
-        """How much each row has of each archetype: the weights of the nearest point of the archetypes' hull.
+        """Weights of each row on the archetypes: those of the nearest point of the archetypes' hull.
 
-        A row's weights are its own: they don't depend on the rows beside it.
+        They don't depend on the other rows of X.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
         Returns
         -------
         ndarray of shape (n, n_archetypes), or a Tensor on the device of X if that is one
-            On the simplex.
+            Each row is 0 or more and adds up to 1.
         """
         check_is_fitted(self)
         rows = rows_as_tensor(self, X, reset=False)
@@ -163,12 +163,12 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
         return A if isinstance(X, Tensor) else A.numpy()
 
     def inverse_transform(self, A: ArrayLike | Tensor) -> Any:
-        """Rows of weights: ``A @ archetypes_``.
+        """Rows that have the weights A: ``A @ archetypes_``.
 
         Parameters
         ----------
         A : array or Tensor of shape (n, n_archetypes)
-            Of any sign and sum: weights off the simplex give points beyond the hull.
+            Of any sign and sum; weights outside the simplex give points outside the hull.
 
         Returns
         -------
@@ -246,7 +246,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
         self._name_rows(solution, X, kept.cpu().numpy())
 
     def _solve(self, X: Tensor, share: Tensor, size: int) -> Solution:
-        if self.n_archetypes == 1:  # the mean, and no other mixture of rows, is best
+        if self.n_archetypes == 1:  # the mean is the best mixture of rows
             return _mean_alone(X, share)
         report = _Report(self.verbose, self.max_iter)
         with report.open:
@@ -263,7 +263,7 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
             )
 
     def _keep(self, solution: Solution, X: Tensor, share: Tensor, scale: float, mass: float) -> None:
-        """The figures of a solution, in units of the data, and the archetypes in the order of their share."""
+        """Set the attributes of a solution, in units of the data, and order its archetypes by their mean weight."""
         unit = scale**2 * mass
         A = mixtures(X, solution.archetypes.double())
         order = torch.argsort(share.double() @ A, descending=True, stable=True).cpu().numpy()
@@ -292,25 +292,25 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
 
 
 def rows_as_tensor(estimator: Any, X: ArrayLike | Tensor, *, reset: bool) -> Tensor:
-    """Rows as float32 or float64, checked as ``check_events`` does; a tensor stays on its device."""
+    """Convert rows to a float32 or float64 tensor, checked like ``check_events``; a tensor stays on its device."""
     if not isinstance(X, Tensor):
         return _tensor_of(check_events(estimator, X, reset=reset))
     if X.device.type == "cpu":
         return _tensor_of(check_events(estimator, X.detach().numpy(), reset=reset))
-    # Shapes are checked on one row; the numbers, on the device.
+    # Check the shape on one row, and finiteness on the device.
     check_events(estimator, X[:1].detach().cpu().numpy(), reset=reset)
     rows = X.detach()
     rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.double()
     if not bool(torch.isfinite(rows).all()):
         row = int((~torch.isfinite(rows)).any(1).nonzero()[0])
         raise InvalidDataError(
-            f"{type(estimator).__name__}: X has NaN or infinity in row {row}; fill such rows in, or drop them."
+            f"{type(estimator).__name__}: X has NaN or infinity in row {row}; impute or drop such rows."
         )
     return rows
 
 
 def _tensor_of(X: NDArray[Any]) -> Tensor:
-    """A tensor that shares the memory of ``X``, where torch can; nothing here writes to it."""
+    """A tensor that shares the memory of ``X`` where torch can; it must not be written to."""
     if not X.flags.writeable or any(s < 0 for s in X.strides):
         X = X.copy()
     return torch.from_numpy(X)
@@ -323,7 +323,7 @@ def _mean_alone(X: Tensor, share: Tensor) -> Solution:
 
 
 class _Report:
-    """Shows the stages of a fit, and in each the share of variance explained."""
+    """Shows the stages of a fit and the explained share of variance."""
 
     def __init__(self, show: bool, max_iter: int) -> None:
         self.show = show

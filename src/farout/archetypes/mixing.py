@@ -1,4 +1,4 @@
-"""Weights of rows: the nearest mixture of the archetypes to each row, quickly while fitting and exactly at the end."""
+"""Weights of rows on given archetypes: approximate while fitting, exact at the end."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from farout.archetypes.simplex import project_to_simplex
 
 __all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "products_of"]
 
-CHUNK = 4096  # rows that are mixed at a time
-ROUND = 30  # accelerated steps between two attempts to finish rows exactly
+CHUNK = 4096  # rows solved at a time
+ROUND = 30  # accelerated steps between two attempts to solve rows exactly
 ROUNDS = 80
-NUMBERS = 2**22  # in one batch of small systems
-PROXIMITY = 1e-7  # weight of the proximal term, of the largest curvature: what keeps singular systems stable
+NUMBERS = 2**22  # elements in one batch of small linear systems
+PROXIMITY = 1e-7  # weight of the proximal term, as a share of the largest curvature; keeps singular systems stable
 
 
 def improved_mixtures(products: Tensor, gram: Tensor, A: Tensor, n_steps: int) -> Tensor:
-    """Weights that fit each row at least as well as ``A`` does, by ``n_steps`` accelerated projected gradients.
+    """Improve the weights ``A`` by ``n_steps`` accelerated projected gradient steps; no row gets worse.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def improved_mixtures(products: Tensor, gram: Tensor, A: Tensor, n_steps: int) -
 
 
 def exact_mixtures(products: Tensor, gram: Tensor) -> Tensor:
-    """The weights of the point of the archetypes' hull that is nearest to each row, to about the machine's precision.
+    """Weights of the point of the archetypes' hull that is nearest to each row, to about float64 precision.
 
-    Every row stops by its own measure, so that its weights don't depend on the rows beside it. Where archetypes are
-    affinely dependent the weights aren't unique, and those near the centre of the simplex are found.
+    Each row has its own stopping criterion, so its weights don't depend on the other rows. Where archetypes are
+    affinely dependent the weights aren't unique; those near the centre of the simplex are found.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def exact_mixtures(products: Tensor, gram: Tensor) -> Tensor:
 
 
 def _centred(products: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, float]:
-    """The same problem seen from the mean of the archetypes, which conditions it best; and its step size."""
+    """The same problem relative to the mean of the archetypes, for better conditioning, and its step size."""
     means = gram.mean(0)
     quadratic = gram - means - means[:, None] + means.mean()
     largest = float(torch.linalg.eigvalsh(quadratic.double())[-1])
@@ -95,7 +95,7 @@ def _descend(linear: Tensor, quadratic: Tensor, step: float, A: Tensor, n_steps:
     for _ in range(n_steps):
         new = project_to_simplex(torch.addmm(pull, ahead, shift))
         move = new - A
-        # Past its best point a row moves against its momentum: it starts to gather speed anew.
+        # A row that overshot its optimum moves against its momentum: its momentum is reset.
         age = torch.where(((ahead - new) * move).sum(1, keepdim=True) > 0, 1.0, age + 1)
         ahead = torch.addcmul(new, (age - 1) / (age + 2), move)
         A = new
@@ -103,7 +103,7 @@ def _descend(linear: Tensor, quadratic: Tensor, step: float, A: Tensor, n_steps:
 
 
 def _finish(linear: Tensor, quadratic: Tensor, step: float, A: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve each row on its support at once; say which rows that brought to their optimum."""
+    """Solve each row on its support; returns the weights and which rows are optimal."""
     k = A.shape[1]
     size = max(1, NUMBERS // (k + 1) ** 2)
     solved = [_on_support(a, b, quadratic, step) for a, b in zip(A.split(size), linear.split(size), strict=True)]
@@ -120,7 +120,7 @@ def _finish(linear: Tensor, quadratic: Tensor, step: float, A: Tensor) -> tuple[
 
 
 def _on_support(A: Tensor, linear: Tensor, quadratic: Tensor, step: float) -> Tensor:
-    """Minimise each row over the weights that are above 0, near to where they are: one linear system a row."""
+    """Minimise over the weights above 0 with a proximal term: one linear system per row."""
     n, k = A.shape
     on = A > 0
     eye = torch.eye(k, dtype=A.dtype, device=A.device)
@@ -134,12 +134,12 @@ def _on_support(A: Tensor, linear: Tensor, quadratic: Tensor, step: float) -> Te
 
 
 def products_of(X: Tensor, Z: Tensor) -> Tensor:
-    """``X Z^T``; this way round it takes a third of the time, for tall X and few rows of Z."""
+    """``X Z^T``, computed as ``(Z X^T)^T``: a third of the time where X has many rows and Z few."""
     return (Z @ X.T).T.contiguous()
 
 
 def mixtures(X: Tensor, Z: Tensor) -> Tensor:
-    """Exact weights of rows, some thousand of them at a time.
+    """Exact weights of rows, computed in chunks of 4 096 rows.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def mixtures(X: Tensor, Z: Tensor) -> Tensor:
 
 
 def certificate(X: Tensor, share: Tensor, A: Tensor, Z: Tensor) -> tuple[float, float]:
-    """The sum of squares, by residuals, and the Frank-Wolfe gap of weights and archetypes (Jaggi, 2013).
+    """The sum of squared residuals and the Frank-Wolfe gap of weights and archetypes (Jaggi, 2013).
 
     Parameters
     ----------
@@ -174,8 +174,9 @@ def certificate(X: Tensor, share: Tensor, A: Tensor, Z: Tensor) -> tuple[float, 
     Returns
     -------
     left : float
+        Weighted sum of squared residuals.
     gap : float
-        With either block fixed, no choice of the other lowers the sum of squares by more.
+        With weights or archetypes fixed, changing the other lowers the sum of squares by at most this.
     """
     weighted = A * share.double()[:, None]
     mass, targets, left, gap = weighted.T @ A, torch.zeros_like(Z), 0.0, 0.0

@@ -1,4 +1,4 @@
-"""What the archetype weights see of a latent, and what they don't: row space and nullspace of the head."""
+"""Row space and nullspace of the weight head: the parts of a latent that archetype weights do and don't depend on."""
 
 from typing import Any, cast
 
@@ -12,14 +12,14 @@ __all__ = ["NullLaw", "RowSpace"]
 
 Floats = NDArray[np.float64]
 
-LEAST_WEIGHT = 1e-6  # softmax never gives 0: latents of smaller weights would run off, out of single precision's reach
+LEAST_WEIGHT = 1e-6  # softmax never gives 0: smaller weights would need latents beyond the range of float32
 
 
 class RowSpace:
-    """The affine head ``A = head(M t + b)`` taken apart, without a d x d projector.
+    """Splits latents by the affine head ``A = head(M t + b)`` into row-space and nullspace parts; no d x d matrix.
 
-    Softmax, and the projection onto the simplex alike, are blind to a common shift of their inputs. So ``M`` and ``b``
-    are centred over the archetypes, which leaves ``k - 1`` directions of latent space that the weights depend on.
+    Softmax and the projection onto the simplex don't change when all inputs shift alike. So ``M`` and ``b`` are centred
+    over the archetypes, which leaves ``k - 1`` directions of latent space that the weights depend on.
 
     Parameters
     ----------
@@ -51,34 +51,34 @@ class RowSpace:
         self._inverse = (left[:, :rank] / scales[:rank]) @ right[:rank]  # pinv(M) transposed, of shape (k, d)
 
     def null_part(self, T: NDArray[Any]) -> Floats:
-        """``w - Q Q^T w``: the part of latents (n, d) that the weights are blind to."""
+        """``w - Q Q^T w``: the nullspace part of latents (n, d), on which the weights don't depend."""
         return cast(Floats, T - (T @ self.basis) @ self.basis.T)
 
     def preimage(self, A: NDArray[Any], least: float = LEAST_WEIGHT) -> Floats:
-        """The smallest latents, of shape (n, d), that have the weights ``A`` of shape (n, k).
+        """The latents of least norm, of shape (n, d), with the weights ``A`` of shape (n, k).
 
-        With the softmax head, weights of less than ``least`` count as that.
+        With the softmax head, weights below ``least`` are raised to it.
 
         Raises
         ------
         InvalidDataError
-            If a weight is negative: no latent has such a one.
+            If a weight is negative, which no latent has.
         """
         if np.min(A) < 0:
             raise InvalidDataError(
-                f"exact nullspace sampling: weights must be 0 or more, since no latent has others; found "
-                f"{np.min(A):.3g}. Use exact=False for steps beyond the hull."
+                f"exact nullspace sampling: weights must be 0 or more; found "
+                f"{np.min(A):.3g}. Use exact=False for steps past the hull."
             )
         return cast(Floats, (self._inputs(np.asarray(A, dtype=np.float64), least) - self.bias) @ self._inverse)
 
     def _inputs(self, A: Floats, least: float) -> Floats:
-        """What the head was given, centred: the centred log-ratio for softmax, the weights for the projection."""
+        """Centred inputs of the head that give weights A: their centred log-ratio for softmax, else A itself."""
         logs = np.log(np.maximum(A, least)) if self.head == "softmax" else A
         return cast(Floats, logs - logs.mean(axis=1, keepdims=True))
 
 
 class NullLaw:
-    """The normal law of the training data's nullspace part: its mean and its shrunk covariance.
+    """Normal distribution fitted to the nullspace part of training latents, with a shrunk covariance.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class NullLaw:
 
     @classmethod
     def of(cls, T: NDArray[Any]) -> "NullLaw":
-        """The law of nullspace parts ``T`` of shape (n, d); Ledoit and Wolf (2004) shrink its covariance."""
+        """Fit it to nullspace parts ``T`` of shape (n, d), with Ledoit and Wolf's (2004) shrinkage."""
         T = np.asarray(T, dtype=np.float64)
         return cls(T.mean(axis=0), np.linalg.cholesky(ledoit_wolf(T)[0]))
 

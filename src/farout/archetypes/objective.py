@@ -1,4 +1,4 @@
-"""What deep archetypal analysis minimises: the losses of one batch, on a flow that learns along or stays as it is."""
+"""The objective of deep archetypal analysis, with a flow that is trained jointly or frozen."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from farout.flows.density import FlowDensity
 
 __all__ = ["DeepObjective", "mean_losses"]
 
-POOLS = 64  # of latents, that the mean of the archetype loss is over
+POOLS = 64  # pools of latents over which the archetype loss is averaged
 
 
 class DeepObjective:
-    """Called with a batch, gives the loss and its parts.
+    """The training objective; called with a batch, it returns the loss and its parts by name.
 
     Parameters
     ----------
@@ -34,18 +34,18 @@ class DeepObjective:
         Fitted.
     heads : ArchetypeHeads
     weights : mapping of str to float
-        Of "nll", "archetype", "reconstruction", "side" and "prototype"; what has weight 0 is left out.
+        Of "nll", "archetype", "reconstruction", "side" and "prototype"; losses of weight 0 are not computed.
     joint : bool
-        Whether the flow learns along.
+        Whether the flow is trained too; frozen otherwise.
     author : bool
-        Whether the losses have the author's form.
+        Whether to use the author's form of the losses.
     """
 
     def __init__(
         self, flow: FlowDensity, heads: ArchetypeHeads, weights: Mapping[str, float], *, joint: bool, author: bool
     ) -> None:
         self.flow = flow
-        self.learned = flow.parts()[1]  # what comes before is fitted once
+        self.learned = flow.parts()[1]  # the steps before are fitted once and not trained
         self.labelled = classes_of(flow) is not None
         self.heads = heads
         self.weights = {
@@ -58,22 +58,22 @@ class DeepObjective:
         self.pool = LatentPool()
 
     def __call__(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """The weighted loss of a batch of events, class indices for the flow and for the side information."""
+        """The weighted loss of a batch: events, class indices for the flow, class indices for the side information."""
         losses = self.losses(*batch)
         return weighted(losses, self.weights), {name: float(value.detach()) for name, value in losses.items()}
 
     def state_dict(self) -> dict[str, Tensor | None]:
-        """The pool's, for a training that goes on later."""
+        """The state of the latent pool, with which a training can be resumed."""
         return self.pool.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
-        """Go on with the pool of that state."""
+        """Restore the latent pool."""
         self.pool.load_state_dict(state)
 
     def losses(
         self, events: Tensor, labels: Tensor, side_labels: Tensor, skip: Sequence[str] = ()
     ) -> dict[str, Tensor]:
-        """Each loss by name, but for those to skip; latents of training batches go to the pool."""
+        """Each loss by name, without those in ``skip``; in training, latents are added to the pool."""
         t, nats, condition = self.encoded(events, labels)
         A = self.heads.weights(t)
         losses = {}
@@ -93,7 +93,7 @@ class DeepObjective:
         return losses
 
     def encoded(self, events: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Latents (n, d) of noisy events, their negative log-likelihood in nats a dimension, and the condition."""
+        """Latents (n, d) of noisy events, their negative log-likelihood in nats per dimension, and the condition."""
         condition = self.flow.hidden(labels, self.heads.training) if self.labelled else None
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             t, log_det = self.learned.encode(self.flow.noisy(events), condition)
@@ -101,17 +101,17 @@ class DeepObjective:
         return t, nats, condition
 
     def archetype(self, t: Tensor) -> Tensor:
-        """The archetype loss of a batch of latents, with those of the pool behind it."""
+        """The archetype loss of a batch of latents joined with those of the pool."""
         if self.author:
             return author_archetype_loss(self.heads, t)
         return archetype_loss(self.heads, self.pool.joined(t))
 
 
 def mean_losses(objective: DeepObjective, rows: tuple[Tensor, Tensor, Tensor], batch_size: int) -> dict[str, float]:
-    """Each loss, averaged over shuffled batches of one round.
+    """Average each loss over shuffled batches of one epoch.
 
-    The archetype loss hangs on the few purest samples of a pool, so it is averaged over as many rows as fill `POOLS`
-    pools; noise and order are the same for all batch sizes.
+    The archetype loss depends on the few samples with the largest weights in a pool, so it is averaged over as many
+    rows as fill `POOLS` pools. Noise and order are the same for all batch sizes.
     """
     events, labels, side_labels = rows
     n = len(events)
@@ -129,7 +129,7 @@ def _mean_archetype_loss(objective: DeepObjective, events: Tensor, labels: Tenso
     n, size = len(events), objective.pool.size
     generator = torch.Generator().manual_seed(0)
     found, seen = 0.0, 0
-    for _ in range(math.ceil((POOLS + 1) * size / n)):  # the first pool is only filled
+    for _ in range(math.ceil((POOLS + 1) * size / n)):  # + 1: the first pool is only filled
         order = torch.randperm(n, generator=generator)
         latents = [objective.encoded(events[part], labels[part])[0] for part in order.split(size)]
         for t in torch.cat(latents).split(batch_size):

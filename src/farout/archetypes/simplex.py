@@ -1,4 +1,4 @@
-"""The simplex: its regular vertices, projections onto it, and weights drawn on it or past it."""
+"""The simplex: regular vertices, projection, Dirichlet weights, and weights past the hull."""
 
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ def regular_simplex(k: int) -> Floats:
     """
     if not isinstance(k, int | np.integer) or k < 2:
         raise InvalidSettingError(f"a simplex needs a whole number of vertices, 2 or more; got {k!r}.")
-    # Row j of a Helmert basis is orthogonal to those before it and to the ones: k - 1 axes of the plane of weights.
+    # Rows of a Helmert basis are orthogonal to each other and to (1, ..., 1).
     basis = np.zeros((k, k - 1))
     for j in range(1, k):
         basis[:j, j - 1], basis[j, j - 1] = 1.0, -j
@@ -57,7 +57,7 @@ def regular_simplex(k: int) -> Floats:
 
 
 def project_to_simplex(V: Tensor) -> Tensor:
-    """The nearest point of the simplex to each row: weights of 0 or more that add up to 1.
+    """Project each row to the nearest point of the simplex: weights of 0 or more that add up to 1.
 
     By sorting (Held, Wolfe and Crowder, 1974; as an activation: sparsemax, Martins and Astudillo, 2016). Gradients
     flow through the entries that stay above 0.
@@ -85,7 +85,7 @@ def project_to_simplex(V: Tensor) -> Tensor:
 
 
 def check_concentration(concentration: Any, k: int | None, where: str) -> Floats:
-    """A Dirichlet concentration as an array of shape () or (k,), all finite and above 0.
+    """Check a Dirichlet concentration and return it as an array of shape () or (k,), finite and above 0.
 
     Raises
     ------
@@ -106,12 +106,12 @@ def check_concentration(concentration: Any, k: int | None, where: str) -> Floats
 
 
 def dirichlet_weights(n: int, k: int, concentration: ArrayLike, rng: np.random.Generator) -> Floats:
-    """Weights drawn from a Dirichlet law: near the centre for large concentrations, at the vertices for small ones.
+    """Draw weights from a Dirichlet distribution: near the centre for large concentrations, at vertices for small.
 
     Parameters
     ----------
     n, k : int
-        Rows, and archetypes.
+        Numbers of rows and of archetypes.
     concentration : float or array of shape (k,) or (n, 1) or (n, k)
         Above 0; 1 is uniform on the simplex.
     rng : Generator
@@ -119,8 +119,8 @@ def dirichlet_weights(n: int, k: int, concentration: ArrayLike, rng: np.random.G
     Returns
     -------
     ndarray of shape (n, k)
-        Each row is 0 or more and adds up to 1, at any concentration: in log space, where a gamma variable of a
-        small shape underflows to 0 (Marsaglia and Tsang, 2000).
+        Each row is 0 or more and adds up to 1. Drawn in log space, since gamma variables of small shape underflow to 0
+        (Marsaglia and Tsang, 2000).
 
     Examples
     --------
@@ -136,7 +136,7 @@ def dirichlet_weights(n: int, k: int, concentration: ArrayLike, rng: np.random.G
 
 
 def beyond_hull(A: ArrayLike, beyond: ArrayLike) -> Floats:
-    """Weights moved away from the centre of the simplex, past the hull of the archetypes where they lie near it.
+    """Move weights away from the centre of the simplex; those near the hull of the archetypes move past it.
 
     ``a + s (a - 1/k)``: each row still adds up to 1; its smallest entry is ``-s/k`` or more, its largest
     ``1 + s (1 - 1/k)`` or less.
@@ -162,7 +162,7 @@ def beyond_hull(A: ArrayLike, beyond: ArrayLike) -> Floats:
 
 
 def matched(A: ArrayLike, B: ArrayLike) -> NDArray[np.int64]:
-    """The order of the rows of ``B`` that brings them nearest to those of ``A`` (Kuhn, 1955).
+    """Match the rows of ``B`` one to one to those of ``A``, at least squared distance (Kuhn, 1955).
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""The numerics of linear archetypal analysis: alternating exact blocks, extrapolated, from several starts.
+"""Solver of linear archetypal analysis: alternating minimisation with extrapolation, from several starts.
 
-``min sum_i w_i ||x_i - a_i B X||^2`` with the rows of A and B on the simplex (Cutler and Breiman, 1994). No matrix of
-n x n is ever formed: the weights A come from ``X Z^T``, and B lives on a few candidate rows, which one pass over the
-data prices.
+``min sum_i w_i ||x_i - a_i B X||^2`` with the rows of A and B on the simplex (Cutler and Breiman, 1994). No n x n
+matrix is formed: A is computed from ``X Z^T``, and B has weights on a few candidate rows, chosen by their derivatives
+in one pass over the data.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from farout.archetypes.starts import coreset, drawn_archetypes, furthest_archety
 
 __all__ = ["Solution", "alternate", "solve"]
 
-MIX_STEPS = 5  # accelerated steps of the weights, in one iteration
-FIRST_STEPS = 15  # of the very first
-ERROR_STEPS = 12  # where starts are compared
+MIX_STEPS = 5  # accelerated gradient steps of the weights in one iteration
+FIRST_STEPS = 15  # the same in the first iteration
+ERROR_STEPS = 12  # the same where starts are compared
 START_ITERATIONS = 30  # of each start, on the coreset
 START_TOL = 5e-4
-EXACT = 1e-12  # share of the sum of squares of X that counts as nothing
+EXACT = 1e-12  # share of the sum of squares of X that counts as 0
 PATIENCE = 5  # iterations over which progress is judged
 
 Report = Callable[[str, float], None]
@@ -32,19 +32,19 @@ Report = Callable[[str, float], None]
 
 @dataclass
 class Solution:
-    """Archetypes as mixtures of rows, and the way there.
+    """Result of a fit: archetypes as mixtures of rows, and the course of the sum of squares.
 
     Parameters
     ----------
     archetypes : Tensor of shape (k, d)
     rows : ndarray of shape (m,)
-        The rows of X that archetypes are made of.
+        Indices of the rows of X that archetypes are mixtures of.
     weights : ndarray of shape (k, m)
-        How much of each, on the simplex.
+        Weights of these rows; each row on the simplex.
     rss : list of float
         Weighted sum of squared residuals after each iteration; it never rises.
     starts : list of float
-        The same of each start before the last stage.
+        Sum of squared residuals on all rows for each start, before the last stage.
     converged : bool
     """
 
@@ -68,20 +68,20 @@ def solve(
     rng: np.random.Generator,
     report: Report = lambda stage, rss: None,
 ) -> Solution:
-    """Several starts on a coreset, then the best of them on all rows.
+    """Fit from several starts on a coreset, then continue the best on all rows.
 
     Parameters
     ----------
     X : Tensor of shape (n, d)
         Centred, of unit weighted mean square, on any device; n >= k.
     weights : Tensor of shape (n,)
-        Above 0, summing up to 1.
+        Above 0, adding up to 1.
     k : int
     n_init, coreset_size, max_iter, tol
         See `farout.archetypes.linear.ArchetypalAnalysis`.
     rng : Generator
     report : callable
-        Told the stage and the sum of squares after each iteration.
+        Called after each iteration with the name of the stage and the sum of squares.
 
     Returns
     -------
@@ -97,9 +97,9 @@ def solve(
         first = drawn_archetypes(sample, part, k, rng) if start else furthest_archetypes(sample, k)
         candidates = Candidates.at(sample, first)
         runs.append(alternate(sample, part, candidates, START_ITERATIONS, START_TOL, lambda r: report("starts", r)))
-    # A coreset tells good starts from bad, but flatters all: they are compared by what they leave of all rows.
+    # Errors on the coreset are biased low: compare starts by their error on all rows.
     errors = [run.rss[-1] if sample is X else _error(X, weights, squares, run.archetypes) for run in runs]
-    # The first of those that are as good: rounding must not decide.
+    # Take the first of those that are equally good, so that rounding does not decide.
     best = runs[next(i for i, e in enumerate(errors) if e <= min(errors) * (1 + 1e-6) + 1e-12)]
     candidates = Candidates(X, rows.cpu().numpy()[best.rows], best.weights)
     solution = alternate(X, weights, candidates, max_iter, tol, lambda r: report("all rows", r))
@@ -108,7 +108,7 @@ def solve(
 
 
 def _error(X: Tensor, weights: Tensor, squares: Tensor, Z: Tensor) -> float:
-    """About the least sum of squares that the archetypes ``Z`` leave."""
+    """Approximate least sum of squared residuals for archetypes ``Z``."""
     products, gram = products_of(X, Z), Z @ Z.T
     A = improved_mixtures(products, gram, X.new_full(products.shape, 1 / len(Z)), ERROR_STEPS)
     residual = squares + ((A @ gram - 2 * products) * A).sum(1)
@@ -123,10 +123,10 @@ def alternate(
     tol: float,
     report: Callable[[float], None] = lambda rss: None,
 ) -> Solution:
-    """Alternate between the weights of rows and the archetypes, from ``candidates`` on, until progress ends.
+    """Alternate between the weights of rows and the archetypes until the sum of squares stops falling.
 
-    The archetypes are extrapolated between iterations; one that raises the sum of squares is undone and repeated
-    without (Ang and Gillis, 2019), so that the sum never rises.
+    The archetypes are extrapolated between iterations. An iteration that raises the sum of squares is undone and
+    repeated without extrapolation (Ang and Gillis, 2019), so the sum never rises.
 
     Parameters
     ----------
@@ -137,9 +137,9 @@ def alternate(
     max_iter : int
         1 or more.
     tol : float
-        Stop when the sum of squares falls by less than this share of itself in an iteration, over a few of them.
+        Stop when the sum of squares falls by less than this share of itself per iteration, over 5 iterations.
     report : callable
-        Told the sum of squares after each iteration.
+        Called with the sum of squares after each iteration.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def alternate(
     """
     squares = torch.linalg.vector_norm(X, dim=1).square()
     total = float(squares.double() @ weights.double())
-    floor = max(4 * torch.finfo(X.dtype).eps, EXACT) * total  # nothing below it can be told from rounding
+    floor = max(4 * torch.finfo(X.dtype).eps, EXACT) * total  # below this, only rounding errors are left
     A = X.new_full((len(X), len(candidates.weights)), 1 / len(candidates.weights))
     Z = ahead = candidates.archetypes
     rss: list[float] = []
@@ -156,7 +156,7 @@ def alternate(
         new_A, new, value = _iterate(X, weights, squares, candidates, ahead, A, MIX_STEPS if iteration else FIRST_STEPS)
         value += total
         if rss and value > rss[-1]:
-            if age == 1:  # a plain step can't rise, but for rounding: this is the end
+            if age == 1:  # without extrapolation only rounding can raise the sum: converged
                 converged = True
                 break
             ahead, age = Z, 1
@@ -175,7 +175,7 @@ def alternate(
 def _iterate(
     X: Tensor, weights: Tensor, squares: Tensor, candidates: Candidates, Z: Tensor, A: Tensor, n_steps: int
 ) -> tuple[Tensor, Candidates, float]:
-    """Better weights for the archetypes ``Z``, then the best archetypes for those, among more candidates."""
+    """One iteration: improve the weights for archetypes ``Z``, add candidates, improve the archetypes."""
     products, gram = products_of(X, Z), Z @ Z.T
     A = improved_mixtures(products, gram, A, n_steps)
     weighted = A * weights[:, None]

@@ -1,4 +1,4 @@
-"""Where a fit begins: rows in an order of their own, a weighted coreset of them, and first archetypes among them."""
+"""Initialization of linear archetypal analysis: distinct rows, scaling, a weighted coreset, first archetypes."""
 
 import numpy as np
 import torch
@@ -8,11 +8,11 @@ from farout.archetypes.mixing import improved_mixtures, products_of
 
 __all__ = ["coreset", "distinct_rows", "drawn_archetypes", "furthest_archetypes", "standardized"]
 
-STEPS = 10  # of the weights, while the furthest rows are looked for
+STEPS = 10  # gradient steps of the weights in the search for the furthest rows
 
 
 def distinct_rows(X: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the distinct rows of ``X`` first occur, and the weight of each with its repetitions.
+    """Find the distinct rows of ``X`` and their total weights.
 
     Parameters
     ----------
@@ -22,7 +22,9 @@ def distinct_rows(X: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     first : Tensor of shape (m,)
+        Index of the first occurrence of each.
     total : Tensor of shape (m,)
+        Weight of all its occurrences.
     """
     values, group = torch.unique(X, dim=0, return_inverse=True)
     places = torch.arange(len(X), device=X.device)
@@ -31,7 +33,7 @@ def distinct_rows(X: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
-    """Rows less their weighted mean, of mean square 1, and what they were divided by.
+    """Centre rows at their weighted mean and scale them to mean square norm 1.
 
     Parameters
     ----------
@@ -44,10 +46,10 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
     rows : Tensor of shape (n, d)
         All 0 where the rows of X are equal.
     scale : float
-        0 where they are.
+        What rows were divided by; 0 where all are equal.
     """
     centred = X - share @ X
-    centred -= share @ centred  # what rounding left
+    centred -= share @ centred  # removes the rounding error
     squares = torch.linalg.vector_norm(centred, dim=1).square()
     scale = float((share.double() @ squares.double()).sqrt())
     if scale <= 4 * torch.finfo(X.dtype).eps * float(X.abs().max()):
@@ -56,19 +58,19 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
 
 
 def coreset(squares: Tensor, weights: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Rows that stand for all in the sum of squares, with their weights (Mair and Brefeld, 2019).
+    """Draw weighted rows that approximate the sum of squares of all rows (Mair and Brefeld, 2019).
 
-    Half of the draws go by weight, half by weight and squared distance from the mean. Rows are drawn in the order of
-    their distance, so that the draw depends neither on their order nor on how the data are turned or shifted.
+    Half of the probability is by weight, half by weight times squared distance from the mean. Rows are sorted by
+    distance first, so the draw doesn't depend on their order, nor on rotations and shifts of the data.
 
     Parameters
     ----------
     squares : Tensor of shape (n,)
         Squared distance of each row from the mean.
     weights : Tensor of shape (n,)
-        Above 0, summing up to 1.
+        Above 0, adding up to 1.
     size : int
-        Draws; a row that is drawn twice counts twice.
+        Number of draws; a row drawn twice has twice the weight.
     rng : Generator
 
     Returns
@@ -76,7 +78,7 @@ def coreset(squares: Tensor, weights: Tensor, size: int, rng: np.random.Generato
     rows : Tensor of shape (m,)
         At most ``size`` of them.
     weights : Tensor of shape (m,)
-        Summing up to about 1.
+        Adding up to about 1.
     """
     order = torch.argsort(squares, stable=True)
     share = (weights * squares).double()
@@ -89,7 +91,7 @@ def coreset(squares: Tensor, weights: Tensor, size: int, rng: np.random.Generato
 
 
 def furthest_archetypes(X: Tensor, k: int) -> Tensor:
-    """Indices of ``k`` rows, each the furthest from the hull of those before it; corners, where there are corners.
+    """Choose ``k`` rows, each the furthest from the hull of those before it; finds corners where data have them.
 
     Parameters
     ----------
@@ -100,6 +102,7 @@ def furthest_archetypes(X: Tensor, k: int) -> Tensor:
     Returns
     -------
     Tensor of shape (k,)
+        Indices.
     """
     squares = torch.linalg.vector_norm(X, dim=1).square()
     chosen = [int(squares.argmax())]
@@ -116,7 +119,7 @@ def furthest_archetypes(X: Tensor, k: int) -> Tensor:
 
 
 def drawn_archetypes(X: Tensor, weights: Tensor, k: int, rng: np.random.Generator) -> Tensor:
-    """Indices of ``k`` rows, drawn by weight; which ones doesn't depend on their order, turn or shift.
+    """Draw ``k`` rows by weight, independently of row order and of rotations and shifts of the data.
 
     Parameters
     ----------
@@ -130,7 +133,7 @@ def drawn_archetypes(X: Tensor, weights: Tensor, k: int, rng: np.random.Generato
     Returns
     -------
     Tensor of shape (k,)
-        Different ones, where there are as many.
+        Indices, distinct if X has ``k`` rows or more.
     """
     order = torch.argsort(torch.linalg.vector_norm(X, dim=1), stable=True).cpu().numpy()
     chance = weights.double().cpu().numpy()[order]

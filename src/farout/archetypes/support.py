@@ -1,4 +1,4 @@
-"""Whether archetypes lie on the hull of data: how pure the purest sample is, and how far off the nearest latent."""
+"""Checks whether archetypes lie on the hull of the data: largest weights and nearest samples."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class HullRow:
-    """How well an archetype is supported by data.
+    """Largest weight and nearest sample of one archetype.
 
     Attributes
     ----------
     archetype : int
     largest_weight : float
-        That any sample gives it, from 0 to 1; near 1 where it lies on the hull of the data.
+        Largest weight of any sample on it, from 0 to 1; near 1 if it lies on the hull of the data.
     distance : float
-        From the archetype's latent to the nearest sample's.
+        From the archetype's latent to the nearest sample's, in latent space.
     typical_distance : float
-        The median, over samples, of the distance from a latent to the nearest other one.
+        Median over samples of the distance from a latent to the nearest other latent.
     """
 
     archetype: int
@@ -34,19 +34,20 @@ class HullRow:
 
 
 def hull_rows(T: Floats, A: Floats, archetypes: Floats, seed: int, most: int = 5000) -> list[HullRow]:
-    """One row an archetype.
+    """Compute a `HullRow` for each archetype.
 
     Parameters
     ----------
     T : ndarray of shape (n, d)
-        Latents of data, 2 or more.
+        Latents of samples, 2 or more.
     A : ndarray of shape (n, k)
-        Their weights.
+        Their weights on the archetypes.
     archetypes : ndarray of shape (k, d)
         Latents of the archetypes.
     seed : int
+        Of the choice of latents.
     most : int, default=5000
-        Latents that distances are from.
+        Latents to compute distances to, chosen at random.
 
     Returns
     -------

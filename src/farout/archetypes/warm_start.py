@@ -1,4 +1,4 @@
-"""A start for the heads of deep archetypal analysis: linear archetypes of the latents."""
+"""Initializes the heads of deep archetypal analysis from linear archetypes of the latents."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from farout.archetypes.linear import ArchetypalAnalysis
 
 __all__ = ["warm_start"]
 
-ROWS = 4096  # latents are enough for a start
-UNIFORM = 0.5  # share of equal weights mixed in: a start that is sure of itself has no gradient left to learn by
-RIDGE = 0.1  # times the latents' mean square
+ROWS = 4096  # latents used; enough for an initialization
+UNIFORM = 0.5  # share of equal weights mixed in: a saturated softmax has no gradient
+RIDGE = 0.1  # ridge penalty, as a share of the mean square
 
 
 def warm_start(heads: ArchetypeHeads, T: NDArray[Any], seed: int) -> None:
-    """Set the heads to what linear archetypal analysis finds in latents.
+    """Initialize the heads from linear archetypal analysis of latents.
 
     Parameters
     ----------

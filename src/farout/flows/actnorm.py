@@ -1,4 +1,4 @@
-"""ActNorm: a learned affine map a channel, started from training data."""
+"""ActNorm: a learned scale and shift per channel, initialized from training data."""
 
 import math
 
@@ -11,10 +11,10 @@ __all__ = ["ActNorm"]
 
 
 class ActNorm(Transform):
-    """A learned affine map a channel that starts at zero mean and unit variance (Kingma & Dhariwal, 2018).
+    """A learned scale and shift per channel, initialized to zero mean and unit variance (Kingma & Dhariwal, 2018).
 
-    The start comes from training data by ``initialize`` alone, never from what passes through later: a layer
-    that initialises itself while sampling turns the first outliers into its idea of normal.
+    Only ``initialize`` sets the first values, from training data. A layer that initialized itself on the first batch it
+    sees would, when that batch holds outliers, take them as normal.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ class ActNorm(Transform):
         self.shift = nn.Parameter(torch.zeros(shape[0]))
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Set scale and shift so that ``x`` comes out with zero mean and unit variance a channel."""
+        """Set scale and shift so that the output for ``x`` has zero mean and unit variance in each channel."""
         with torch.no_grad():
             channels = x.transpose(0, 1).flatten(1)
-            # A channel that is constant in this batch keeps its scale: there is nothing to learn it from.
+            # A channel that is constant in this batch keeps its scale: its variance is 0.
             std = channels.std(dim=1, correction=0)
             target = torch.where(std > 1e-6, -std.clamp(min=1e-6).log(), torch.zeros_like(std))
             self.raw_log_scale.copy_(self.bound * torch.atanh((target / self.bound).clamp(-0.99, 0.99)))

@@ -1,4 +1,4 @@
-"""OnColumns: an inner transform on some columns of a vector; the others pass as they are."""
+"""OnColumns: applies a transform to some columns of a vector and leaves the others unchanged."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ __all__ = ["OnColumns", "on_columns"]
 
 
 class OnColumns(Transform):
-    """An inner transform on some columns, the identity on the rest: how a flow leaves constant columns out.
+    """Applies a transform to some columns and leaves the rest unchanged. Flows exclude constant columns with it.
 
     Parameters
     ----------
     chosen : sequence of bool
-        One a column; True where the inner transform works.
+        One per column; True for the columns that the inner transform is applied to.
     inner : Transform
-        Between vectors of as many numbers as are chosen.
+        Maps vectors to vectors; their length is the number of chosen columns.
 
     Raises
     ------
     InvalidSettingError
-        If the inner transform is for vectors of another length.
+        If the inner transform takes or gives another length.
 
     Examples
     --------
@@ -63,6 +63,6 @@ class OnColumns(Transform):
 
 
 def on_columns(flow: Flow, chosen: Sequence[bool]) -> Flow:
-    """The flow on some columns of longer vectors, step by step, with its own weights and classes."""
+    """A flow for longer vectors that applies ``flow`` to the chosen columns; weights and embedding are shared."""
     steps = flow.transform.transforms if isinstance(flow.transform, Chain) else [flow.transform]
     return flow.on(Chain(OnColumns(chosen, step) for step in steps))

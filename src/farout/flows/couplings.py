@@ -1,4 +1,4 @@
-"""Coupling layers: one half of the channels is changed by an affine map that the other half decides.
+"""Coupling layers: one half of the channels sets the affine map that is applied to the other half.
 
 Each block changes both halves, one after the other. Log-scales are softly bounded, so that decoding stays
 finite and invertible at 10 sigma and beyond, where an unbounded exponential overflows.
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def soft_clamp(s: Tensor, bound: float) -> Tensor:
-    """Bound smoothly: ``bound * 2/pi * atan(s)``, which lies within ``(-bound, bound)``.
+    """Bound values smoothly to ``(-bound, bound)``: ``bound * 2/pi * atan(s)``.
 
     Examples
     --------
@@ -37,18 +37,18 @@ def soft_clamp(s: Tensor, bound: float) -> Tensor:
 
 
 class Coupling(Transform):
-    """Base of the couplings; a subclass says how a subnet's output becomes log-scale and shift.
+    """Base of the couplings; a subclass turns the output of a subnet into log-scale and shift.
 
     Parameters
     ----------
     shape : tuple of int
         Event shape, channels first: (features,) or (channels, height, width); at least 2 channels.
     subnets : SubnetFactory
-        Makes each subnet from its count of channels in and out.
+        Called with the numbers of input and output channels; returns a subnet.
     clamp : float, default=1.5
         Bound of the log-scale, in nats.
     condition_features : int, default=0
-        Length of the condition that the subnets were made for.
+        Length of the condition vector that the subnets take; 0 for none.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class Coupling(Transform):
         If there are fewer than 2 channels, or the clamp is not above 0.
     """
 
-    outputs = 2  # channels that a subnet gives for each channel it changes
+    outputs = 2  # output channels of a subnet for each channel to change
 
     def __init__(
         self,
@@ -67,9 +67,7 @@ class Coupling(Transform):
     ) -> None:
         super().__init__(shape, condition_features=condition_features)
         if shape[0] < 2:
-            raise InvalidSettingError(
-                f"{type(self).__name__}: couples channels with each other, so it needs at least 2; got {shape[0]}."
-            )
+            raise InvalidSettingError(f"{type(self).__name__}: needs at least 2 channels; got {shape[0]}.")
         if not clamp > 0:
             raise InvalidSettingError(f"{type(self).__name__}: clamp must be above 0; got {clamp}.")
         self.clamp = clamp
@@ -81,7 +79,7 @@ class Coupling(Transform):
         return subnets(n_in, self.outputs * n_changed)
 
     def _affine(self, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Log-scale and shift for the other half, from this half ``u``."""
+        """Log-scale and shift for one half, computed from the other half ``u``."""
         s, shift = cast(Tensor, networks(u, condition)).chunk(2, dim=1)
         return soft_clamp(s, self.clamp), shift
 
@@ -105,7 +103,7 @@ class Coupling(Transform):
 
 
 class GlowCoupling(Coupling):
-    """Affine coupling whose scale and shift come out of one subnet (Kingma & Dhariwal, 2018)."""
+    """Affine coupling with one subnet for both scale and shift (Kingma & Dhariwal, 2018)."""
 
 
 class RealNVPCoupling(Coupling):
@@ -120,7 +118,7 @@ class RealNVPCoupling(Coupling):
 
 
 class NICECoupling(Coupling):
-    """Additive coupling, which keeps volume everywhere (Dinh et al., 2015)."""
+    """Additive coupling; its log-determinant is 0 (NICE; Dinh et al., 2015)."""
 
     outputs = 1
 
@@ -130,7 +128,7 @@ class NICECoupling(Coupling):
 
 
 class GINCoupling(Coupling):
-    """Affine coupling whose log-scales sum to zero at each position: volume is kept (Sorrenson et al., 2020)."""
+    """Affine coupling with log-scales that sum to zero, so its log-determinant is 0 (Sorrenson et al., 2020)."""
 
     def _affine(self, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         s, shift = super()._affine(networks, u, condition)

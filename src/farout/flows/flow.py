@@ -1,4 +1,4 @@
-"""The flow: a transform, a standard normal at its end, and the class as a learned embedding."""
+"""Flow: an invertible transform to a standard normal latent, conditioned on a learned class embedding."""
 
 import math
 from typing import cast
@@ -11,7 +11,7 @@ from farout.flows.transform import Chain, Transform
 
 __all__ = ["NO_CLASS", "Flow"]
 
-NO_CLASS = -1  # the class index that means "no class": a legal condition of its own
+NO_CLASS = -1  # the class index that means "no class"; it has its own embedding
 
 
 class Flow(nn.Module):
@@ -22,16 +22,15 @@ class Flow(nn.Module):
     transform : Transform
         From data to a latent vector.
     n_classes : int, default=0
-        0 for a flow without classes. Otherwise the transform takes the class embedding as its condition, and
-        "no class" (index -1) is one more condition, so that one model is conditional and unconditional.
+        0 for a flow without classes. Otherwise the transform takes the class embedding as its condition. "No class"
+        (index -1) has an embedding too, so one model gives ``p(x|y)`` and ``p(x)``.
     embedding : Embedding, optional
-        That of another flow, to share it; a new one when omitted.
+        Embedding to share with another flow; a new one when omitted.
 
     Raises
     ------
     InvalidSettingError
-        If the transform doesn't end in a vector, or takes a condition and there are no classes, or the
-        other way round.
+        If the transform doesn't end in a vector, or only one of condition and classes is there.
 
     Examples
     --------
@@ -62,7 +61,7 @@ class Flow(nn.Module):
         self.embedding = embedding
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Data to latent.
+        """Map data to latents.
 
         Parameters
         ----------
@@ -81,7 +80,7 @@ class Flow(nn.Module):
         InvalidDataError
             If a shape or a class index is wrong.
         DivergedError
-            If a number stops being finite; the message names the step.
+            If a result is not finite; the message names the step where this first happens.
         """
         condition = self.condition(y, len(x))
         z, log_det = self.transform(x, condition)
@@ -89,7 +88,7 @@ class Flow(nn.Module):
         return z, log_det
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Latent to data, the exact inverse of ``encode``; the log-determinant is that of the inverse map."""
+        """Map latents to data, the exact inverse of ``encode``; returns the inverse map's log-determinant as well."""
         condition = self.condition(y, len(z))
         x, log_det = self.transform.inverse(z, condition)
         self._require_finite(x, z, condition, inverse=True)
@@ -132,7 +131,7 @@ class Flow(nn.Module):
         return cast(Tensor, self.embedding(torch.where(y == NO_CLASS, self.n_classes, y)))
 
     def on(self, transform: Transform) -> "Flow":
-        """A flow by another transform with the same classes: the embedding is shared, not copied."""
+        """A flow with another transform and the same classes; it shares this flow's embedding."""
         return Flow(transform, self.n_classes, self.embedding)
 
     @torch.no_grad()
@@ -141,7 +140,7 @@ class Flow(nn.Module):
         self.transform.initialize(x, self.condition(y, len(x)))
 
     def _require_finite(self, out: Tensor, start: Tensor, condition: Tensor | None, *, inverse: bool) -> None:
-        # A sum is finite exactly when all is, but for overflow of the sum itself, which counts as such too.
+        # The sum is not finite if any number is not; a sum that overflows counts as not finite too.
         if bool(torch.isfinite(out.sum())):
             return
         step = _first_bad_step(self.transform, start, condition, inverse=inverse)
@@ -155,7 +154,7 @@ class Flow(nn.Module):
 
 @torch.no_grad()
 def _first_bad_step(transform: Transform, value: Tensor, condition: Tensor | None, *, inverse: bool) -> str:
-    """Walk a chain again to name the first step with a non-finite result."""
+    """Run a chain again, step by step, to name the first step with a non-finite result."""
     if not bool(torch.isfinite(value).all()):
         return "its input"
     if not isinstance(transform, Chain):

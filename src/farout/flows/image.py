@@ -1,4 +1,4 @@
-"""Ready-made flows for images: convolutional couplings on growing patches, then dense ones."""
+"""Ready-made flows for images: downsampling with convolutional couplings, then dense couplings."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks
 
 __all__ = ["image_flow", "seed_flow"]
 
-KERNELS = ((3, 3, 3), (1, 3, 1))  # of the subnets in turn, block by block
+KERNELS = ((3, 3, 3), (1, 3, 1))  # kernel sizes of the subnets, alternating from block to block
 
 
 def image_flow(
@@ -32,29 +32,29 @@ def image_flow(
     multiscale: bool = False,
     seed: int = 0,
 ) -> Flow:
-    """Levels of downsampling and convolutional couplings, then dense couplings on all that is left.
+    """Build a flow of downsampling levels with convolutional couplings, then dense couplings on the flattened rest.
 
     Parameters
     ----------
     event_shape : tuple of int
-        (channels, height, width), height and width even. Levels stop before one that would halve an odd side.
+        (channels, height, width), height and width even. No further level is added once a side is odd.
     n_classes : int, default=0
         0 for a flow without classes.
     coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
     n_blocks, hidden : sequence of int
         Coupling blocks of each level, and the width of their subnets.
     n_dense : int, default=6
-        Dense coupling blocks at the end, which see the whole image at once.
+        Dense coupling blocks at the end; their subnets see all pixels.
     dense_hidden : int, optional
-        Width of their subnets; from the count of numbers that they see (64 to 384) when omitted.
+        Width of their subnets; when omitted, the length of the flattened input, within 64 to 384.
     clamp : float, default=1.5
-        Bound of each log-scale.
+        Bound of each log-scale, in nats.
     downsampling : {"squeeze", "haar"}, default="squeeze"
     multiscale : bool, default=False
-        Send half of the channels to the latent after each level but the last (Dinh et al., 2017): less work
+        Send half of the channels to the latent after each level but the last (Dinh et al., 2017); saves compute
         for large images.
     seed : int, default=0
-        Of the fixed permutations and the first weights.
+        Seed of the fixed permutations and the initial weights.
 
     Returns
     -------
@@ -63,7 +63,8 @@ def image_flow(
     Raises
     ------
     InvalidSettingError
-        If the event shape is no image of even sides, a name is unknown, or n_blocks and hidden differ in length.
+        If the event shape is not that of an image with even sides, a name is unknown, or n_blocks and hidden differ in
+        length.
     """
     if downsampling not in DOWNSAMPLINGS:
         raise InvalidSettingError(
@@ -71,7 +72,7 @@ def image_flow(
         )
     if len(n_blocks) != len(hidden) or not n_blocks:
         raise InvalidSettingError(
-            f"n_blocks={tuple(n_blocks)} and hidden={tuple(hidden)} must have one number each for each level."
+            f"n_blocks={tuple(n_blocks)} and hidden={tuple(hidden)} must have one number each per level."
         )
 
     def level(shape: Shape, i: int) -> list[Transform]:
@@ -103,7 +104,7 @@ def _stack(
     tail: Callable[[Shape], list[Transform]],
     multiscale: bool,
 ) -> list[Transform]:
-    """Level ``i`` and all after it; with ``multiscale``, what comes after sees half of the channels."""
+    """Steps of level ``i`` and all later ones; with ``multiscale``, later levels get half of the channels."""
     odd = len(shape) == 3 and (shape[1] % 2 or shape[2] % 2)
     if i == n_levels or (i > 0 and odd):
         return tail(shape)
@@ -117,10 +118,10 @@ def _stack(
 
 
 def seed_flow(event_shape: Shape, *, n_classes: int = 0, seed: int = 0) -> Flow:
-    """The author's image flow, to the constant (Bungert, 2021); the seed architecture of our benchmarks.
+    """The author's image flow with all its constants (Bungert, 2021); the "seed" architecture of the benchmarks.
 
-    Two levels of 2x2 downsampling with 4 GLOW blocks each (width 16, 3x3 convolutions; width 32, 1x1 and 3x3 in
-    turn), then 2 dense blocks of width 392; a fixed permutation after each block; log-scales within +-1.5.
+    Two levels of 2x2 downsampling with 4 GLOW blocks each (width 16, 3x3 convolutions; width 32, alternately 1x1
+    and 3x3), then 2 dense blocks of width 392; a fixed permutation after each block; log-scales within +-1.5.
     The author padded 28x28 images to 32x32 first.
 
     Parameters

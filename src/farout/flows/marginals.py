@@ -1,4 +1,4 @@
-"""Marginals: each column to normal scores, by a map learned from training rows; what a Gaussian copula starts with."""
+"""Marginals: maps each column to normal scores, as the first step of a Gaussian copula."""
 
 from typing import Any
 
@@ -13,18 +13,17 @@ from farout.flows.transform import Shape, Transform
 __all__ = ["Marginals"]
 
 KNOTS = 64
-GAP = 1e-3  # least distance of knots, in model units: bounds the slope, and survives single precision
+GAP = 1e-3  # least distance between knots, in model units: bounds the slope, and float32 still resolves it
 
 
 class Marginals(Transform):
-    """Each column through its own increasing map to a standard normal law.
+    """Maps each column to a standard normal distribution by an increasing function learned from training rows.
 
-    The map goes through the normal scores of up to 64 quantiles of the column, ``Phi^-1`` of the share of rows below
-    plus half of those equal (Conover, 1999, section 5.5), with straight lines between. A column of a few levels, such
-    as a count, has its levels as knots, so that rare levels are not the far outliers that they are in standard
-    deviations. Past the lowest and highest training value the map grows like a square root and starts with slope 1:
-    what is far stays far, but no single column swamps the others. Fixed once ``initialize`` has seen training rows;
-    the identity before.
+    The map interpolates linearly between up to 64 quantiles of the column. Their normal scores are ``Phi^-1`` of the
+    share of rows below plus half of those equal (Conover, 1999, section 5.5). A column with few distinct values, such
+    as a count, has all of them as knots; a rare value is then less extreme than its z-score. Beyond the training range
+    the map grows like a square root, from slope 1, so that a single column can't dominate the others. ``initialize``
+    learns the map, which training leaves fixed; before that it is the identity.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ class Marginals(Transform):
 
 
 def _line(v: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """The broken line from knots ``start`` to knots ``end``, constant outside, and the log of its slope."""
+    """Piecewise linear interpolation from knots ``start`` to ``end``, constant outside, and the log of its slope."""
     inside = torch.minimum(torch.maximum(v, start[:, 0]), start[:, -1])
     segment = torch.searchsorted(start, inside.T.contiguous()).clamp(1, start.shape[1] - 1)
     x0, x1 = start.gather(1, segment - 1).T, start.gather(1, segment).T
@@ -90,11 +89,11 @@ def _past(v: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _knots(column: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places and normal scores of ``KNOTS`` knots of one column."""
+    """Values and normal scores at ``KNOTS`` knots of one column."""
     x, scores = _normal_scores(column)
     keep = _thinned(x)
     x, scores = x[keep], scores[keep]
-    if len(x) == 1:  # a constant column: a line of slope 1 through it
+    if len(x) == 1:  # a constant column: the map is a line of slope 1
         x, scores = x + np.array([-1.0, 1.0]), scores + np.array([-1.0, 1.0])
     return _refined(x), _refined(scores)
 
@@ -103,12 +102,12 @@ def _normal_scores(column: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[n
     x, counts = np.unique(column, return_counts=True)
     n = counts.sum()
     below = (np.cumsum(counts) - 0.5 * counts) / n
-    # The lowest of n rows has the score that half a row in n + 1 lies below, and so the highest.
+    # Keeps the shares off 0 and 1, where the normal score is infinite.
     return x, ndtri(np.clip(below, 0.5 / (n + 1), 1 - 0.5 / (n + 1)))
 
 
 def _thinned(x: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of at most ``KNOTS`` of the sorted values, evenly by rank, both ends kept, none within ``GAP``."""
+    """Indices of at most ``KNOTS`` sorted values: evenly spaced in rank from the first on, ``GAP`` or more apart."""
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), KNOTS)).round().astype(np.int64))
     kept = [int(chosen[0])]
     for i in chosen[1:]:
@@ -118,7 +117,7 @@ def _thinned(x: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _refined(knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same broken line with ``KNOTS`` knots: segments are divided evenly, as many parts for each as fit."""
+    """The same piecewise linear map with exactly ``KNOTS`` knots: segments are divided into equal parts."""
     parts = np.full(len(knots) - 1, (KNOTS - 1) // (len(knots) - 1))
     parts[: (KNOTS - 1) % len(parts)] += 1
     pieces = [np.linspace(a, b, p, endpoint=False) for a, b, p in zip(knots, knots[1:], parts, strict=False)]

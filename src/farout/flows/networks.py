@@ -1,4 +1,4 @@
-"""The subnets inside couplings: dense and convolutional, with the condition added to the first hidden layer."""
+"""Subnets of coupling layers, dense and convolutional; the condition is added to the first hidden layer."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ SubnetFactory = Callable[[int, int], nn.Module]
 
 
 class _Subnet(nn.Module):
-    """Layers with ReLU between them; the last starts at zero, so that a fresh coupling is the identity."""
+    """Layers with ReLU between them; the last is initialized to zero, so that a new coupling is the identity."""
 
     def __init__(self, layers: list[nn.Linear] | list[nn.Conv2d], condition_features: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class _Subnet(nn.Module):
         for layer in layers:
             nn.init.zeros_(cast(Tensor, layer.bias))
         width = layers[0].weight.shape[0]
-        # A linear map of the condition added here is what one-hot planes joined to the input amount to.
+        # Equivalent to appending the condition to the input as constant channels.
         self.condition = nn.Linear(condition_features, width, bias=False) if condition_features else None
 
     def forward(self, u: Tensor, condition: Tensor | None) -> Tensor:
@@ -69,7 +69,7 @@ class ConvSubnet(_Subnet):
     hidden : int
         Channels of the hidden layers.
     kernels : sequence of int, default=(3, 3, 3)
-        Odd kernel sizes, one a layer, at least 2 layers.
+        Odd kernel sizes, one per layer, at least 2.
     condition_features : int, default=0
     """
 
@@ -90,10 +90,10 @@ class ConvSubnet(_Subnet):
 
 
 def dense_subnets(hidden: int, n_layers: int = 3, condition_features: int = 0) -> SubnetFactory:
-    """A factory of dense subnets that are alike but for their ends."""
+    """A factory of dense subnets that differ only in their numbers of inputs and outputs."""
     return lambda n_in, n_out: DenseSubnet(n_in, n_out, hidden, n_layers, condition_features)
 
 
 def conv_subnets(hidden: int, kernels: Sequence[int] = (3, 3, 3), condition_features: int = 0) -> SubnetFactory:
-    """A factory of convolutional subnets that are alike but for their ends."""
+    """A factory of convolutional subnets that differ only in their numbers of channels in and out."""
     return lambda n_in, n_out: ConvSubnet(n_in, n_out, hidden, kernels, condition_features)

@@ -1,4 +1,4 @@
-"""Mixing of channels between couplings: fixed permutations and orthogonal 1x1 maps, both of log-determinant 0."""
+"""Layers that mix channels between couplings: fixed permutations and orthogonal 1x1 maps, with log-determinant 0."""
 
 from collections.abc import Callable
 from typing import Self
@@ -19,7 +19,7 @@ class Permutation(Transform):
     shape : tuple of int
         Event shape, channels first.
     generator : torch.Generator, optional
-        Draws the order; torch's own state when omitted.
+        Draws the order; torch's global generator when omitted.
     """
 
     order: Tensor
@@ -39,20 +39,20 @@ class Permutation(Transform):
 
 
 class Orthogonal(Transform):
-    """A random rotation of the channels, the same at every position; learned on request.
+    """A random rotation of the channels, the same at every position; optionally learned.
 
-    The learned rotation is the fixed one times ``exp(A - A^T)``, which is orthogonal whatever ``A`` is, so
-    that the inverse is the transpose and the log-determinant 0 without any decomposition
-    (Kingma & Dhariwal, 2018, have an unconstrained 1x1 convolution instead).
+    The learned rotation is the fixed one times ``exp(A - A^T)``, which is orthogonal for any ``A``. So
+    the inverse is the transpose and the log-determinant is 0
+    (Kingma & Dhariwal, 2018, use an unconstrained 1x1 convolution instead).
 
     Parameters
     ----------
     shape : tuple of int
         Event shape, channels first.
     learned : bool, default=False
-        Costs a matrix exponential of channels x channels a call: for up to a few hundred channels.
+        Each call then computes a matrix exponential of channels x channels; suits up to a few hundred channels.
     generator : torch.Generator, optional
-        Draws the rotation; torch's own state when omitted.
+        Draws the rotation; torch's global generator when omitted.
     """
 
     rotation: Tensor
@@ -67,11 +67,11 @@ class Orthogonal(Transform):
         self.skew = nn.Parameter(torch.zeros(n, n)) if learned else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Cast or move; a rotation that gains digits (float32 to float64) is made orthogonal to the last of them."""
+        """Cast or move; after float32 to float64 the rotation is made orthogonal to float64 precision."""
         eps = torch.finfo(self.rotation.dtype).eps
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if torch.finfo(self.rotation.dtype).eps < eps:
-            for _ in range(2):  # Newton's steps to the nearest orthogonal matrix square the error: 1e-7 to 1e-14, 1e-28
+            for _ in range(2):  # Newton steps to the nearest orthogonal matrix; each squares the error: 1e-14, 1e-28
                 q = self.rotation
                 self.rotation = 1.5 * q - 0.5 * q @ q.T @ q
         return self

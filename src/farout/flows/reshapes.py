@@ -20,7 +20,7 @@ class Squeeze(Transform):
     Raises
     ------
     InvalidSettingError
-        If the shape is no image, or a side is odd.
+        If the shape is not that of an image, or a side is odd.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -41,7 +41,7 @@ class Squeeze(Transform):
 class Haar(Squeeze):
     """Orthonormal Haar wavelets: each 2x2 patch becomes its mean and three differences (Ardizzone et al., 2019).
 
-    Channels come out by kind: all means first, then horizontal, vertical and diagonal differences.
+    Output channels are grouped: all means first, then horizontal, vertical and diagonal differences.
     """
 
     kernel: Tensor
@@ -65,20 +65,20 @@ class Haar(Squeeze):
 
 
 def _unshuffle(x: Tensor) -> Tensor:
-    """Each 2x2 patch to 4 channels, as ``torch.pixel_unshuffle``, which leaves an empty batch as it is."""
+    """Each 2x2 patch to 4 channels, like ``torch.pixel_unshuffle``, but also for an empty batch."""
     n, c, h, w = x.shape
     patches = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
     return patches.reshape(n, 4 * c, h // 2, w // 2)
 
 
 def _shuffle(z: Tensor) -> Tensor:
-    """The way back from ``_unshuffle``."""
+    """The inverse of ``_unshuffle``."""
     n, c4, h, w = z.shape
     return z.reshape(n, c4 // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c4 // 4, 2 * h, 2 * w)
 
 
 class Flatten(Transform):
-    """An event of any shape to a vector."""
+    """Flattens an event of any shape to a vector."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape, (int(torch.Size(shape).numel()),))
@@ -98,7 +98,7 @@ class MultiScale(Transform):
     shape : tuple of int
         Event shape, channels first, at least 2 channels.
     inner : Transform
-        For the second half of the channels; ends in a vector.
+        Applied to the second half of the channels; must end in a vector.
     """
 
     def __init__(self, shape: Shape, inner: Transform) -> None:
@@ -125,7 +125,7 @@ class MultiScale(Transform):
         return torch.cat([kept, rest], dim=1), log_det
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Initialise the inner transform on the channels that it sees."""
+        """Initialise the inner transform on its half of the channels."""
         z = self.inner.initialize(x[:, self.kept :], condition)
         return torch.cat([x[:, : self.kept].flatten(1), z], dim=1)
 

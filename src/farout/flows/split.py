@@ -1,4 +1,4 @@
-"""A fitted flow as two halves: from data to a map that still lies like the data, and from there to the latent."""
+"""SplitFlow: a fitted flow cut into two halves, with access to the values in between."""
 
 from typing import Any, cast
 
@@ -14,11 +14,11 @@ __all__ = ["SplitFlow"]
 
 
 class SplitFlow:
-    """Encoding without a class in two halves, ``f = g . h``, with the map ``h(x)`` in between.
+    """Encodes without a class in two halves, ``f = g . h``; the value ``h(x)`` in between is called the map.
 
-    For images the map is what the convolutions make of them, just before the first step that flattens (the whole
-    latent, or the half of the channels that a multi-scale flow sends there first). For vectors it is the value after
-    half of the coupling blocks, and after half of the steps in a flow without `Coupling` steps.
+    For images the map is the output of the convolutional steps, just before the first step whose output is a vector
+    (a `Flatten`, or a `MultiScale`). For vectors it is the value after half of the coupling blocks, or after half of
+    all steps in a flow without `Coupling` steps.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class SplitFlow:
     Raises
     ------
     InvalidSettingError
-        If the flow is of one piece, which has no middle.
+        If the flow has too few steps to be cut.
 
     Examples
     --------
@@ -50,10 +50,10 @@ class SplitFlow:
         chain = cast(Chain, flow.flow_.transform)
         if len(chain) < 3:
             raise InvalidSettingError(
-                f"{type(flow).__name__}: its flow is one {type(chain.transforms[-1]).__name__}, without a middle to "
-                "stop at; build it as a Chain of 2 steps or more."
+                f"{type(flow).__name__}: its flow is a single {type(chain.transforms[-1]).__name__}, which can't be "
+                "cut in two; build it as a Chain of 2 steps or more."
             )
-        middle = 1 + _middle(chain.transforms[1:])  # the first step is that of units
+        middle = 1 + _middle(chain.transforms[1:])  # the first step converts units
         self.flow = flow
         self.first = chain[:middle]
         self.rest = chain[middle:] if middle < len(chain) else None
@@ -65,7 +65,7 @@ class SplitFlow:
         return maps.reshape(len(maps), *self.map_shape)
 
     def to_latent(self, maps: NDArray[Any]) -> NDArray[Any]:
-        """Latents of maps, of shape (n, d)."""
+        """Latents of maps (n, *map_shape), of shape (n, d)."""
         rows = maps.reshape(len(maps), -1)
         return rows if self.rest is None else self.flow.through(self.rest, rows)
 

@@ -1,4 +1,4 @@
-"""The flow for tables as detectors want it: a Gaussian copula at step 0, couplings on top."""
+"""The default flow of detectors on tables: a Gaussian copula, refined by couplings."""
 
 from farout.base.training import seeded
 from farout.flows.flow import Flow
@@ -20,10 +20,10 @@ def table_flow(
     clamp: float = 1.5,
     seed: int = 0,
 ) -> Flow:
-    """Normal scores a column, whitening, then couplings that start as the identity.
+    """Build a flow for tables: normal scores of each column, whitening, then couplings initialized to the identity.
 
-    Before the first step it is a Gaussian copula with a shrunk covariance, which needs few rows; the couplings learn
-    what that leaves out.
+    Before training it is a Gaussian copula with a shrunk covariance, which needs few rows. The couplings learn how the
+    data differ from that.
 
     Parameters
     ----------
@@ -33,12 +33,13 @@ def table_flow(
         0 for a flow without classes.
     coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
     n_blocks : int, default=4
+        Coupling blocks, each of which changes all features.
     hidden : int, optional
-        Width of the subnets; from the count of features (64 to 256) when omitted.
+        Width of the subnets; when omitted, twice the number of features, within 64 to 256.
     clamp : float, default=1.5
-        Bound of each log-scale.
+        Bound of each log-scale, in nats.
     seed : int, default=0
-        Of the fixed rotations and the first weights.
+        Seed of the fixed rotations and the initial weights.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The contract of every invertible transform, with its shape checks in this one place."""
+"""Base class of all invertible transforms, with their shape checks, and Chain, which composes them."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -18,20 +18,20 @@ Shape = tuple[int, ...]
 class Transform(nn.Module, ABC):
     """An invertible map between events, exact in both directions.
 
-    A subclass writes ``_forward`` and ``_inverse``; the public ``forward`` and ``inverse`` check shapes
-    around them, so that every transform has the same clear errors.
+    A subclass writes ``_forward`` and ``_inverse``. The public ``forward`` and ``inverse`` check shapes
+    before calling them.
 
     Parameters
     ----------
     in_shape : tuple of int
         Shape of one event on the data side, without the batch dimension.
     out_shape : tuple of int, optional
-        Shape of one event on the latent side; ``in_shape`` when omitted. Both hold the same count of numbers.
+        Shape of one event on the latent side; ``in_shape`` when omitted. Both have the same number of elements.
     condition_features : int, default=0
-        Length of the condition vector that comes with each event; 0 for a transform that takes none.
+        Length of the condition vector of each event; 0 for a transform without one.
     """
 
-    fitted_once = False  # True for what ``initialize`` fits to data and training leaves alone
+    fitted_once = False  # True where ``initialize`` fits all parameters and training leaves them fixed
 
     def __init__(self, in_shape: Shape, out_shape: Shape | None = None, condition_features: int = 0) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Transform(nn.Module, ABC):
         -------
         z : Tensor of shape (n, *out_shape)
         log_det : Tensor of shape (n,)
-            ``log|det dz/dx|`` in nats, one a sample.
+            ``log|det dz/dx|`` in nats, one per sample.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Transform(nn.Module, ABC):
         return self._inverse(z, condition)
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Set data-dependent parameters from training data, once, before training; return the output."""
+        """Set data-dependent parameters from training data, once, before training; returns the output for ``x``."""
         return cast(Tensor, self(x, condition)[0])
 
     @abstractmethod
@@ -103,20 +103,20 @@ class Transform(nn.Module, ABC):
 
 
 class Chain(Transform):
-    """Transforms one after the other; the condition goes to those that take one.
+    """Applies transforms one after the other; the condition goes to those that take one.
 
-    A slice of it, such as ``chain[1:3]``, is a chain of the same steps, not of copies.
+    A slice such as ``chain[1:3]`` is a chain that shares these steps; they are not copied.
 
     Parameters
     ----------
     transforms : iterable of Transform
-        In the order from data to latent; each ``out_shape`` is the next one's ``in_shape``. A chain among them stands
-        for its steps.
+        In the order from data to latent; each ``out_shape`` is the next one's ``in_shape``. Chains among them are
+        flattened into their steps.
 
     Raises
     ------
     InvalidSettingError
-        If there are none, or shapes don't follow on each other, or conditions differ in length.
+        If there are none, if shapes don't match from step to step, or if conditions differ in length.
     """
 
     def __init__(self, transforms: Iterable[Transform]) -> None:
@@ -150,7 +150,7 @@ class Chain(Transform):
         return z, total
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Initialise each step on what the steps before it make of ``x``."""
+        """Initialise each step on the output of the steps before it."""
         for step in self.transforms:
             x = step.initialize(x, condition if step.condition_features else None)
         return x
@@ -162,7 +162,7 @@ class Chain(Transform):
         return iter(self.transforms)
 
     def __getitem__(self, steps: slice) -> "Chain":
-        """The chain of some of the steps, one after the other."""
+        """A chain of the steps in the slice, which are shared."""
         return Chain(self.transforms[steps])
 
     @property

@@ -24,7 +24,7 @@ def vector_flow(
     clamp: float = 1.5,
     seed: int = 0,
 ) -> Flow:
-    """Couplings with ActNorm and a random rotation between them.
+    """Build a flow for vectors: couplings with ActNorm and a fixed random rotation between them.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def vector_flow(
     n_blocks : int, default=6
         Coupling blocks, each of which changes all features.
     hidden : int, optional
-        Width of the subnets; from the count of features (64 to 512) when omitted.
+        Width of the subnets; when omitted, twice the number of features, within 64 to 512.
     clamp : float, default=1.5
-        Bound of each log-scale.
+        Bound of each log-scale, in nats.
     seed : int, default=0
-        Of the fixed rotations and the first weights.
+        Seed of the fixed rotations and the initial weights.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) ->
 def dense_blocks(
     n_features: int, n_blocks: int, hidden: int, coupling: str, clamp: float, n_classes: int
 ) -> list[Transform]:
-    """Blocks of ActNorm, rotation (permutation above 1 024 features, where rotating costs more) and coupling."""
+    """Blocks of ActNorm, rotation (above 1 024 features a permutation, which is cheaper) and coupling."""
     features = EMBEDDING_FEATURES if n_classes else 0
     shape = (n_features,)
     steps: list[Transform] = []
@@ -83,7 +83,7 @@ def dense_blocks(
 
 
 def coupling_class(name: str) -> type[Coupling]:
-    """The coupling of that name, or an error that lists the names."""
+    """The coupling class of that name; an error that lists the names if there is none."""
     if name not in COUPLINGS:
         raise InvalidSettingError(f"coupling={name!r} is unknown; choose one of {', '.join(COUPLINGS)}.")
     return COUPLINGS[name]

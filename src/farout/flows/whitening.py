@@ -1,4 +1,4 @@
-"""Whitening: the linear map of training rows to zero mean and unit covariance, with a shrunk covariance."""
+"""Whitening: a linear map to zero mean and unit covariance, by a shrunk estimate of the covariance."""
 
 import math
 
@@ -14,10 +14,10 @@ __all__ = ["Whitening"]
 class Whitening(Transform):
     """``z = L^-1 (x - mean)``, with ``L L^T`` the Ledoit-Wolf covariance of training rows (Ledoit & Wolf, 2004).
 
-    A flow that begins so and whose couplings start as the identity is the Gaussian model at step 0, whose distance is
-    Mahalanobis's: the best of simple detectors on deep features of a few hundred rows (Rippel et al., 2021). The
-    shrinkage keeps it invertible with fewer rows than columns. Fixed once ``initialize`` has seen training rows; the
-    identity before.
+    As the first step before couplings initialized to the identity, it makes the untrained flow a Gaussian model, which
+    scores by the Mahalanobis distance. That is a strong detector on deep features of a few hundred rows (Rippel et al.,
+    2021). Shrinkage keeps the covariance invertible with fewer rows than columns. ``initialize`` learns the map, which
+    training leaves fixed; before that it is the identity.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Whitening(Transform):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
-        # One triangular factor serves both directions, so that they are inverses to the digit in any precision.
+        # Both directions use this one triangular factor, so that they are exact inverses in any precision.
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("factor", torch.eye(shape[0]))
 
@@ -48,7 +48,7 @@ class Whitening(Transform):
         law = LedoitWolf().fit(x.detach().cpu().double().numpy())
         covariance = torch.from_numpy(law.covariance_)
         mean_variance = max(float(covariance.diagonal().mean()), 1e-6)
-        covariance.diagonal().add_(1e-6 * mean_variance)  # rows that are all alike in a direction
+        covariance.diagonal().add_(1e-6 * mean_variance)  # rows may have no variance in a direction
         self.mean.copy_(torch.from_numpy(law.location_))
         self.factor.copy_(torch.linalg.cholesky(covariance))
         return super().initialize(x, condition)

@@ -1,4 +1,4 @@
-"""Archetypal: outliers near the archetypes, or past them."""
+"""Archetypal: outliers as mixtures of few archetypes, or past their hull."""
 
 from typing import Any, cast
 
@@ -17,23 +17,23 @@ __all__ = ["Archetypal"]
 class Archetypal(ArchetypeSource):
     """Outliers as mixtures of archetypes ``x = f^-1(M_C A Z; y)``, ``A ~ Dirichlet`` (Bungert, 2021).
 
-    Small concentrations lie at the hull, large ones at its centre, where data are typical. ``Outliers.weights`` tells
-    how much each outlier has of each archetype.
+    Small concentrations give weights at the hull, large ones at its centre, where data are typical.
+    ``Outliers.weights`` holds the weights.
 
     Parameters
     ----------
     concentration : float, array of shape (k,) or Schedule, default=0.3
-        Of the Dirichlet law, above 0; one for all or one for each archetype. The author: 7 for inliers, 0.1 to 1.2 for
-        outliers.
+        Of the Dirichlet distribution, above 0; one for all or one for each archetype. The author has 7 for inliers, 0.1
+        to 1.2 for outliers.
     base : DeepArchetypes, optional
         Used as it is when fitted; ``DeepArchetypes(n_archetypes)`` is fitted when omitted.
     beyond : float or (low, high), default=0.0
-        Steps past the hull, as a share of the distance from the centre: weights ``a + s (a - 1/k)``, which then have
-        negative parts of at least ``-s/k``. A range is drawn from uniformly.
+        Step ``s`` past the hull, as a share of the distance from the centre: weights ``a + s (a - 1/k)``, the smallest
+        of which is ``-s/k`` or more. 0 or more; a range is drawn from uniformly.
     n_archetypes : int, default=3
         Of the default base.
     flow : FlowDensity, optional
-        Where the default base starts from.
+        Flow of the default base.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default base.
     random_state : int, Generator or None, default=None
@@ -43,7 +43,7 @@ class Archetypal(ArchetypeSource):
     ----------
     base_ : DeepArchetypes
     flow_ : FlowDensity
-        Of the base.
+        The base's flow.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Base of the sources that stand on deep archetypes: weights drawn by a Dirichlet law, and decoded."""
+"""Base of sources on deep archetypes: draw Dirichlet weights and decode them."""
 
 from abc import abstractmethod
 from typing import Any
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 class ArchetypeSource(OutlierSource):
-    """Outliers as mixtures of archetypes; ``base``, like ``flow``, is used as it is when it comes fitted."""
+    """Outliers as mixtures of archetypes; ``base`` and ``flow`` are used as they are if fitted."""
 
     _nested = (Nested("base", "base_", shared=True), Nested("flow", "flow_", shared=True))
 
@@ -51,18 +51,18 @@ class ArchetypeSource(OutlierSource):
         self._stand_on_archetypes(X, y)
 
     def _stand_on_archetypes(self, X: ArrayLike, y: ArrayLike | None) -> NDArray[Any]:
-        """Set ``base_``, fitted on these rows unless it comes fitted; returns the checked rows."""
+        """Set ``base_``, fitting it on these rows unless it is fitted; returns the checked rows."""
         base = DeepArchetypes(self.n_archetypes, flow=self.flow) if self.base is None else self.base
         shape = base.event_shape_ if is_fitted(base) else self._asked_shape(base.flow) or base.event_shape
         X = self._check_rows(X, shape, min_rows=0 if is_fitted(base) else 2)
         self.base_ = self._fitted(base, X, y)
         self._use_flow(self.base_.flow_, X)
-        if classes_of(self.base_) is None and classes_of(self) is not None:  # its flow may know some
+        if classes_of(self.base_) is None and classes_of(self) is not None:  # its flow may have classes
             del self.classes_
         return X
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers with the flow's noise, encoded, decoded and clipped, of shape (n, d)."""
+        """Process inliers like outliers: add the flow's noise, encode, decode and clip; shape (n, d)."""
         X = self._query(X)
         return self.flow_.noisy_reconstruction(Rows(X), self._labels_of(y, len(X)), random_state=random_state)
 
@@ -80,7 +80,7 @@ class ArchetypeSource(OutlierSource):
         return check_concentration(value, len(self.base_.positions_), type(self).__name__)
 
     def _moved(self, A: Floats, rng: np.random.Generator) -> Floats:
-        """Weights on their way past the hull; as they are, by default."""
+        """Weights moved past the hull; unchanged by default."""
         return A
 
     @abstractmethod

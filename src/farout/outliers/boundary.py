@@ -1,4 +1,4 @@
-"""Boundary: real rows moved through latent space to just past where the flow's classes stop explaining them."""
+"""Boundary: moves real rows through latent space until no class of the flow explains them."""
 
 import math
 from typing import Any
@@ -15,18 +15,17 @@ from farout.outliers.rows import Candidates, RowSource
 __all__ = ["Boundary"]
 
 Floats = NDArray[np.float64]
-SCAN = (1 / 3, 2 / 3, 1.0)  # shares of the reach at which a walk looks whether it has crossed
-HALVINGS = 3  # of the stretch in which it did: to 4 % of the reach
+SCAN = (1 / 3, 2 / 3, 1.0)  # shares of the reach at which the rule is evaluated
+HALVINGS = 3  # bisections of the interval with the crossing: to 4 % of the reach
 
 
 class Boundary(RowSource):
-    """Outliers at the edge of what is normal: each a walk from a real row's latent to where the rule calls it one.
+    """Outliers at the boundary of normal data: real rows moved in latent space until a rule calls them outliers.
 
-    A row is encoded without a class, ``z``, and moved along a random direction ``u`` that doesn't lead towards the
-    centre: ``z + t sqrt(d) u``. The walk looks at a few steps ``t`` for the first that is an outlier by the rule of
-    `Collage` (no class explains it better than "no class" does; without labels, ``log p(x)`` is low), and halves the
-    stretch before it. Walks that never cross, or begin outside, are made anew. Random directions, and not those to
-    rows of other classes: what lies between two classes' rows is mostly of one of them.
+    A row is encoded without a class, ``z``, and moved along a random unit direction ``u`` that does not point towards
+    the centre: ``z + t sqrt(d) u``. The first of a few steps ``t`` whose row is an outlier by `RatioRule` is refined by
+    bisection. Rows that never cross the boundary, or start as outliers, are drawn again. Directions are random, since
+    most points between rows of two classes belong to one of the classes.
 
     Parameters
     ----------
@@ -36,24 +35,24 @@ class Boundary(RowSource):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     beyond : float, default=1.0
-        How far the outlier lies, as a multiple of the walk to the boundary; 1 or more, and 1 is just past it. Walks
-        that have left the outliers again by then are made anew.
+        Distance from the row to the outlier, as a multiple of its distance to the boundary; 1 (just past it) or more.
+        Rows that are no outliers there are drawn again.
     reach : float, default=1.2
-        Longest walk, in units of ``sqrt(d)``, the typical norm of a latent.
+        Largest step ``t``, in units of ``sqrt(d)``, the typical norm of a latent; above 0.
     quantile : float, default=0.1
-        Share of inliers that the rule would call outliers, in (0, 1).
+        Share of inliers that the rule calls outliers, in (0, 1).
     max_rows : int, default=10000
         Training rows kept to start from.
     random_state : int, Generator or None, default=None
-        Of the default flow and the rows kept.
+        Of the default flow and the choice of rows to keep.
 
     Attributes
     ----------
     flow_ : FlowDensity
     threshold_ : float
-        Of the rule, in nats.
+        Threshold of the rule, in nats.
     rows_, labels_ : ndarray
-        Rows kept (one byte a number where they are images of grey levels) and, where there are any, their classes.
+        Kept training rows (as uint8 for images of grey levels) and, if there are any, their classes.
 
     Examples
     --------
@@ -106,15 +105,15 @@ class Boundary(RowSource):
 
     def _advice(self) -> str:
         return (
-            f"train the flow for longer, so that it tells its classes apart, or choose a larger quantile than "
+            f"train the flow for longer, so that it separates its classes, or choose a larger quantile than "
             f"{self.quantile}, another reach than {self.reach:g}, or beyond nearer to 1 than {self.beyond:g}."
         )
 
 
 class _Walk:
-    """Rows on straight ways through latent space.
+    """Moves rows along straight lines through latent space and finds where each becomes an outlier.
 
-    ``guesses`` names, for each, the class that explained it last: the one that will most likely do so next.
+    ``guesses`` holds, for each row, the class that explained it last, which the rule tries first.
     """
 
     def __init__(
@@ -124,11 +123,11 @@ class _Walk:
         self.guesses = None if classes is None else classes[:, None]
 
     def at(self, of: NDArray[np.int64], steps: Floats) -> NDArray[Any]:
-        """Rows ``of`` after these steps, in data units."""
+        """Rows of indices ``of`` after these steps, in data units."""
         return self.flow.decode(self.Z[of] + steps[:, None] * self.directions[of], clip=True)
 
     def outside(self, of: NDArray[np.int64], steps: Floats) -> NDArray[np.bool_]:
-        """Whether they are outliers there."""
+        """Whether rows of indices ``of`` are outliers after these steps."""
         guesses = None if self.guesses is None else self.guesses[of]
         found = self.rule.explained_by(self.at(of, steps), guesses)
         if self.guesses is not None:
@@ -136,7 +135,7 @@ class _Walk:
         return found < 0
 
     def crossings(self, reach: float) -> tuple[NDArray[np.int64], Floats]:
-        """The rows that begin as inliers and cross, and the steps just past the first crossing that was seen."""
+        """Indices of rows that start as inliers and become outliers, and the steps just past the first crossing."""
         n = len(self.Z)
         near, far = np.zeros(n), np.full(n, np.inf)
         walking = np.arange(n)[~self.outside(np.arange(n), np.zeros(n))]
@@ -156,7 +155,7 @@ class _Walk:
 
 
 def _outward(Z: Floats, rng: np.random.Generator) -> Floats:
-    """Random directions of norm sqrt(d) that don't lead towards the centre."""
+    """Random directions of norm sqrt(d) that don't point towards the centre."""
     steps = rng.standard_normal(Z.shape)
     steps *= math.sqrt(Z.shape[1]) / np.linalg.norm(steps, axis=1, keepdims=True)
     inward = (steps * Z).sum(axis=1) < 0

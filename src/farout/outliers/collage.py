@@ -1,4 +1,4 @@
-"""Collage: parts of real rows put together and cleaned by a flow, where the whole is nothing that is normal."""
+"""Collage: combines parts of real rows and reconstructs them by a flow, keeping what is unlike real rows."""
 
 import math
 from typing import Any
@@ -17,19 +17,19 @@ __all__ = ["Collage"]
 
 SHIFT = 0.1  # how far a pasted part is moved at most, as a share of a side
 OFF_CENTRE = 0.15  # how far from the middle the edge of a pasted half may lie, as a share of the side
-BLOCK = (0.25, 0.5)  # share of a vector that a pasted block has
+BLOCK = (0.25, 0.5)  # least and largest length of a pasted block, as a share of the vector
 
 
 class Collage(RowSource):
-    """Outliers made of parts of real rows: strokes of the right kind that are no digit.
+    """Outliers combined from parts of real rows, such as strokes of digits that form no digit.
 
-    **Images**: an image, turned or mirrored or as it is, gets half of another one, turned likewise and shifted a
-    little, pasted over it along a random line through about the centre. The whole is encoded without a class, its
-    latent clamped, and decoded, which mends the seams. It is kept if no real row is near (`NearestRule`).
+    **Images**: half of a second image, cut along a random line near the centre, is pasted over a first one. Both are
+    rotated or mirrored at random, and the second is shifted a little. The result is encoded without a class, its latent
+    clamped, and decoded, which smooths the seams. It is kept if no real row is near (`NearestRule`).
 
-    **Vectors**: a random block of the value after half of the flow's couplings is exchanged with another row's; the
-    latent is clamped and decoded. It is kept if no class explains it: if ``max_y log p(x|y) - log p(x)``, or without
-    labels ``log p(x)``, lies under a quantile of the inliers' (`RatioRule`).
+    **Vectors**: a random block of the value after half of the flow's couplings is replaced by that of another row; the
+    latent is clamped and decoded. It is kept if no class explains it: ``max_y log p(x|y) - log p(x)``, or ``log p(x)``
+    without labels, is below a quantile of the inliers' scores (`RatioRule`).
 
     Parameters
     ----------
@@ -39,25 +39,25 @@ class Collage(RowSource):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     pastes : (int, int), default=(1, 2)
-        Fewest and most parts that are pasted.
+        Least and largest number of parts to paste.
     bound : float or None, default=2.2
-        Latents are clamped to within +-bound, those of inliers too, in sigma; None: not at all.
+        Latents of outliers and of inliers are clamped to within +-bound, in sigma; None: no clamping.
     quantile : float, default=0.1
-        Share of inliers that the rule would call outliers, in (0, 1).
+        Share of inliers that the rule calls outliers, in (0, 1).
     max_rows : int, default=10000
         Training rows kept to make collages of.
     random_state : int, Generator or None, default=None
-        Of the default flow and the rows kept.
+        Of the default flow and the choice of rows to keep.
 
     Attributes
     ----------
     flow_ : FlowDensity
     threshold_ : float
-        Of the rule: a distance in data units for images, nats for vectors.
+        Threshold of the rule: a distance in data units for images, nats for vectors.
     kept_share_ : float
-        For images: share of collages that the rule keeps; near ``quantile`` where they are as normal as real images.
+        For images: share of collages that the rule keeps; near ``quantile`` if they are as normal as real images.
     rows_, labels_ : ndarray
-        Rows kept (one byte a number where they are images of grey levels) and, where there are any, their classes.
+        Kept training rows (as uint8 for images of grey levels) and, if there are any, their classes.
 
     Examples
     --------
@@ -126,7 +126,7 @@ class Collage(RowSource):
         counts: NDArray[np.int64],
         rng: np.random.Generator,
     ) -> NDArray[Any]:
-        """Images with halves of their guests on them, of shape (n, d)."""
+        """Host images with halves of their guest images pasted over them, of shape (n, d)."""
         images = self._turned(hosts, rng)
         for k in range(guests.shape[1]):
             (mine,) = np.nonzero(counts > k)
@@ -138,7 +138,7 @@ class Collage(RowSource):
         return images.reshape(len(images), -1)
 
     def _turned(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
-        """Kept images, each as it is or in one of its turns, of shape (n, channels, height, width)."""
+        """Kept images, each rotated or mirrored at random, of shape (n, channels, height, width)."""
         shape = self.event_shape_
         return turned(self._rows(rows).reshape(len(rows), *shape), rng.choice([0, *positions(shape)], size=len(rows)))
 
@@ -150,7 +150,7 @@ class Collage(RowSource):
         counts: NDArray[np.int64],
         rng: np.random.Generator,
     ) -> NDArray[Any]:
-        """Vectors in the middle of the flow, with blocks of their guests'."""
+        """Host values after half of the flow, with blocks replaced by their guests', of shape (n, d)."""
         maps = self._maps(halves, hosts, rng)
         for k in range(guests.shape[1]):
             (mine,) = np.nonzero(counts > k)
@@ -163,12 +163,12 @@ class Collage(RowSource):
         return halves.to_map(self._rows(rows), noise=True, random_state=rng)
 
     def _advice(self) -> str:
-        training = "" if self._by_nearest() else "train the flow for longer, so that it tells its classes apart, or "
+        training = "" if self._by_nearest() else "train the flow for longer, so that it separates its classes, or "
         return f"{training}choose a larger quantile than {self.quantile} or more pastes than {tuple(self.pastes)}."
 
 
 def _half_planes(n: int, height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Pixels on one side of a random line through about the middle, of shape (n, height, width)."""
+    """Masks of the pixels on one side of a random line near the centre, of shape (n, height, width)."""
     angle = rng.uniform(0, 2 * math.pi, size=(n, 1, 1))
     edge = rng.uniform(-OFF_CENTRE, OFF_CENTRE, size=(n, 1, 1)) * min(height, width)
     down = (np.arange(height) - (height - 1) / 2)[:, None]
@@ -178,7 +178,7 @@ def _half_planes(n: int, height: int, width: int, rng: np.random.Generator) -> N
 
 
 def _blocks(n: int, d: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A run of coordinates of each vector, which goes on at the start when it passes the end; shape (n, d)."""
+    """Masks of a run of coordinates, which wraps around at the end, of shape (n, d)."""
     length = np.maximum(1, rng.uniform(*BLOCK, size=(n, 1)) * d)
     start = rng.integers(d, size=(n, 1))
     run: NDArray[np.bool_] = (np.arange(d) - start) % d < length
@@ -186,7 +186,7 @@ def _blocks(n: int, d: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def _shifted(images: NDArray[Any], steps: NDArray[np.int64]) -> NDArray[Any]:
-    """Images moved by whole pixels, their edges repeated where nothing moves in."""
+    """Images shifted by whole pixels, padded by repeating their edges."""
     n, _, height, width = images.shape
     rows = (np.arange(height) - steps[:, :1]).clip(0, height - 1)
     columns = (np.arange(width) - steps[:, 1:]).clip(0, width - 1)

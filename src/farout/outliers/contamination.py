@@ -1,4 +1,4 @@
-"""How many of a source's outliers are no outliers: a figure that needs none that are real."""
+"""Contamination: the share of a source's outliers that look like inliers, measured without real outliers."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ __all__ = ["contamination"]
 
 
 def contamination(classifier: Any, outliers: ArrayLike, *, above: float = 0.99) -> float:
-    """Share of outliers that a plain classifier, trained on normal data alone, is sure of.
+    """Share of outliers that a classifier trained on normal data alone classifies with high confidence.
 
-    Such an outlier is most likely a valid member of a class, and training against it does harm: recipes with less of
-    them are better (rank correlation with the AUROC on unseen outliers of -.7 over the recipes of a trial).
+    Such an outlier most likely belongs to a class, and training on it as an outlier does harm. Sources with lower
+    contamination were better: rank correlation of -.7 with the AUROC on unseen outliers, over the sources of a trial.
 
     Parameters
     ----------
     classifier : estimator with ``predict_proba``
         Fitted without outliers, such as ``CautiousClassifier(beta=0)`` or one of scikit-learn's.
     outliers : array of shape (n, d)
-        Of a source's ``sample(n).x``.
+        Such as ``source.sample(n).x``.
     above : float, default=0.99
-        The largest probability from which on it is called sure, in (0, 1).
+        Count outliers whose largest class probability is above this, in (0, 1).
 
     Returns
     -------

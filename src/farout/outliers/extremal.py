@@ -1,4 +1,4 @@
-"""Extremal sources: outliers at a chosen radius of latent space, by the normal law or an extreme-value law."""
+"""NormalShell and GumbelShell: outliers at a chosen radius of latent space."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -19,7 +19,7 @@ __all__ = ["GumbelShell", "NormalShell"]
 
 
 class _Shell(OutlierSource):
-    """Latents at a distance from the centre, decoded; a subclass says how they lie about it."""
+    """Base of sources that decode latents at a distance from the centre; a subclass draws these latents."""
 
     _nested = (Nested("flow", "flow_", shared=True),)
 
@@ -51,12 +51,12 @@ class _Shell(OutlierSource):
                 f"classes; got {'no labels' if y is None else [len(g) for g in groups]}. Use covariance='identity'."
             )
         centres = np.stack([g.mean(axis=0) for g in groups])
-        # Shrinkage to a multiple of the identity (Ledoit & Wolf, 2004): n is seldom far above d.
+        # Shrinks to a multiple of the identity (Ledoit & Wolf, 2004), since n is seldom far above d.
         factors = [np.linalg.cholesky(ledoit_wolf(g.astype(np.float64))[0]) for g in groups]
         return centres, np.stack(factors).astype(Z.dtype)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers with the flow's noise, encoded, decoded and clipped, of shape (n, d)."""
+        """Process inliers like outliers: add the flow's noise, encode, decode and clip; shape (n, d)."""
         X = self._query(X)
         return self.flow_.noisy_reconstruction(Rows(X), self._labels_of(y, len(X)), random_state=random_state)
 
@@ -67,7 +67,7 @@ class _Shell(OutlierSource):
         return Outliers(x, labels, strengths, np.full(len(x), type(self).__name__))
 
     def _place(self, steps: NDArray[np.float64], labels: NDArray[Any] | None) -> NDArray[Any]:
-        """Steps from the origin to latents: moved to the class's centre and shape where these were learned."""
+        """Turn steps from the origin into latents, with each class's mean and covariance if these were learned."""
         if self.covariance == "identity":
             return steps
         Z = np.empty_like(steps)
@@ -88,12 +88,12 @@ class _Shell(OutlierSource):
 
 
 class NormalShell(_Shell):
-    """Outliers from a widened normal: ``z ~ N(0, p^2 I)``, that is radii of about ``p sqrt(d)`` (Bungert, 2021).
+    """Outliers decoded from a wider normal ``z ~ N(0, p^2 I)``, of radii near ``p sqrt(d)`` (Bungert, 2021).
 
     Parameters
     ----------
     strength : float, (low, high) or Schedule, default=2.5
-        ``p``, in sigma: 1 is typical of the data, 2.5 the author's choice, 10 the far end of his figures.
+        ``p``, in sigma: 1 is typical of the data, 2.5 the author's choice, 10 the largest in his figures.
     flow : FlowDensity, optional
         Used as it is when fitted; a default flow is fitted when omitted.
     covariance : {"identity", "class"}, default="identity"
@@ -142,14 +142,15 @@ class NormalShell(_Shell):
 
 
 class GumbelShell(_Shell):
-    """Outliers of uniform direction, at the radius of the largest of ``n`` normal points (Bungert, 2021).
+    """Outliers in uniformly random directions, at the radius of the largest of ``n`` normal points (Bungert, 2021).
 
     Parameters
     ----------
     strength : float, (low, high) or Schedule, default=2.5
-        ``p``: ``n`` is chosen so that the law of the radius is located at ``p`` times the mean radius of data.
+        ``p``: ``n`` is chosen so that the location of the radius is ``p`` times the mean radius of data.
     law : {"exact", "author"}, default="exact"
-        "exact": the largest of ``n`` chi_d norms. "author": his Gumbel approximation, for strengths above 1.
+        Distribution of the radius. "exact": the largest of ``n`` chi_d norms. "author": his Gumbel approximation, for
+        strengths above 1.
     flow : FlowDensity, optional
         Used as it is when fitted; a default flow is fitted when omitted.
     covariance : {"identity", "class"}, default="identity"

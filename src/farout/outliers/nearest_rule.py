@@ -1,4 +1,4 @@
-"""The rule that tells outliers from real rows by how far the nearest real row is."""
+"""NearestRule: calls a row an outlier if its distance to the nearest real row is above a threshold."""
 
 from typing import Any, Self
 
@@ -11,23 +11,22 @@ from farout.errors import InvalidSettingError
 
 __all__ = ["NearestRule"]
 
-AXES = 64  # principal axes that distances are measured along, at most
-FITTED = 6000  # rows that the axes are fitted on, at most
+AXES = 64  # principal components that distances are computed from, at most
+FITTED = 6000  # rows that the PCA is fitted on, at most
 
 
 class NearestRule:
-    """What lies farther from every real row than inliers do: a distance to the nearest row above a threshold.
+    """A row is an outlier if its distance to the nearest real row is above a threshold.
 
-    Distances are taken along the leading principal axes, where most of what images differ in lies (Turk & Pentland,
-    1991). It needs no labels, and knows what is valid from the rows themselves: a zero on its side has zeros near it,
-    a four on its side has none.
+    Distances are Euclidean in the leading principal components, which hold most of the variance of images (Turk &
+    Pentland, 1991). It needs no labels. A rotated zero has zeros near it and is no outlier; a rotated four is one.
 
     Parameters
     ----------
     axes : PCA
         Fitted.
     reference : ndarray of shape (n, k)
-        Real rows along the axes.
+        Principal components of the real rows.
     threshold : float
         In data units.
 
@@ -46,20 +45,21 @@ class NearestRule:
 
     @classmethod
     def fitted(cls, rows: NDArray[Any], inliers: NDArray[Any], quantile: float) -> Self:
-        """The rule that a share of ``quantile``, in (0, 1), of inliers is outside by.
+        """Set the threshold so that a share of ``quantile``, in (0, 1), of the inliers is above it.
 
         Parameters
         ----------
         rows : ndarray of shape (n, d)
             Real rows, at least 2.
         inliers : ndarray of shape (m, d), m <= n
-            The first rows on the path that outliers take; each is compared with the rows but its own.
+            The first ``m`` rows, processed like outliers; each is compared with all rows but its own.
         quantile : float
+            Share of inliers above the threshold.
         """
         if not 0 < quantile < 1:
             raise InvalidSettingError(f"quantile must be above 0 and below 1; got {quantile!r}.")
         some = rows[:FITTED]
-        # Without draws: the axes follow from the rows alone, so that a loaded source finds them again.
+        # A deterministic solver: a loaded source fits the same axes to its rows again.
         axes = PCA(min(AXES, len(some) - 1, rows.shape[1]), svd_solver="covariance_eigh").fit(some)
         rule = cls(axes, axes.transform(rows), float("inf"))
         rule.threshold = float(np.quantile(rule.distances(inliers, own=True), 1 - quantile))
@@ -67,13 +67,16 @@ class NearestRule:
 
     @classmethod
     def of(cls, rows: NDArray[Any], threshold: float) -> Self:
-        """The rule as it was fitted on these rows."""
+        """Rebuild the rule from its rows and threshold, for a loaded source."""
         rule = cls.fitted(rows, rows[:2], 0.5)
         rule.threshold = threshold
         return rule
 
     def distances(self, X: NDArray[Any], *, own: bool = False) -> NDArray[np.float64]:
-        """To the nearest real row, of shape (n,); ``own``: X are the first rows, and none counts as its own."""
+        """Distances to the nearest real row, of shape (n,).
+
+        With ``own``, row i of X stands for real row i, which is then left out of its search.
+        """
         squared, _ = nearest_rows(self.reference, self.axes.transform(X), 1, own=own)
         return np.sqrt(squared[:, 0])
 

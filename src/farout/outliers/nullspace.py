@@ -1,4 +1,4 @@
-"""Nullspace: outliers by their archetype weights, with the part of the latent put back that weights are blind to."""
+"""Nullspace: outliers of drawn archetype weights, with a drawn nullspace part added to their latents."""
 
 from typing import Any
 
@@ -13,30 +13,30 @@ from farout.outliers.archetype_source import ArchetypeSource, Concentration, Flo
 
 __all__ = ["Nullspace"]
 
-KEPT = 2000  # training rows whose own nullspace part w="own" draws from
+KEPT = 2000  # training rows kept for w="own"
 
 
 class Nullspace(ArchetypeSource):
-    """Outliers of drawn archetype weights with, in all that weights don't see, the variety of data (Bungert, 2021).
+    """Outliers with drawn archetype weights and the variety of data in the rest of the latent (Bungert, 2021).
 
-    ``A ~ Dirichlet``, ``t = M^+ (clr(A) - b) + w - Q Q^T w``, with ``Q`` a basis of what the weights depend on:
-    encoding such a latent gives ``A`` back. The talk's own form is ``exact=False``: ``t = M_C A Z + w - Q Q^T w``.
+    ``A ~ Dirichlet``, ``t = M^+ (clr(A) - b) + w - Q Q^T w``. ``Q`` is a basis of the directions that weights depend
+    on, so encoding the outlier gives ``A`` again. The talk's form is ``exact=False``: ``t = M_C A Z + w - Q Q^T w``.
 
     Parameters
     ----------
     base : DeepArchetypes, optional
         Used as it is when fitted; ``DeepArchetypes(n_archetypes)`` is fitted when omitted.
     w : {"fitted", "normal", "own"}, default="fitted"
-        The rest: drawn from the normal law of the training data's own, or from N(0, I) as in the talk, or that of a
-        training row of the same class, taken as it is.
+        The nullspace part. "fitted": drawn from a normal distribution fitted to that of training data. "normal": from
+        N(0, I), as in the talk. "own": that of a training row of the same class.
     exact : bool, default=True
-        Whether encoding gives the weights back.
+        Use the form whose outliers have exactly the drawn weights.
     concentration : float, array of shape (k,) or Schedule, default=0.3
-        Of the Dirichlet law, as in `Archetypal`.
+        Of the Dirichlet distribution, as in `Archetypal`.
     n_archetypes : int, default=3
         Of the default base.
     flow : FlowDensity, optional
-        Where the default base starts from.
+        Flow of the default base.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default base.
     random_state : int, Generator or None, default=None
@@ -46,7 +46,7 @@ class Nullspace(ArchetypeSource):
     ----------
     base_ : DeepArchetypes
     flow_ : FlowDensity
-        Of the base.
+        The base's flow.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class Nullspace(ArchetypeSource):
         return self.base_.latents_of_weights(A, part, exact=self.exact)
 
     def _own_rows(self, kept: int, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
-        """``n`` of the ``kept`` training rows, of the same class where rows of that class were kept."""
+        """Indices of ``n`` of the ``kept`` training rows, of the same class if any of that class were kept."""
         picked = rng.integers(kept, size=n)
         for c in [] if labels is None or "own_labels_" not in vars(self) else np.unique(labels):
             (of_class,) = np.nonzero(self.own_labels_ == c)

@@ -1,4 +1,4 @@
-"""Laws of radii for extremal sampling: chi_d, the author's Gumbel, and the exact law of the largest of n norms."""
+"""Distributions of radii for extremal sampling: chi_d, the author's Gumbel, and the exact largest of n norms."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,15 +20,15 @@ Floats = NDArray[np.float64]
 
 UNDERFLOW = -600.0  # below this log-probability, the survival function itself is near the smallest double
 TINY = -30.0  # below this log-probability, log(1 - p) is -p to the last digit
-SERIES_FROM = 100  # dimensions: below it the gamma functions are accurate, from here on the series is
+SERIES_FROM = 100  # dimensions from which on the series is accurate; below, the gamma functions are
 
 
 def chi_mean_std(d: int) -> tuple[float, float]:
     r"""Mean and standard deviation of the norm of a standard normal in ``d`` dimensions.
 
     The mean is :math:`\sqrt2\,\Gamma((d+1)/2)/\Gamma(d/2)`, the variance ``d`` less its square.
-    That difference loses all its digits as ``d`` grows (the variance stays near 1/2), so from 100
-    dimensions on the variance comes from its asymptotic series, exact to 11 digits or more.
+    That difference cancels as ``d`` grows (the variance stays near 1/2), so from 100 dimensions on the
+    variance is computed by its asymptotic series, exact to 11 digits or more.
 
     Parameters
     ----------
@@ -59,24 +59,24 @@ def chi_mean_std(d: int) -> tuple[float, float]:
 
 
 def check_dimensions(d: int) -> int:
-    """``d`` as an int, or an InvalidSettingError unless it is a whole number of 1 or more."""
+    """Return ``d`` as an int; InvalidSettingError unless it is a whole number, 1 or more."""
     if not isinstance(d, (int, np.integer)) or d < 1:
         raise InvalidSettingError(f"d must be a whole number of dimensions, 1 or more; found {d!r}")
     return int(d)
 
 
 def author_gumbel(d: int, strength: ArrayLike) -> tuple[Floats, Floats]:
-    """Location and scale of the author's Gumbel law of radii (Bungert, 2021).
+    """Location and scale of the author's Gumbel distribution of radii (Bungert, 2021).
 
-    The largest of ``n`` normal numbers nearly follows a Gumbel law. The author takes norms for normal, with the
-    mean and the standard deviation of chi_d, and ``ln n = (p E r - E r)^2``, which puts the location near ``p E r``.
+    The largest of ``n`` normal numbers is nearly Gumbel distributed. The author treats norms as normal, with the mean
+    and the standard deviation of chi_d. He sets ``ln n = (p E r - E r)^2``, so the location is near ``p E r``.
 
     Parameters
     ----------
     d : int
         Dimensions.
     strength : array of float
-        ``p``, above 1: at 1 the law has no scale.
+        ``p``, above 1; at 1 the scale is not defined.
 
     Returns
     -------
@@ -98,10 +98,11 @@ def author_gumbel(d: int, strength: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def exact_log_count(d: int, strength: ArrayLike) -> Floats:
-    """``ln n`` such that the largest of ``n`` chi_d norms is located at ``p E r``: ``P(largest <= p E r) = 1/e``.
+    """``ln n`` for which the largest of ``n`` chi_d norms has location ``p E r``: ``P(largest <= p E r) = 1/e``.
 
-    The location of an extreme-value law is its 1/e quantile. ``n`` itself overflows: its logarithm is about 3 000 for
-    d = 1024 and p = 3. It is at least 1: a strength below about 1 gives the norms of the data's own law.
+    The location of an extreme-value distribution is its 1/e quantile. The result is a logarithm because ``n``
+    overflows: ``ln n`` is about 3 000 for d = 1024 and p = 3. ``n`` is at least 1, which gives chi_d itself; that is so
+    for strengths below about 1.
 
     Examples
     --------
@@ -115,14 +116,14 @@ def exact_log_count(d: int, strength: ArrayLike) -> Floats:
 
 
 def largest_norms(d: int, strength: ArrayLike, rng: np.random.Generator) -> Floats:
-    """Draws of the largest of ``n`` chi_d norms, by inverting its distribution in log space.
+    """Draw the largest of ``n`` chi_d norms, by inverting its distribution function in log space.
 
     Parameters
     ----------
     d : int
         Dimensions.
     strength : array of shape (m,)
-        ``p`` of each draw: the law's location is ``p E r``.
+        ``p`` of each draw; the location is ``p E r``.
     rng : Generator
 
     Returns
@@ -166,7 +167,7 @@ def chi_log_isf(log_sf: ArrayLike, d: int) -> Floats:
 
 
 def _newton(a: float, x: Floats, target: Floats) -> Floats:
-    """Solve ``log Q(a, x) = target`` from below; ``log Q`` is concave there, so the steps can't run away."""
+    """Solve ``log Q(a, x) = target`` by Newton's method from below; ``log Q`` is concave, so it converges."""
     for _ in range(100):
         log_q = _log_q(a, x)
         hazard = np.exp((a - 1) * np.log(x) - x - gammaln(a) - log_q)
@@ -191,7 +192,7 @@ def _log_q(a: float, x: Floats) -> Floats:
 def _continued_fraction(a: float, x: Floats, terms: int = 60) -> Floats:
     """Legendre's fraction ``x^a e^-x / Gamma(a, x)``, evaluated from its far end.
 
-    It is asked for where ``Q < e^-300`` only, some 24 standard deviations out, where a dozen terms give all digits.
+    Used only where ``Q < e^-300``, some 24 standard deviations out; there a dozen terms give full precision.
     """
     value = x + 2 * terms + 1 - a
     for k in range(terms, 0, -1):

@@ -1,4 +1,4 @@
-"""The rule that tells outliers of a flow from what its classes explain."""
+"""RatioRule: calls a row an outlier if no class of a flow explains it better than no class does."""
 
 from typing import Self
 
@@ -12,15 +12,15 @@ from farout.flows.scores import compares_classes, flow_scores
 
 __all__ = ["RatioRule"]
 
-NUMBERS = 2**18  # that go through the flow in one pass: at 784 a row, a third quicker than 1 024 rows
+NUMBERS = 2**18  # elements per pass through the flow; for rows of 784, a third faster than passes of 1 024 rows
 
 
 class RatioRule:
-    """What no class explains better than "no class" does: ``max_y log p(x|y) - log p(x)`` below a threshold.
+    """A row is an outlier if ``max_y log p(x|y) - log p(x)`` is below a threshold.
 
-    What all data share cancels in the ratio (after Ren et al., 2019), so that strokes of the right kind which make no
-    digit fall below it. A flow without labels, with one class, or without "no class" has nothing to compare: there
-    the rule is ``log p(x)``, or ``log p(x|y)`` by the best class, below a threshold.
+    What all classes share cancels in the ratio (after Ren et al., 2019), so strokes that form no digit score low. A
+    flow without labels, with one class, or without "no class" has no ratio. For these, the score is ``log p(x)``, or
+    ``log p(x|y)`` of the likeliest class.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class RatioRule:
 
     @classmethod
     def fitted(cls, flow: FlowDensity, X: NDArray[np.floating], quantile: float) -> Self:
-        """The rule that keeps a share of ``quantile``, in (0, 1), of the inliers ``X`` of shape (n, d)."""
+        """Set the threshold so that a share of ``quantile``, in (0, 1), of the inliers ``X`` (n, d) is below it."""
         if not 0 < quantile < 1:
             raise InvalidSettingError(f"quantile must be above 0 and below 1; got {quantile!r}.")
         scores = flow_scores(flow, Rows(X), "ratio" if compares_classes(flow) else "likelihood")
         return cls(flow, float(np.quantile(scores, quantile)))
 
     def scores(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
-        """What the rule compares with its threshold, in nats, of shape (n,)."""
+        """Scores that the rule compares with its threshold, in nats, of shape (n,)."""
         return flow_scores(self.flow, Rows(X), "ratio" if self.compares else "likelihood")
 
     def keeps(self, X: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -63,7 +63,7 @@ class RatioRule:
     def explained_by(self, X: NDArray[np.floating], guesses: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Index of a class whose score reaches the threshold, -1 where none does, of shape (n,).
 
-        A row is done with the first such class, so most inliers take a few passes instead of one a class.
+        Each row stops at its first such class, so most inliers need a few passes instead of one per class.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class RatioRule:
 
 
 def _order(n: int, k: int, guesses: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """For each row all ``k`` classes, its guesses first."""
+    """The order in which each row tries the ``k`` classes, its guesses first; shape (n, k)."""
     place = np.tile(np.arange(k), (n, 1))
     if guesses is not None:
         for j in reversed(range(guesses.shape[1])):

@@ -1,4 +1,4 @@
-"""RealOutliers: outliers that someone has, as a source like the others."""
+"""RealOutliers: draws outliers from given rows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ __all__ = ["RealOutliers"]
 
 
 class RealOutliers(OutlierSource):
-    """Outliers drawn, with replacement, from rows that were given (Hendrycks et al., 2019, Outlier Exposure).
+    """Outliers drawn with replacement from given rows (Outlier Exposure; Hendrycks et al., 2019).
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ class RealOutliers(OutlierSource):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Only where there are labels: the classes of the normal data. An outlier has no class of its own, so it comes
-        with a normal one drawn at random.
+        Classes of the normal data; only where there are labels. Each outlier gets a random one of them, since it has
+        no class of its own.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class RealOutliers(OutlierSource):
         self.X = X
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        """Check that the outliers are of the same form as the normal data; nothing else is learned of them."""
+        """Check that the outliers have the form of the normal data, and learn the classes of these."""
         normal = self._check_rows(X, self._handing().event_shape, min_rows=1)
         outliers = np.asarray(self.X)
         numbers = outliers.dtype.kind in "bifu" and outliers.ndim >= 2 and len(outliers) > 0
@@ -56,7 +56,7 @@ class RealOutliers(OutlierSource):
             self.class_prior_ = counts / counts.sum()
 
     def stays_fresh(self) -> bool:
-        """Yes: drawing costs nothing, and a part of the rows would teach less than all."""
+        """Yes: drawing costs nothing, and a fixed sample would leave rows unused."""
         return True
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
@@ -71,5 +71,5 @@ class RealOutliers(OutlierSource):
         return self._asked_labels(y, n)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """The inliers as they are: these outliers never went through a flow either."""
+        """Return the inliers unchanged, since these outliers are not decoded by a flow either."""
         return self._query(X)

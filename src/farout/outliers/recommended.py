@@ -1,4 +1,4 @@
-"""Recommended: the mixture of sources that the benchmark speaks for, in one line."""
+"""Recommended: the mixture of sources that was best in our benchmark, and the default of models."""
 
 from typing import Any
 
@@ -16,16 +16,16 @@ from farout.outliers.turned import Turned
 
 __all__ = ["Recommended"]
 
-LEAST = 0.25  # share of candidates that are outliers by the rule, of a part that is any use
+LEAST = 0.25  # least share of candidates that a part's rule keeps; parts below are left out
 
 
 class Recommended(Mixture):
-    """What was best where classes were held out: the source to begin with, and the one that models take by default.
+    """The source to start with and the default of models: it was best on held-out classes.
 
-    For images `Turned`, `Collage` and ``NormalShell(2.5)``, a third each: near outliers made of real images and of
-    their parts, and far ones. A part of which the rule keeps less than a quarter is left out: these are textures, maps,
-    cells, which look as normal when turned. For vectors ``NormalShell(2.5)`` alone. What was compared stands in
-    ``docs/results/part-4.md``.
+    For images, `Turned`, `Collage` and ``NormalShell(2.5)``, a third each: the first two give outliers near the data,
+    the last far ones. A source whose rule keeps less than a quarter of its candidates is left out; this happens for
+    textures, maps or cells, which look normal when rotated. For vectors, ``NormalShell(2.5)`` alone. For the comparison
+    see ``docs/results/part-4.md``.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Recommended(Mixture):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     random_state : int, Generator or None, default=None
-        Of the default flow, and of the rows that collages are made of.
+        Of the default flow and the choice of rows to keep.
 
     Attributes
     ----------
@@ -69,10 +69,10 @@ class Recommended(Mixture):
         self.random_state = random_state
 
     def _check_settings(self) -> None:
-        OutlierSource._check_settings(self)  # sources and weights are no parameters of its own
+        OutlierSource._check_settings(self)  # unlike a Mixture, it has no parameters sources and weights
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        """Fit all parts on the same normal data, and leave out those that make hardly any outlier of them."""
+        """Fit all sources on the same normal data and leave out those whose rule keeps hardly any candidate."""
         X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
         parts = self.recipe()
         self._mix(parts, [1.0] * len(parts), X, y)
@@ -81,7 +81,7 @@ class Recommended(Mixture):
         self.weights_ = np.full(len(self.sources_), 1 / len(self.sources_))
 
     def recipe(self) -> list[OutlierSource]:
-        """The sources that are mixed, in equal shares, unfitted."""
+        """The unfitted sources to mix in equal shares."""
         shell = NormalShell(2.5, flow=self.flow)
         shape = self._asked_shape(self.flow)
         images = shape is not None and len(shape) == 3

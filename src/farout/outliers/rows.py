@@ -1,4 +1,4 @@
-"""Base of the sources that start from real rows, change them, and keep what a rule tells from inliers."""
+"""Base of sources that change real rows and keep those that a rule calls outliers."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
@@ -18,24 +18,24 @@ from farout.outliers.source import Outliers, OutlierSource
 
 __all__ = ["Candidates", "RowSource"]
 
-CALIBRATED = 5000  # inliers that the threshold is set on
-TRIED = 256  # candidates by which it is told how many the rule keeps
-SLOTS, FEWEST = 1024, 64  # outliers made at a time; candidates of a round, so that passes are worth their overhead
-ROUNDS = 100  # of candidates for the same slots: enough when 3 % or more are kept
+CALIBRATED = 5000  # inliers that the threshold is set on, at most
+TRIED = 256  # candidates from which ``kept_share_`` is estimated
+SLOTS, FEWEST = 1024, 64  # outliers made at a time, at most; candidates per round, at least
+ROUNDS = 100  # of candidates for the same slots, at most: enough if the rule keeps 3 % or more
 
 
 class Candidates(NamedTuple):
-    """What may become outliers.
+    """Changed rows, of which a rule keeps the outliers.
 
     Attributes
     ----------
     x : ndarray of shape (m, d)
     of : int ndarray of shape (m,)
-        Which host each comes from, in rising order.
+        Index of the host that each was made from, non-decreasing.
     guesses : int ndarray of shape (m, g) or None
-        Classes that most likely explain each.
+        Indices of the classes that the rule tries first.
     kind : int ndarray of shape (m,) or None
-        Which of the source's kinds each is of.
+        Kind of each, for an auxiliary task.
     """
 
     x: NDArray[Any]
@@ -45,17 +45,16 @@ class Candidates(NamedTuple):
 
 
 class RowSource(OutlierSource):
-    """Outliers from real rows; a subclass makes candidates, and a rule decides which of them are kept.
+    """Outliers from real rows: a subclass makes candidates, and a rule keeps those that are outliers.
 
-    The rule is that of ratios (`RatioRule`), or, for a source that says ``_by_nearest``, of nearest rows
-    (`NearestRule`).
+    The rule is `NearestRule` where ``_by_nearest`` is true, else `RatioRule`.
 
-    All goes under the flow's "no class", so that neither inliers nor outliers carry a class in their traces.
+    Rows are encoded and decoded as "no class", so that no artefact of decoding reveals a class.
     """
 
     _nested = (Nested("flow", "flow_", shared=True),)
     _caches = ("_nearest",)
-    _decodes: ClassVar[bool] = True  # whether outliers come out of the flow; else none is fitted for them
+    _decodes: ClassVar[bool] = True  # whether outliers are decoded by the flow; if not, none is fitted
 
     flow: FlowDensity | None
     quantile: float
@@ -74,7 +73,7 @@ class RowSource(OutlierSource):
         super()._check_settings()
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        """Keep rows to start from, fit the flow unless it comes fitted, and set the rule's threshold."""
+        """Choose rows to keep, fit the flow unless it is fitted, and set the rule's threshold."""
         X = self._check_rows(X, self._asked_shape(self.flow))
         labels = self._learn_shape_and_classes(X, y)
         rng = np.random.default_rng(self.seed_)
@@ -91,14 +90,14 @@ class RowSource(OutlierSource):
             self.threshold_ = RatioRule.fitted(self.flow_, inliers, self.quantile).threshold
 
     def _learn_shape_and_classes(self, X: NDArray[Any], y: ArrayLike | None) -> NDArray[Any] | None:
-        """Labels of the rows: as given, or by the class of the flow that explains each best; None without classes."""
+        """Labels of the rows: the given ones, or the likeliest class under the flow; None without classes."""
         where = type(self).__name__
         if self._decodes or (self.flow is not None and is_fitted(self.flow)):
             flow = fitted_flow(self, self.flow, X, y)
             if self._decodes and classes_of(flow) is not None and flow.class_dropout == 0:
                 raise InvalidSettingError(
-                    f"{where}: its flow was fitted with class_dropout=0, so it knows no rows without a class; fit one "
-                    "with class_dropout=0.1."
+                    f"{where}: its flow was fitted with class_dropout=0, so it can't encode rows without a class; fit "
+                    "one with class_dropout=0.1."
                 )
             self._use_flow(flow, X)
             classes = classes_of(self)
@@ -114,21 +113,21 @@ class RowSource(OutlierSource):
         return labels
 
     def _by_nearest(self) -> bool:
-        """Whether outliers are told by the nearest real row, and not by the ratio."""
+        """Whether the rule is `NearestRule`; `RatioRule` otherwise."""
         return False
 
     def _outside(self, found: Candidates) -> NDArray[np.bool_]:
-        """Which candidates the rule keeps."""
+        """Whether each candidate is an outlier by the rule."""
         if not len(found.x):
             return np.zeros(0, dtype=bool)
         if not self._by_nearest():
             return RatioRule(self.flow_, self.threshold_).explained_by(found.x, found.guesses) < 0
-        if "_nearest" not in vars(self):  # of a loaded source: it follows from the rows
+        if "_nearest" not in vars(self):  # a loaded source rebuilds it from its rows
             self._nearest = NearestRule.of(self._rows(np.arange(len(self.rows_))), self.threshold_)
         return self._nearest.outside(found.x)
 
     def _keep(self, rows: NDArray[Any], labels: NDArray[Any] | None) -> None:
-        """Rows to start from: images of at most 256 grey levels as one byte a number."""
+        """Store rows and labels; images of at most 256 grey levels are stored as uint8."""
         if labels is not None:
             self.labels_ = labels
         self.rows_ = rows
@@ -149,7 +148,7 @@ class RowSource(OutlierSource):
         return (low + rows * step).clip(low, high)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers with the flow's noise, encoded without a class, clamped as outliers are, decoded; shape (n, d)."""
+        """Process inliers like outliers: add noise, encode without a class, clamp, decode; shape (n, d)."""
         return self.flow_.noisy_reconstruction(Rows(self._query(X)), bound=self.bound, random_state=random_state)
 
     # --- drawing ---------------------------------------------------------------------------------------------
@@ -162,7 +161,7 @@ class RowSource(OutlierSource):
         return float("nan")
 
     def _pick(self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Indices of ``n`` of the rows that are there, of given classes where these are given."""
+        """Indices of ``n`` kept rows at random, of the given classes if there are labels."""
         available = len(self.rows_)
         picked = rng.integers(available, size=n)
         for c in [] if labels is None else np.unique(labels):
@@ -179,7 +178,7 @@ class RowSource(OutlierSource):
     def _make(
         self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
     ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
-        """Fresh outliers, their classes and kinds; classes by their share among the rows when none are given."""
+        """New outliers, their classes and kinds; without labels, classes are drawn by their share of kept rows."""
         if labels is None and classes_of(self) is not None:
             labels = self.labels_[rng.integers(len(self.labels_), size=n)]
         parts = [
@@ -192,7 +191,7 @@ class RowSource(OutlierSource):
     def _fill(
         self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """``n`` outliers: candidates for the slots that are still open, round by round; each takes its first kept."""
+        """Make ``n`` outliers: each round tries candidates for the open slots, and a slot takes its first outlier."""
         out: NDArray[Any] | None = None
         kind = np.zeros(n, dtype=np.int64)
         open_slots, tried, kept = np.arange(n), 0, 0
@@ -221,21 +220,21 @@ class RowSource(OutlierSource):
         return f"had a score under that of {self.quantile:.0%} of the inliers ({self.threshold_:.4g} nats)"
 
     def _host_classes(self, hosts: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Index of the class of each kept row, None without classes."""
+        """Class index of each of these kept rows, of shape (n,); None without classes."""
         classes = classes_of(self)
         return None if classes is None else np.searchsorted(classes, self.labels_[hosts])
 
     @abstractmethod
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        """At most one candidate a host."""
+        """Make at most one candidate from each host row."""
 
     @abstractmethod
     def _advice(self) -> str:
-        """What to do when hardly any candidate is kept."""
+        """Advice for the error message when hardly any candidate is an outlier."""
 
 
 def _chosen_rows(n: int, most: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Up to ``most`` of ``n`` rows at random, with one of each class first, so that no class is lost."""
+    """Indices of up to ``most`` of ``n`` rows at random, with at least one of each class."""
     order = rng.permutation(n)
     if labels is not None:
         _, first = np.unique(labels[order], return_index=True)

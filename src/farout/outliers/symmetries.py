@@ -1,4 +1,4 @@
-"""The turns and mirror images of pictures."""
+"""Rotations by 90 degrees and mirror images of images."""
 
 from typing import Any
 
@@ -7,28 +7,29 @@ from numpy.typing import NDArray
 
 __all__ = ["TURNS", "positions", "turned"]
 
-TURNS = 7  # beside the picture as it is: three quarter turns, and the four of its mirror image
+TURNS = 7  # beside the original: three rotations by 90 degrees, the mirror image and its three rotations
 
 
 def positions(event_shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """The turns that keep the shape (channels, height, width): all 7 of squares, 3 of what is wider or higher."""
+    """Turns that keep the shape (channels, height, width): all 7 for square images, else 3."""
     _, height, width = event_shape
     return np.arange(1, TURNS + 1) if height == width else np.array([2, 4, 6])
 
 
 def turned(images: NDArray[Any], turns: NDArray[np.int64]) -> NDArray[Any]:
-    """Each image in one of its eight positions.
+    """Rotate or mirror each image by its turn.
 
     Parameters
     ----------
     images : ndarray of shape (n, channels, height, width)
     turns : int ndarray of shape (n,)
-        0 as it is; 1 to 3 quarter turns; 4 to 7 the mirror image and its quarter turns. Those in `positions`.
+        0: unchanged; 1 to 3: rotated by that many times 90 degrees; 4 to 7: its mirror image, rotated by 0 to 270
+        degrees. Only 0 and those of `positions` keep the shape.
 
     Returns
     -------
     ndarray
-        A new one, of the same shape.
+        A copy, of the same shape.
 
     Examples
     --------

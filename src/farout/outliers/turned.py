@@ -1,4 +1,4 @@
-"""Turned: real images in positions that they don't come in."""
+"""Turned: real images, rotated or mirrored, that are unlike all other real images."""
 
 from typing import Any
 
@@ -14,39 +14,39 @@ __all__ = ["Turned"]
 
 
 class Turned(RowSource):
-    """Real images turned and mirrored, where no real image is near: all of the right kind but the arrangement.
+    """Outliers that are real images, rotated or mirrored: their parts are normal and their arrangement is not.
 
-    Each is a quarter, half or three-quarter turn of an image or of its mirror image. It is kept if no real row is near
-    (`NearestRule`), so that a zero on its side is no outlier and a four on its side is one. Turned images as outliers
-    go back to Golan & El-Yaniv (2018) and Tack et al. (2020).
+    Each is an image or its mirror image, rotated by 0, 90, 180 or 270 degrees. It is kept if no real row is near
+    (`NearestRule`): a rotated zero is no outlier, a rotated four is one. After Golan & El-Yaniv (2018) and Tack et al.
+    (2020).
 
-    It needs no flow, and fits none. So inliers stay as they are too, and a model that learns from several sources sees
-    some without a flow's noise.
+    It uses no flow. So inliers are not processed either, and a model trained on several sources sees some inliers
+    without a flow's noise.
 
-    Its kinds (`Outliers.kind`) are the seven positions; images that aren't square have three.
+    Its kinds (`Outliers.kind`), for an auxiliary task, are the seven positions; images that aren't square have three.
 
     Parameters
     ----------
     flow : FlowDensity, optional
-        Says the shape of the images where ``event_shape`` is omitted; one that is fitted with labels also says which
-        class rows without a label are of.
+        Gives the shape of the images if ``event_shape`` is omitted. One that is fitted with labels also assigns classes
+        to rows without labels.
     event_shape : tuple of int, optional
         (channels, height, width).
     quantile : float, default=0.1
-        Share of inliers that the rule would call outliers, in (0, 1).
+        Share of inliers that the rule calls outliers, in (0, 1).
     max_rows : int, default=10000
-        Training rows kept to turn.
+        Training rows kept to make outliers of.
     random_state : int, Generator or None, default=None
-        Of the rows kept.
+        Of the choice of rows to keep.
 
     Attributes
     ----------
     threshold_ : float
-        Of the rule, a distance in data units.
+        Threshold of the rule, a distance in data units.
     kept_share_ : float
-        Share of turned images that the rule keeps; near ``quantile`` where images come in all positions anyway.
+        Share of turned images that the rule keeps; near ``quantile`` if real images come in all positions.
     rows_, labels_ : ndarray
-        Rows kept (one byte a number where they are images of grey levels) and their classes.
+        Kept training rows (as uint8 for images of grey levels) and, if there are any, their classes.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class Turned(RowSource):
 
     @property
     def n_kinds(self) -> int:
-        """The positions of an image but its own."""
+        """Number of positions of an image beside the original one: 7."""
         return TURNS
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
@@ -98,7 +98,7 @@ class Turned(RowSource):
         return Candidates(images.reshape(len(images), -1), np.arange(len(hosts)), kind=turns - 1)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Inliers as they are, of shape (n, d)."""
+        """Return the inliers unchanged, of shape (n, d)."""
         return self._query(X)
 
     def _advice(self) -> str:

@@ -1,1 +1,1 @@
-"""Pictures: one function each, from arrays to a matplotlib figure."""
+"""Plots: each function takes arrays and returns a matplotlib figure."""

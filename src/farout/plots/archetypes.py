@@ -1,4 +1,4 @@
-"""Pictures of archetypes: as images, as bars of features, in a plane; and how many of them there should be."""
+"""Plots of archetypes, as images, bars of features or points in a plane, and of choosing their number."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ _POINTS = 800
 
 
 def short_names(k: int, classes: Sequence[object] | None = None) -> list[str]:
-    """A number for each archetype and, where it is short, the class that it is shown under.
+    """Names of archetypes: a number and, where it is short, the class that it is decoded under.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def short_names(k: int, classes: Sequence[object] | None = None) -> list[str]:
 
 
 def tiles_of(X: Floats, event_shape: Sequence[int]) -> Floats:
-    """Rows of X as colour images, shape (n, height, width, 3).
+    """Convert rows of X to RGB images, shape (n, height, width, 3).
 
     Examples
     --------
@@ -54,17 +54,17 @@ def archetype_sheet(
     event_shape: Sequence[int],
     classes: Sequence[object] | None = None,
 ) -> Figure:
-    """A row of archetypes as images and, below each, the samples that give it the largest weight.
+    """Draw archetypes as a row of images and, below each, the samples with the largest weight on it.
 
     Parameters
     ----------
     archetypes : ndarray, shape (k, d)
         Images in [0, 1].
     nearest : ndarray, shape (k, m, d), or None
-        Samples, the nearest first.
+        Samples, the largest weight first.
     event_shape : (channels, height, width)
     classes : sequence, optional
-        The class of each archetype, below its number; too long names are cut to the width of an image.
+        The class of each archetype, shown below its number; long names are cut to the width of an image.
     """
     grid, rows = archetypes[None], ["archetype"]
     if nearest is not None:
@@ -85,7 +85,7 @@ def archetype_sheet(
 
 
 def _set_apart(axes: Axes) -> None:
-    """A gap below the first row, so that nobody takes a sample for an archetype."""
+    """Leave a gap below the first row, to separate archetypes from samples."""
     (sheet,) = axes.images
     pixels, ticks = np.asarray(sheet.get_array()), axes.get_yticks()
     labels = [text.get_text() for text in axes.get_yticklabels()]
@@ -104,17 +104,17 @@ def features_figure(
     names: Sequence[str],
     feature_names: Sequence[str],
 ) -> Figure:
-    """A panel of horizontal bars for each archetype: its features, standardised by the data.
+    """Draw the features of each archetype, as z-scores of the data, in a panel of horizontal bars.
 
     Parameters
     ----------
     archetypes : ndarray, shape (k, d)
     mean, spread : ndarray, shape (d,)
-        Mean and standard deviation of the data; features without spread are left out.
+        Mean and standard deviation of the data; constant features are left out.
     names : sequence of str
-        One an archetype.
+        One per archetype.
     feature_names : sequence of str
-        One a feature. With more than 15, those are shown in which the archetypes differ most.
+        One per feature. Of more than 15, those in which the archetypes differ most are shown.
     """
     varying = np.flatnonzero(spread > 0)
     scores = (archetypes[:, varying] - mean[varying]) / spread[varying]
@@ -151,7 +151,7 @@ def plane_figure(
     outline: Floats | None = None,
     labels: tuple[str, str] = ("column 1", "column 2"),
 ) -> Figure:
-    """Data of two columns with their archetypes, and the hull of these.
+    """Draw data of two columns with their archetypes and the hull of these.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def plane_figure(
         At most 800 rows are drawn.
     archetypes : ndarray, shape (k, 2)
     names : sequence of str
-        One an archetype.
+        One per archetype.
     outline : ndarray, shape (m, 2), optional
         A closed line: the border of all mixtures of the archetypes.
     labels : (str, str)
@@ -195,18 +195,18 @@ def plane_figure(
 
 @styled
 def counts_figure(counts: Sequence[int], explained: Floats, stability: Floats, chosen: int | None = None) -> Figure:
-    """Explained variance over the number of archetypes, and how alike the archetypes of restarts are.
+    """Draw explained variance and agreement of restarts over the number of archetypes.
 
     Parameters
     ----------
     counts : sequence of int
         Numbers of archetypes, shape (c,).
     explained : ndarray, shape (c, restarts)
-        Share of the variance, of each restart.
+        Explained share of the variance, for each restart.
     stability : ndarray, shape (c,)
         1 where every restart finds the same archetypes.
     chosen : int, optional
-        The number that the run has; marked by a dotted line.
+        The number of archetypes of the run; marked by a dotted line.
     """
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)

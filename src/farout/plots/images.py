@@ -1,4 +1,4 @@
-"""Sheets of images as one figure each: tiles with labels on two sides."""
+"""Grids of images in one figure, with labels for rows and columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def is_image(event_shape: Sequence[int]) -> bool:
 
 
 def padded_rows(X: Floats, n: int) -> Floats:
-    """The first ``n`` rows of X, with rows of NaN where there are fewer."""
+    """The first ``n`` rows of X, padded with rows of NaN."""
     padded = np.full((n, X.shape[1]), np.nan)
     padded[: len(X)] = X[:n]
     return padded
@@ -46,20 +46,20 @@ def image_grid(
     column_title: str = "",
     row_title: str = "",
 ) -> Figure:
-    """Images in rows and columns.
+    """Draw images in a grid of rows and columns.
 
     Parameters
     ----------
     X : ndarray, shape (rows, columns, d)
-        Images with values in [0, 1]; others are clipped. A NaN leaves its tile empty.
+        Images with values in [0, 1]; others are clipped. A tile with NaN stays empty.
     event_shape : (channels, height, width)
         One channel (grey) or three (RGB); their product is ``d``.
     row_labels, column_labels : sequences of str
         Labels of all rows or columns, or none.
     column_title : str
-        What the column labels are, with their unit.
+        Title of the column labels, with their unit.
     row_title : str
-        What the row labels are.
+        Title of the row labels.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def image_grid(
 
 
 def image_sheet(X: Floats, labels: NDArray[Any] | None, event_shape: Sequence[int]) -> Figure:
-    """A row for each class (ten at most, evenly chosen), or a plain sheet of eight columns without classes."""
+    """Draw images in a row per class (at most ten, evenly chosen); without classes, in eight columns."""
     if labels is None:
         rows = min(_COLUMNS, -(-len(X) // _COLUMNS))
         sheet = padded_rows(X, rows * _COLUMNS).reshape(rows, _COLUMNS, -1)
@@ -102,7 +102,7 @@ def image_sheet(X: Floats, labels: NDArray[Any] | None, event_shape: Sequence[in
 
 
 def _mosaic(X: Floats, event_shape: Sequence[int]) -> tuple[Floats, tuple[int, int]]:
-    """One RGBA picture of all tiles, and the step in pixels from tile to tile."""
+    """One RGBA image of all tiles, and the distance between tiles in pixels."""
     channels, height, width = event_shape
     rows, columns = X.shape[:2]
     enlarge = -(-_TILE // min(height, width))

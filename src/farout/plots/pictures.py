@@ -1,4 +1,4 @@
-"""The pictures of a report: each function takes arrays and returns a matplotlib Figure."""
+"""Plots of a report: each function takes arrays and returns a matplotlib Figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -32,7 +32,7 @@ __all__ = [
 Floats = NDArray[np.floating[Any]]
 
 _BINS = 45
-_POINTS = 400  # of each set in a scatter: more hide each other
+_POINTS = 400  # points of each set in a scatter plot; more would overlap
 _MARKERS = "osD^vP*X"
 
 
@@ -43,13 +43,13 @@ def strengths_figure(
     row_labels: Sequence[str] = (),
     data: Floats | None = None,
 ) -> Figure:
-    """Outliers at growing strength: a column of images for each, or one scatter for a table.
+    """Draw outliers at growing strength: a column of images for each, or one scatter plot for a table.
 
     Parameters
     ----------
     outliers_by_strength : sequence of (float, ndarray of shape (m, d))
-        Strength in multiples of the typical radius, and outliers; for images, the same row of
-        each array belongs together, such as to one class.
+        Strength in multiples of the typical radius, and outliers. For images, row i of all arrays
+        is one row of the figure, such as one class.
     event_shape : tuple of int
         Shape of a sample.
     row_labels : sequence of str
@@ -74,16 +74,16 @@ def strengths_figure(
 
 @styled
 def scatter_figure(data: Floats | None, groups: Mapping[str, Floats], *, ordered: bool = False) -> Figure:
-    """Samples of a table in a plane: the raw axes in 2-d, else the data's principal components.
+    """Draw samples of a table in a plane: the columns themselves in 2-d, else principal components of the data.
 
     Parameters
     ----------
     data : ndarray, shape (n, d), optional
-        Real inliers, which also fix the components (of standardised columns).
+        Real inliers; the components are those of their standardised columns.
     groups : mapping of str to ndarray, shape (m, d)
         Named samples; at most 400 of each are drawn.
     ordered : bool
-        Whether the groups are steps of a scale, and get colours that say so.
+        Whether the groups are ordered, such as by strength; they then get a colour scale.
     """
     base = data if data is not None else next(iter(groups.values()))
     figure, axes = new_axes(5.2, 4.2)
@@ -117,25 +117,25 @@ def _plane(base: Floats) -> tuple[Any, tuple[str, str]]:
 
 
 def _point_look(index: int, n: int, ordered: bool) -> dict[str, Any]:
-    """Ink for the data (-1); else a marker and either a palette colour or a step of a scale."""
+    """Style of a set: ink for the data (-1), else a marker and a colour of the palette or scale."""
     if index < 0:
         return {"color": INK, "alpha": 0.3, "marker": "o"}
     look = {"marker": _MARKERS[index % len(_MARKERS)], "alpha": 0.8}
-    if ordered:  # mid-tones only: they show on paper and on a dark screen
+    if ordered:  # mid-tones only, visible on white and on black
         return look | {"color": colormaps["plasma"](0.2 + 0.65 * index / max(1, n - 1))}
     return look | {"color": line_style(index)["color"]}
 
 
 @styled
 def histogram_figure(sets: Mapping[str, Floats], *, label: str = "score (higher = more normal)") -> Figure:
-    """Densities of scores on shared bins; the first set, the inliers, is filled.
+    """Draw histograms of scores on shared bins; the first set, the inliers, is filled.
 
     Parameters
     ----------
     sets : mapping of str to ndarray, shape (n,)
-        Finite scores. The first and the last bin also hold all that lies beyond them.
+        Finite scores. The first and the last bin also count everything beyond them.
     label : str
-        What is on the horizontal axis, with its unit.
+        Label of the horizontal axis, with its unit.
     """
     figure, axes = new_axes(4.6, 3.7)
     edges = _shared_edges(list(sets.values()), _BINS)
@@ -148,10 +148,10 @@ def histogram_figure(sets: Mapping[str, Floats], *, label: str = "score (higher 
 
 
 def _shared_edges(sets: Sequence[Floats], bins: int, reach: float | None = None) -> Floats:
-    """Bins over all sets but for their far tails, and within ``reach`` of the first set.
+    """Bin edges over all sets without their far tails, and within ``reach`` of the first set.
 
-    Unless given, the reach is six times the first set's own range: far outliers, thousands of nats
-    away, would squeeze the inliers into one bin.
+    The default reach is six times the first set's range: outliers thousands of nats away would
+    otherwise put all inliers into one bin.
     """
     ends = np.array([np.quantile(values, [0.002, 0.998]) for values in sets])
     low, high = ends[:, 0].min(), ends[:, 1].max()
@@ -184,7 +184,7 @@ def _draw_densities(
 
 @styled
 def roc_figure(sets: Mapping[str, Floats]) -> Figure:
-    """ROC curves of the first set, the inliers, against each of the others, with their AUROC.
+    """Draw ROC curves of the first set, the inliers, against each other set, with their AUROC.
 
     Parameters
     ----------
@@ -209,16 +209,16 @@ def roc_figure(sets: Mapping[str, Floats]) -> Figure:
 
 @styled
 def radii_figure(sets: Mapping[str, Floats], latent_dim: int) -> Figure:
-    """Latent norms on shared bins, with the chi density that inliers should follow.
+    """Draw histograms of latent norms on shared bins, with the chi density that inliers should follow.
 
-    The axis is logarithmic where a set lies so far out that the inliers would be a needle.
+    The axis is logarithmic if a set is so far out that the inliers would fill one bin.
 
     Parameters
     ----------
     sets : mapping of str to ndarray, shape (n,)
         Latent norms; the first set, the inliers, is filled.
     latent_dim : int
-        Number of latent dimensions: the degrees of freedom of chi.
+        Number of latent dimensions, the degrees of freedom of chi.
     """
     mean, std = chi_mean_std(latent_dim)
     figure, axes = new_axes(8.4, 3.3)
@@ -249,7 +249,7 @@ def radii_figure(sets: Mapping[str, Floats], latent_dim: int) -> Figure:
 
 @styled
 def training_figure(history: Mapping[str, Sequence[float]]) -> Figure:
-    """Curves of one training run, those of one unit together.
+    """Draw the curves of one training run; curves of the same unit share a panel.
 
     Parameters
     ----------

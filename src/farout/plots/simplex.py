@@ -1,4 +1,4 @@
-"""The simplex of archetypes in a plane: weights as points, the Dirichlet law as shading and as contours."""
+"""Plots of archetype weights in the simplex, with Dirichlet densities as shading and contours."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -23,14 +23,14 @@ __all__ = ["circle_order", "corners", "simplex_figure"]
 Floats = NDArray[np.floating[Any]]
 
 _MARKERS = "osD^vP*X"
-_POINTS = 600  # more hide each other
-_CLASSES = 12  # with more, nobody tells them apart
+_POINTS = 600  # points drawn; more would overlap
+_CLASSES = 12  # classes with own colours; more can't be distinguished
 _DRAWS = 40_000  # behind the shading
 _TILE = 24  # pixels: smaller images are enlarged, so that no browser blurs them
 
 
 def corners(k: int) -> Floats:
-    """Places of ``k`` vertices on the unit circle, the first on top, clockwise; for two, the ends of a line.
+    """Place ``k`` vertices on the unit circle, clockwise from the top; two are the ends of a line.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def corners(k: int) -> Floats:
 
 
 def circle_order(archetypes: Floats) -> NDArray[np.int64]:
-    """An order around the circle that keeps alike archetypes beside each other.
+    """Order archetypes around a circle so that similar ones are neighbours.
 
-    A short round trip: each time the nearest that is left, then pairs of legs exchanged while that shortens it
-    (2-opt; Croes, 1958).
+    A short round trip: the nearest remaining archetype next, then 2-opt exchanges while these shorten it (Croes,
+    1958).
 
     Parameters
     ----------
@@ -101,24 +101,24 @@ def simplex_figure(
     shade: float | None = None,
     outlines: Sequence[float] = (),
 ) -> Figure:
-    """Weights of archetypes as points: a line and a histogram for two, a triangle for three, else a projection.
+    """Draw archetype weights: a histogram for two archetypes, points in a triangle for three, else a projection.
 
     Parameters
     ----------
     weights : ndarray, shape (n, k)
         Rows of weights that add up to 1; at most 600 are drawn.
     names : sequence of str
-        One an archetype.
+        One per archetype.
     labels : ndarray, shape (n,), optional
-        Classes of the rows: they get colours and markers, up to twelve classes.
+        Classes of the rows, shown by colours and markers; at most twelve classes.
     tiles : ndarray, shape (k, height, width, 3), optional
         Archetypes as images in [0, 1], drawn at the vertices.
     order : ndarray, shape (k,), optional
-        Archetype at each corner, as of `circle_order`.
+        Archetype at each corner, from `circle_order`.
     shade : float, optional
-        Concentration of a symmetric Dirichlet law to shade: the darker, the denser.
+        Concentration of a symmetric Dirichlet distribution whose density is shaded; darker is denser.
     outlines : sequence of float
-        Concentrations whose region of the densest half of all draws is outlined; for three archetypes alone.
+        Concentrations for which the densest region with half of all draws is outlined; for three archetypes only.
     """
     k = weights.shape[1]
     order = np.arange(k) if order is None else order
@@ -145,7 +145,7 @@ def simplex_figure(
 
 
 def _frame(axes: Axes, places: Floats, order: NDArray[np.int64]) -> None:
-    """The hull of the corners; of a triangle, also the lines of a quarter, a half and three quarters."""
+    """Draw the hull of the corners; in a triangle, also the lines of weight 1/4, 1/2 and 3/4."""
     around = places[[*order, order[0]]]
     axes.plot(around[:, 0], around[:, 1], color=INK, linewidth=0.9)
     if len(places) == 3:
@@ -156,7 +156,7 @@ def _frame(axes: Axes, places: Floats, order: NDArray[np.int64]) -> None:
 
 
 def _points(axes: Axes, points: Floats, labels: NDArray[Any] | None) -> tuple[list[Artist], list[str]]:
-    """The points, and what a legend needs; each class has its own marker, so that grey print tells them apart."""
+    """Draw the points; returns handles and labels of a legend. Markers distinguish classes in grey print."""
     classes = np.unique(labels) if labels is not None else np.zeros(0)
     if labels is None or len(classes) > _CLASSES:
         axes.scatter(points[:, 0], points[:, 1], s=11, linewidths=0, color=INK, alpha=0.45, zorder=3)
@@ -170,7 +170,7 @@ def _points(axes: Axes, points: Floats, labels: NDArray[Any] | None) -> tuple[li
 
 
 def _name(axes: Axes, places: Floats, names: Sequence[str], tiles: Floats | None) -> None:
-    """Names, and images if there are some, just outside the corners."""
+    """Write names, and draw images if given, just outside the corners."""
     k = len(places)
     side = 0.0 if tiles is None else min(0.36, 2.2 * np.sin(np.pi / k))
     for j, (x, y) in enumerate(places):
@@ -199,20 +199,20 @@ def _image(axes: Axes, tile: Floats, centre: Floats, side: float) -> None:
 
 
 def _barycentric(points: Floats, places: Floats) -> Floats:
-    """Weights of three corners at points of the plane; negative outside the triangle."""
+    """Barycentric coordinates of points in a triangle; negative outside."""
     system = np.vstack([places.T, np.ones(3)])
     return cast(Floats, np.linalg.solve(system, np.vstack([points.T, np.ones(len(points))])).T)
 
 
 def _grid(n: int) -> tuple[Floats, Floats]:
-    """Middles of ``n`` x ``n`` pixels of the square around the unit circle, and the points, row by row."""
+    """Centres of ``n`` x ``n`` pixels of the square around the unit circle: one axis, and all points by row."""
     edge = np.linspace(-1, 1, n + 1)
     middle = (edge[1:] + edge[:-1]) / 2
     return middle, np.stack(np.meshgrid(middle, middle), axis=-1).reshape(-1, 2)
 
 
 def _log_density(weights: Floats, concentration: float) -> Floats:
-    """Of the symmetric Dirichlet law, up to a constant; NaN outside the simplex."""
+    """Log-density of the symmetric Dirichlet distribution, up to a constant; NaN outside the simplex."""
     inside = np.asarray((weights >= 0).all(axis=1))
     with np.errstate(divide="ignore"):
         logs = np.log(np.where(inside[:, None], weights, 1.0))
@@ -221,13 +221,13 @@ def _log_density(weights: Floats, concentration: float) -> Floats:
 
 
 def _outline(axes: Axes, places: Floats, concentration: float, index: int) -> Artist:
-    """The border of the region of highest density that holds half of all draws."""
+    """Draw the border of the densest region that holds half of all draws."""
     draws = dirichlet_weights(_DRAWS, 3, concentration, np.random.default_rng(0))
     level = float(np.median(_log_density(draws, concentration)))
     middle, points = _grid(240)
     height = _log_density(_barycentric(points, places), concentration).reshape(240, 240)
     look = {**line_style(index), "color": INK}  # classes have the colours
-    if concentration != 1:  # of the uniform law, every half is as dense
+    if concentration != 1:  # the uniform distribution has no densest half
         axes.contour(
             middle,
             middle,
@@ -242,7 +242,7 @@ def _outline(axes: Axes, places: Floats, concentration: float, index: int) -> Ar
 
 
 def _shade(axes: Axes, places: Floats, concentration: float, pixels: int = 240) -> None:
-    """Each pixel as dark as its share of draws that lie where the law is thinner: the same scale for any law."""
+    """Shade each pixel by the share of draws at lower density, a scale that suits any concentration."""
     k = len(places)
     draws = dirichlet_weights(_DRAWS, k, concentration, np.random.default_rng(0))
     _, points = _grid(pixels)
@@ -265,7 +265,7 @@ def _shade(axes: Axes, places: Floats, concentration: float, pixels: int = 240) 
 
 
 def _line(weights: Floats, names: Sequence[str], tiles: Floats | None, shade: float | None) -> Figure:
-    """Two archetypes: how many rows have how much of the second one."""
+    """For two archetypes: a histogram of the weights on the second one."""
     figure, axes = new_axes(4.6, 3.4)
     density, edges = np.histogram(np.clip(weights[:, 1], 0, 1), bins=30, range=(0, 1), density=True)
     axes.stairs(density, edges, fill=True, color=INK, alpha=0.16)

@@ -1,4 +1,4 @@
-"""How pictures look, and how one becomes inline SVG that follows the page's light or dark ink."""
+"""Style of plots, and their export as inline SVG for light and dark pages, or as PNG."""
 
 import io
 import math
@@ -66,7 +66,7 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make ``draw`` build its figure in the house style, whatever the user's own settings are."""
+    """Decorate a plot function so that it uses our style and ignores the user's matplotlib settings."""
 
     @wraps(draw)
     def with_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -95,7 +95,7 @@ def line_style(index: int) -> Mapping[str, Any]:
 
 
 def plain(name: object, width: int = 30) -> str:
-    r"""A name as one short line that matplotlib sets as it stands: no formulas, no controls.
+    r"""Format a name as one short line of plain text, without matplotlib formulas or control characters.
 
     Examples
     --------
@@ -129,16 +129,16 @@ def top_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str])
 
 
 def to_svg(figure: Figure, *, alt: str, key: str) -> str:
-    """The figure as inline SVG: ink as ``currentColor``, no background, ids led by ``key``.
+    """Convert a figure to inline SVG: ink as ``currentColor``, no background, ids prefixed by ``key``.
 
     Parameters
     ----------
     figure : Figure
         From one of the functions of :mod:`farout.plots.pictures`.
     alt : str
-        What the picture shows, for those who can't see it.
+        Text alternative: what the figure shows.
     key : str
-        Unique in the page, so that two pictures never share an id.
+        Unique in the page, so that ids of two figures differ.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def to_svg(figure: Figure, *, alt: str, key: str) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG on white, at a resolution for print; missing folders are made."""
+    """Write the figure as PNG on white, at print resolution; creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

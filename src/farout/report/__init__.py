@@ -1,4 +1,4 @@
-"""Pictures and the one-file HTML report; the only place that needs matplotlib."""
+"""The HTML report of a run: one self-contained file."""
 
 from farout.report.content import ReportContent
 from farout.report.page import write_report

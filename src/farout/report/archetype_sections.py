@@ -1,4 +1,4 @@
-"""The sections of a page that are about archetypes."""
+"""Sections of a report page about archetypes."""
 
 from collections.abc import Iterator
 
@@ -21,12 +21,12 @@ from farout.report.parts import Drawn, Section, Table, section
 __all__ = ["archetype_sections"]
 
 _COLUMNS = 12  # of reconstructions
-_NARROW = 6  # so many archetypes fit half the page
-_CLASSES = 12  # that the simplex plot tells apart
+_NARROW = 6  # archetypes that fit half the width of the page
+_CLASSES = 12  # classes that the simplex plot can distinguish
 
 
 def archetype_sections(content: ReportContent) -> Iterator[Section]:
-    """What there is to show of archetypes, in the order of the reading."""
+    """Build the sections about archetypes for which there is content, in the order of the page."""
     found, shape = content.archetypes, content.event_shape
     if found is None:
         return
@@ -40,17 +40,17 @@ def archetype_sections(content: ReportContent) -> Iterator[Section]:
 
 
 def _archetypes(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) -> Iterator[Section]:
-    text = "Archetypes are extremes, and data are told as mixtures of them."
+    text = "Archetypes are extreme points of the data; each sample is described as a mixture of them."
     shown = []
     if is_image(shape):
         sheet = archetype_sheet(found.archetypes, found.nearest, shape, found.classes)
-        caption = "" if found.classes is None else "Below each number: the class that the archetype is shown under."
+        caption = "" if found.classes is None else "Below each number: the class that the archetype is decoded under."
         alt = f"{len(names)} archetypes as images, and below each its nearest samples"
         shown.append(Drawn(sheet, "", alt, caption, wide=len(names) > _NARROW))
         if found.nearest is not None:
-            text += " Below each, the samples that give it the largest weight."
+            text += " Below each: the samples with the largest weight on it."
         if found.by_class:
-            text += " The flow is told the class, so an archetype is a kind that every class has."
+            text += " The flow is conditioned on the class, so each archetype can be decoded under every class."
             shown.append(_by_class(found, shape))
     elif found.mean is not None and found.spread is not None and (found.spread > 0).any():
         columns = found.feature_names or [f"column {j + 1}" for j in range(len(found.mean))]
@@ -69,14 +69,14 @@ def _archetypes(found: ArchetypeContent, shape: tuple[int, ...], names: list[str
 
 
 def _by_class(found: ArchetypeContent, shape: tuple[int, ...]) -> Drawn:
-    """A grid of archetypes and classes, the longer of them across."""
+    """A grid of archetypes and classes; the longer of both is horizontal."""
     grid = np.stack(list(found.by_class.values()))
     rows, columns = list(found.by_class), short_names(len(found.archetypes))
     if len(rows) > len(columns):
         grid, rows, columns = grid.swapaxes(0, 1), [f"archetype {number}" for number in columns], rows
     figure = image_grid(grid, shape, row_labels=rows, column_labels=columns)
     alt = "Archetypes, decoded under each class"
-    return Drawn(figure, "As each class has them", alt, wide=len(columns) > _NARROW)
+    return Drawn(figure, "Decoded under each class", alt, wide=len(columns) > _NARROW)
 
 
 def _weights(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) -> Iterator[Section]:
@@ -92,14 +92,14 @@ def _weights(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) 
         order=_order(found.archetypes),
         outlines=outlines,
     )
-    text = f"Each point is a sample, nearer to an archetype the more it weighs. {_of_projection(len(names))}"
+    text = f"Each point is a sample; it is nearest to the archetypes of largest weight. {_of_projection(len(names))}"
     if outlines:
         text += (
-            " Curves border the densest half of the Dirichlet law of a concentration c: it lies inside for c above 1, "
-            "and between the curve and the edge for c below 1."
+            " Curves bound the region that holds the densest half of the Dirichlet distribution with concentration c: "
+            "the inside for c above 1, the part between curve and edge for c below 1."
         )
     if found.labels is not None and len(np.unique(found.labels)) > _CLASSES:
-        text += f" Classes have no colours, since there are more than {_CLASSES}."
+        text += f" Classes are not coloured, since there are more than {_CLASSES}."
     alt = f"Simplex plot of {len(found.weights)} samples over {len(names)} archetypes"
     yield section("simplex", "Data as mixtures", text.strip(), [Drawn(figure, "", alt)])
 
@@ -109,7 +109,7 @@ def _of_projection(k: int) -> str:
         return ""
     return (
         "With more than three archetypes this is a projection: a point in the middle may be a mixture of any. "
-        "Alike archetypes stand beside each other."
+        "Similar archetypes are placed next to each other."
     )
 
 
@@ -135,13 +135,14 @@ def _draws(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) ->
             order=_order(found.archetypes),
             shade=draws.concentration,
         )
-        pictures.append(Drawn(figure, f"{title}: weights", f"Simplex with the density of the law and draws. {title}"))
-    rows = "Each row is drawn for one class. " if found.draws[0].labels is not None and is_image(shape) else ""
+        pictures.append(Drawn(figure, f"{title}: weights", f"Simplex with Dirichlet density and draws. {title}"))
+    rows = "Each row of images has one class. " if found.draws[0].labels is not None and is_image(shape) else ""
     yield section(
         "draws",
         "Inliers and outliers by concentration",
-        "Weights are drawn from a Dirichlet law and decoded: a large concentration mixes all archetypes as normal data "
-        f"do, a small one goes to the edges of the simplex. {rows}Shaded: where the law is dense.",
+        "Weights are drawn from a Dirichlet distribution and decoded. A large concentration mixes all archetypes and "
+        "gives inliers; a small one gives weights at the edges of the simplex, and outliers. "
+        f"{rows}Shading: density of the distribution.",
         pictures,
     )
 
@@ -161,8 +162,8 @@ def _counts(found: ArchetypeContent) -> Iterator[Section]:
         "counts",
         "How many archetypes",
         f"Explained variance of the {counts['of']}, by linear archetypal analysis from several starts on "
-        f"{counts['rows']} rows. More archetypes explain more; where restarts stop finding the same ones, "
-        "the last of them mean little.",
+        f"{counts['rows']} rows. More archetypes explain more; from the number on where restarts find different ones, "
+        "the additional ones mean little.",
         [Drawn(figure, "", "Explained variance and stability over the number of archetypes", wide=True)],
     )
 
@@ -179,9 +180,9 @@ def _hull(found: ArchetypeContent) -> Iterator[Section]:
         distances = [f"{row[name]:.2f}" for name in ("distance", "typical_distance")]
         rows.append((str(j + 1), *classes, f"{row['largest_weight']:.3f}", *distances))
     text = (
-        f"Of {found.rows} samples: the largest weight that any of them gives an archetype (1: it lies on the hull of "
-        "the data). Distances are in the flow's latent space: from the archetype to the nearest sample, and typically, "
-        "as the median, from a sample to the one nearest to it."
+        f"Largest weight: that of any of {found.rows} samples on the archetype; 1 means that it lies on the hull of "
+        "the data. Distances are in the flow's latent space, from the archetype to the nearest sample. The typical "
+        "distance is the median over samples of that to the nearest other sample."
     )
     yield section("hull", "Are the archetypes on the hull?", text, [], tables=[Table(header, tuple(rows))])
 
@@ -197,12 +198,12 @@ def _reconstructions(found: ArchetypeContent, shape: tuple[int, ...]) -> Iterato
         (_, originals), *others = found.reconstructions.items()
         figure = scatter_figure(originals, dict(others))
     errors = "; ".join(f"{name}: {value:.4f}" for name, value in found.errors.items())
-    caption = f"Mean squared error an element, of {found.rows} samples: {errors}." if errors else ""
+    caption = f"Mean squared error per element, of {found.rows} samples: {errors}." if errors else ""
     yield section(
         "reconstructions",
-        "What archetypes keep",
-        "Samples told by their weights alone, and with the part of the latent that weights are blind to drawn from the "
-        "law of the training data's own (the nullspace).",
+        "Reconstruction from archetype weights",
+        "Samples reconstructed from their weights alone, and with a random nullspace part added. The nullspace part is "
+        "that part of the latent that the weights don't depend on; it is drawn from a fit to the training data.",
         [Drawn(figure, "", "Originals and reconstructions: " + ", ".join(found.reconstructions), caption, wide=True)],
     )
 

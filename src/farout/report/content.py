@@ -1,4 +1,4 @@
-"""What a report shows: plain arrays and tables, checked once; what is empty is left out."""
+"""Content of a report: checked arrays and tables; empty parts are left out of the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Samples of one concentration of the Dirichlet law.
+    """Samples drawn at one concentration of the Dirichlet distribution.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Draws:
     samples : ndarray, shape (n, d)
     weights : ndarray, shape (n, k)
     labels : ndarray, shape (n,), or None
-        Classes that they were drawn for.
+        Their classes.
     """
 
     concentration: float
@@ -36,18 +36,18 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class ArchetypeContent:
-    """What a page shows of archetypes; each part but the first may be left empty.
+    """Content of a page about archetypes; all parts but the first are optional.
 
     Attributes
     ----------
     archetypes : ndarray, shape (k, d)
         For images, values in [0, 1].
     classes : sequence or None
-        The class that each archetype is shown under.
+        The class that each archetype is decoded under.
     by_class : mapping of str to ndarray, shape (k, d)
-        All archetypes as each class has them.
+        All archetypes, decoded under each class.
     nearest : ndarray, shape (k, m, d), or None
-        The samples that give each archetype the largest weight.
+        The samples with the largest weight on each archetype.
     points : ndarray, shape (n, d), or None
         Some data, and ``weights`` of shape (n, k) and ``labels`` of shape (n,) for them.
     mean, spread : ndarray, shape (d,), or None
@@ -56,17 +56,17 @@ class ArchetypeContent:
     outline : ndarray, shape (m, 2), or None
         For data of two columns: the border of all mixtures, as a closed line.
     draws : sequence of Draws
-        Inliers first: the largest concentration.
+        Largest concentration, that is inliers, first.
     counts : mapping
-        ``counts`` of shape (c,), ``explained`` (c, restarts) and ``stability`` (c,); ``of`` says of what.
+        ``counts`` of shape (c,), ``explained`` (c, restarts) and ``stability`` (c,); ``of`` names the data.
     hull : sequence of mapping
-        One an archetype: ``archetype``, ``largest_weight``, ``distance``, ``typical_distance``.
+        One per archetype: ``archetype``, ``largest_weight``, ``distance``, ``typical_distance``.
     reconstructions : mapping of str to ndarray, shape (m, d)
-        The originals first; rows belong together.
+        The originals first; row i is the same sample in all.
     errors : mapping of str to float
-        Mean squared error an element of each kind of reconstruction.
+        Mean squared error per element of each kind of reconstruction.
     rows : int or None
-        How many samples the numbers are from.
+        Number of samples that the figures were computed from.
 
     Raises
     ------
@@ -113,7 +113,7 @@ class ArchetypeContent:
 
 @dataclass(frozen=True, eq=False)
 class ReportContent:
-    """Everything on the page; each part but the first three may be left empty.
+    """Content of a report page; all parts but the first three are optional.
 
     Attributes
     ----------
@@ -126,25 +126,25 @@ class ReportContent:
     data, data_labels : ndarray, shapes (n, d) and (n,), or None
         Some real inliers.
     outliers_by_strength : sequence of (float, ndarray of shape (m, d))
-        Strength in multiples of the typical radius, and outliers; rows belong together.
+        Strength in multiples of the typical radius, and outliers; for images, row i of all arrays is one row.
     strength_rows : sequence of str
         Labels of those rows, such as classes.
     outlier_examples : mapping of str to ndarray, shape (m, d)
-        Samples of outlier sets that no training saw.
+        Samples of outlier sets that were not used in training.
     scores : mapping of str to mapping of str to ndarray, shape (n,)
         Model -> set -> scores, higher for more normal; each has the set ``"inliers"``.
     evaluations : mapping of str to Evaluation
         Model -> table.
     radii : mapping of str to ndarray, shape (n,)
-        Set -> latent norms, the inliers first.
+        Set -> latent norms in standard deviations, the inliers first.
     latent_dim : int or None
         Number of latent dimensions; needed with ``radii``.
     training : mapping of str to mapping of str to sequence of float
         Model -> series, as :func:`farout.plots.pictures.training_figure` takes them.
     archetypes : ArchetypeContent or None
-        Archetypes, and what was made of them.
+        Content about archetypes.
     settings : mapping
-        Settings of the run, nested as they are.
+        Settings of the run; may be nested.
     next_commands : sequence of str
         Commands to try next.
 

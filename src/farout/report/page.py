@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no network, no scripts, written whole or not at all."""
+"""Writes a report as one self-contained HTML file, without scripts or network access."""
 
 import os
 import uuid
@@ -20,16 +20,16 @@ __all__ = ["render_page", "render_report", "write_page", "write_report"]
 
 
 def write_report(content: ReportContent, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write the report as one HTML file that opens anywhere; missing folders are made.
+    """Write the report as one self-contained HTML file; creates missing folders.
 
     Parameters
     ----------
     content : ReportContent
-        What to show.
+        Content of the report.
     path : path-like
         The file to write.
     force : bool
-        Whether a file that is there already may be replaced.
+        Replace the file if it exists.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def write_report(content: ReportContent, path: str | os.PathLike[str], *, force:
 
 
 def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write a page whole or not at all; errors as in `write_report`."""
+    """Write a page atomically; raises the errors of `write_report`."""
     target = Path(path)
     if target.is_dir():
         raise RunError(f"can't write the report: {target} is a folder; give the name of a file")
@@ -70,18 +70,18 @@ def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force
             f"can't write the report {target}: {error.strerror or error}; check the folder and the space left"
         ) from error
     finally:
-        with suppress(OSError):  # an error here would hide the one that matters
+        with suppress(OSError):  # an error here would hide the original one
             draft.unlink(missing_ok=True)
     return target
 
 
 def render_report(content: ReportContent) -> str:
-    """The HTML of the report; the same content gives the same text."""
+    """Render the report as HTML; deterministic."""
     return render_page(content, sections(content))
 
 
 def render_page(content: ReportContent, parts: Sequence[Section], notes: Sequence[str] = ()) -> str:
-    """The HTML of any page: title, summary and settings of ``content``, notes below the summary, and sections."""
+    """Render a page with title, summary and settings of ``content``, notes below the summary, and sections."""
     environment = Environment(
         loader=PackageLoader("farout.report", package_path="."),
         autoescape=True,
@@ -89,7 +89,7 @@ def render_page(content: ReportContent, parts: Sequence[Section], notes: Sequenc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = Markup  # our own drawing, whose texts are escaped already
+    environment.filters["svg"] = Markup  # drawn by us; its texts are already escaped
     return environment.get_template("page.html.j2").render(
         content=content,
         sections=parts,

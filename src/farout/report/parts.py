@@ -1,4 +1,4 @@
-"""The building blocks of a page: sections of text, pictures and tables."""
+"""Building blocks of a page: sections with text, figures and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["Drawn", "Picture", "Section", "Table", "section"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on its way to the page.
+    """A matplotlib figure with its texts, not yet converted to SVG.
 
     Attributes
     ----------
@@ -20,11 +20,11 @@ class Drawn:
     title : str
         Above it; may be empty.
     alt : str
-        What it shows, for those who can't see it.
+        Text alternative: what it shows.
     caption : str
         Below it; may be empty.
     wide : bool
-        Whether it takes the whole width of the page.
+        Whether it takes the full width of the page.
     """
 
     figure: Figure
@@ -36,7 +36,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Picture:
-    """Inline SVG with a title above it and a caption below; ``wide`` asks for the whole width of the page."""
+    """Inline SVG with a title above and a caption below; ``wide`` takes the full width of the page."""
 
     svg: str
     title: str = ""
@@ -65,7 +65,7 @@ class Section:
 
 
 def section(key: str, heading: str, text: str, drawn: Sequence[Drawn], *, tables: Sequence[Table] = ()) -> Section:
-    """A section whose figures have become inline SVG, with ids led by the section's key.
+    """Make a section; converts its figures to inline SVG, with ids prefixed by ``key``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From a report's content to its sections: which pictures, in which order, with which words."""
+"""Builds the sections of a report from its content: plots, their order and their texts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,11 +21,11 @@ from farout.report.parts import Drawn, Section, section
 
 __all__ = ["flat_settings", "sections", "table_rows"]
 
-_TAILS = "The first and the last bin also hold everything beyond them."
+_TAILS = "The first and the last bin also count everything beyond them."
 
 
 def sections(content: ReportContent) -> list[Section]:
-    """The sections that have something to show, in the order of the reading."""
+    """Build all sections for which there is content, in the order of the page."""
     parts = [archetype_sections, _samples, _strengths, _examples, _scores, _radii, _training]
     return [found for part in parts for found in part(content)]
 
@@ -49,7 +49,7 @@ def _samples(content: ReportContent) -> Iterator[Section]:
     yield section(
         "samples",
         "What the flow learned",
-        "Samples that the flow draws as normal should look like the real data.",
+        "Samples drawn from the flow at 1 σ should look like the real data.",
         figures,
     )
 
@@ -68,7 +68,7 @@ def _strengths(content: ReportContent) -> Iterator[Section]:
     yield section(
         "strengths",
         "Outliers at growing strength",
-        "At 1 σ the flow draws what is normal; further out, samples change into outliers.",
+        "At 1 σ samples are typical of the data; at larger strengths they turn into outliers.",
         [Drawn(figure, "", alt, wide=is_image(content.event_shape))],
     )
 
@@ -85,8 +85,8 @@ def _examples(content: ReportContent) -> Iterator[Section]:
         figure = scatter_figure(content.data, examples)
     yield section(
         "examples",
-        "Outliers that no training saw",
-        "The sets that the models are tested on.",
+        "Outliers not used in training",
+        "The outlier sets that the models are tested on.",
         [Drawn(figure, "", "Samples of the outlier sets: " + ", ".join(examples), wide=is_image(content.event_shape))],
     )
 
@@ -102,7 +102,7 @@ def _scores(content: ReportContent) -> Iterator[Section]:
     if figures:
         yield section(
             "scores",
-            "How scores tell them apart",
+            "Scores of inliers and outliers",
             f"Inliers are filled. {_TAILS} The dotted line of the ROC curves marks 95 % of inliers accepted.",
             figures,
         )
@@ -114,8 +114,8 @@ def _radii(content: ReportContent) -> Iterator[Section]:
         alt = "Histograms of latent radii against the chi density: " + ", ".join(content.radii)
         yield section(
             "radii",
-            "Where they lie in latent space",
-            f"For a perfect flow the radii of inliers follow the χ law (dashed), whose mean is 1 σ. {_TAILS}",
+            "Radii in latent space",
+            f"For a perfect flow the radii of inliers follow the χ distribution (dashed), whose mean is 1 σ. {_TAILS}",
             [Drawn(figure, "", alt, wide=True)],
         )
 
@@ -159,7 +159,7 @@ def table_rows(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
 
 
 def _best_values(evaluations: Mapping[str, Evaluation]) -> dict[tuple[str, str], float]:
-    """The best number, as shown, of each outlier set and metric over the models."""
+    """The best model's rounded number for each outlier set and metric."""
     values: dict[tuple[str, str], list[float]] = {}
     for table in evaluations.values():
         for name, row in table.items():
@@ -173,7 +173,7 @@ def _ends(interval: tuple[float, float] | None) -> str:
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted name, value) pairs.
+    """Flatten nested settings to (dotted name, value) pairs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How often a plain classifier agrees with the class that a sample was drawn for."""
+"""Share of archetypal samples that a plain classifier assigns to the class they were drawn for."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ NAME = "plain-classifier"
 
 
 def plain_classifier(context: Context) -> CautiousClassifier:
-    """A classifier of the inliers, without outliers; fitted once and kept with the shared models."""
+    """A classifier trained on inliers without outliers; fitted once and stored with the shared models."""
     train, steps = context.train, context.preset.model_steps
 
     def make(where: Training) -> CautiousClassifier:
@@ -32,7 +32,7 @@ def plain_classifier(context: Context) -> CautiousClassifier:
 
 
 def agreement_table(context: Context) -> tuple[Table, str]:
-    """Rates of agreement by concentration, beside the talk's; and what they say."""
+    """Table of agreement by concentration, beside the talk's, and a text about it."""
     classifier = plain_classifier(context)
     counts = [k for k in pictured_counts(context) if k in deep_counts(context, "inliers")]
     rates = {k: [_agreement(context, classifier, k, c) for c in AGREEMENT] for k in counts}
@@ -53,8 +53,8 @@ def agreement_table(context: Context) -> tuple[Table, str]:
     told = (
         f"The agreement of a classifier with the label {verb} from c = 7 to c = 0.3 ({first[0]:.3f} and "
         f"{first[-1]:.3f} at k = {counts[0]}; the talk: {AGREEMENT[7.0]:g} and {AGREEMENT[0.3]:g}, of heads and a flow "
-        "that were trained otherwise). The flow is told the class when it decodes, so that a label is lost only where "
-        "the mixture leaves what the class looks like."
+        "that were trained differently). Decoding is conditioned on the class, so a sample loses its label only if the "
+        "mixture no longer looks like the class."
     )
     return table, told
 

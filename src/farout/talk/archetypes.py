@@ -1,4 +1,4 @@
-"""How many archetypes, what they look like, and samples of their mixtures."""
+"""Experiments on archetypes: their number, their pictures, and samples of their mixtures."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def _sets(context: Context) -> list[Of]:
 
 
 def archetype_count(context: Context) -> Finding:
-    """Reconstruction error over the number of archetypes, of digits and of people."""
+    """Experiment: reconstruction error over the number of archetypes, for digits and for faces."""
     curves: Curves = {}
     judged: dict[str, Dataset] = {}
     for of in _sets(context):
@@ -56,8 +56,8 @@ def archetype_count(context: Context) -> Finding:
     return Finding(
         "archetype-count",
         "How many archetypes",
-        "The error falls with the number of archetypes; a bend would name a number to choose. Deep archetypes, decoded "
-        "without the nullspace, also get the class of each sample, which linear ones have to tell by their weights."
+        "The error falls with the number of archetypes; a bend would suggest a number. Deep archetypes, decoded "
+        "without the nullspace, also get the class of each sample; linear ones must express it by their weights."
         + _unequal(context),
         [figure],
         [_counts_table(curves)],
@@ -72,7 +72,7 @@ def _unequal(context: Context) -> str:
 
 
 def _judged(context: Context, of: Of) -> Dataset:
-    """The test part of the inliers; of the faces, which have none, the rows that were fitted on."""
+    """The test part of the inliers; for the faces, which have none, the training rows."""
     most = min(context.preset.test_rows or MOST_ROWS, MOST_ROWS)
     return context.some(context.test if of == "inliers" else context.data(of), most, context.seed)
 
@@ -115,7 +115,7 @@ def _counts_table(curves: Curves) -> Table:
 
 
 def archetypes(context: Context) -> Finding:
-    """Pictures of few and of many archetypes, of digits and of people."""
+    """Experiment: pictures of few and of many archetypes, of digits and of faces."""
     few, many = pictured_counts(context)
     figures = []
     for of in _sets(context):
@@ -126,9 +126,9 @@ def archetypes(context: Context) -> Finding:
     return Finding(
         "archetypes",
         f"Archetypes at k = {few} and {many}",
-        "Each column is an archetype and, below it, the samples that give it the largest weight. Deep archetypes are "
-        "decoded under the class of most of those samples: the flow is told the class, so that an archetype is a kind "
-        "of writing that every class has." + (f" The talk has k = 14; this preset, {many}." if many < 14 else ""),
+        "Each column is an archetype and, below it, the samples with the largest weight on it. Deep archetypes are "
+        "decoded under the class of most of those samples. The flow is conditioned on the class, so an archetype is a "
+        "style that all classes have." + (f" The talk has k = 14; this preset, {many}." if many < 14 else ""),
         figures,
     )
 
@@ -158,7 +158,7 @@ def _sheet(archetypes: Array, weights: Array, rows: Dataset, classes: list[str] 
 
 
 def archetype_samples(context: Context) -> Finding:
-    """Inliers and outliers from the Dirichlet law, beside the simplex and its density."""
+    """Experiment: inliers and outliers drawn from Dirichlet distributions, beside the simplex and their density."""
     few, _ = pictured_counts(context)
     figures = []
     for of in _sets(context):
@@ -211,6 +211,6 @@ def _simplex(context: Context, model: DeepArchetypes, data: Dataset, concentrati
             "tiles": np.broadcast_to(tiles, (*tiles.shape[:-1], 3)),
             "shade": concentration,
         },
-        f"Weights: {about}. Points: draws; shade: density of the Dirichlet law; corners: the archetypes.",
+        f"Weights: {about}. Points: draws; shade: Dirichlet density; corners: the archetypes.",
         f"The simplex of {k} archetypes with the Dirichlet density, {about}",
     )

@@ -1,4 +1,4 @@
-"""The talk's table of classifiers."""
+"""Experiment: the talk's table of classifiers."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["classifiers"]
 
 
 def classifiers(context: Context) -> Finding:
-    """Classifiers taught to be undecided on each source of outliers, and the plain one ("none")."""
+    """Classifiers trained to be undecided on outliers of each source, and a plain one ("none")."""
 
     def make(row: PublishedRow, seed: int) -> Any:
         return CautiousClassifier(

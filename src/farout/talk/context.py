@@ -1,4 +1,4 @@
-"""What all experiments of a reproduction share: data, preset, and models that are fitted once and kept."""
+"""State shared by all experiments of a reproduction: data, preset, and models that are fitted once and stored."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Model = TypeVar("Model", FlowDensity, DeepArchetypes, CautiousClassifier)
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture to be drawn: ``draw`` names a function of `farout.talk.figures`, ``arguments`` are what it gets."""
+    """A figure to draw: the name of a function of `farout.talk.figures`, and its arguments."""
 
     draw: str
     arguments: dict[str, Any]
@@ -37,7 +37,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text, as a page shows it."""
+    """A table of text for a page."""
 
     caption: str
     header: list[str]
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Finding:
-    """What an experiment found.
+    """Result of an experiment.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Finding:
         Of the experiment, such as "cluster-distance"; also the name of its files.
     title : str
     text : str
-        What is seen, and what differs from the talk; 1 to 3 sentences.
+        What is seen and how it differs from the talk, in 1 to 3 sentences.
     figures : list of Figure
     tables : list of Table
     records : list of dict
@@ -77,18 +77,18 @@ class Context:
     ----------
     preset : Preset
     out : Path
-        Folder of all results; models lie in ``out / "models"``.
+        Folder of all results; models are stored in ``out / "models"``.
     train, test : Dataset
-        Inliers; what is trained on, and what is judged by.
+        Inliers, for training and for testing.
     outliers : dict of str to JudgedSet
-        By name. ``.judged`` is the data to judge by, which no training sees.
+        By name. ``.judged`` is test data, not used in training.
     faces : Dataset or None
         Pictures of people; None where no chosen experiment needs them.
     seed : int
     tell : callable
-        Gets a line of progress.
+        Called with each line of progress.
     verbose : bool
-        Show progress bars, when stderr is a terminal.
+        Show progress on stderr.
     """
 
     preset: Preset
@@ -103,12 +103,12 @@ class Context:
     _models: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def data(self, of: Of = "inliers") -> Dataset:
-        """What a flow or archetypes are fitted on.
+        """Training data of flows and archetypes.
 
         Raises
         ------
         RuntimeError
-            If faces are asked for and the reproduction was begun without; a mistake of whoever wrote the experiment.
+            If the experiment uses faces but is not named in ``WITH_FACES``; a mistake in its code.
         """
         if of == "inliers":
             return self.train
@@ -117,12 +117,12 @@ class Context:
         return self.faces
 
     def flow(self, noise: float | None = None, of: Of = "inliers") -> FlowDensity:
-        """The flow of the inliers, or of the faces, under their labels; fitted once.
+        """The flow of the inliers or of the faces, conditioned on labels; fitted once.
 
         Parameters
         ----------
         noise : float, optional
-            Noise of training in model units, such as the author's 0.15; the library's default when omitted.
+            Training noise in model units, such as the author's 0.15; the library's default when omitted.
         of : {"inliers", "faces"}
         """
         data = self.data(of)
@@ -143,14 +143,14 @@ class Context:
         return self.kept(name, make, data, f"a flow on {data.name}, {steps} steps")
 
     def archetypes(self, k: int, bias: bool = False, of: Of = "inliers") -> DeepArchetypes:
-        """Deep archetypes that start from `flow`, with labels; fitted once.
+        """Deep archetypes on `flow`, with labels; fitted once.
 
         Parameters
         ----------
         k : int
-            How many.
+            Number of archetypes.
         bias : bool
-            Whether the heads have one.
+            Whether the heads have a bias.
         of : {"inliers", "faces"}
         """
         data = self.data(of)
@@ -179,8 +179,8 @@ class Context:
         Parameters
         ----------
         classes : bool
-            Whether the flow is told them. One that isn't has the map of the whole mixture, which a flow that is told
-            them learns from a tenth of the rows alone.
+            Whether the flow is conditioned on classes. Without, it maps the mixture of all classes; a conditional flow
+            learns that map from only the tenth of the rows whose class is dropped.
         """
         data, steps = load_data("toy:train"), self.preset.toy_steps
         name, about = ("", "") if classes else ("-no-class", " without its classes")
@@ -194,24 +194,24 @@ class Context:
         return data, self.kept(f"flow-toy-author{name}", make, fitted, f"a flow on toy{about}, {steps} steps")
 
     def some(self, data: Dataset, most: int | None, seed: int = 0) -> Dataset:
-        """At most so many rows, drawn at random and in their order."""
+        """At most ``most`` rows of a data set, drawn at random, in their original order."""
         if most is None or len(data) <= most:
             return data
         return data.take(np.sort(some_rows(len(data), most, seed)))
 
     def kept(self, name: str, make: Callable[[Training], Model], data: Dataset, about: str) -> Model:
-        """The model of a name: from memory, from its run folder, or fitted, from its last checkpoint on.
+        """Return a shared model: from memory, from its run folder, or newly fitted (from its last checkpoint if any).
 
         Parameters
         ----------
         name : str
-            Of the folder in ``out / "models"``.
+            Name of its folder in ``out / "models"``.
         make : callable
-            From where to train to an unfitted model.
+            Called with where to train; returns an unfitted model.
         data : Dataset
-            What it is fitted on, with its labels where there are any.
+            Training data, with labels if there are any.
         about : str
-            What is fitted, in words.
+            Words for the progress line.
         """
         folder = self.out / MODELS / name
         if name not in self._models and self._is_done(name):
@@ -221,7 +221,7 @@ class Context:
             checkpoints = folder.with_name(f"{name}.checkpoints")
             model = make(Training(checkpoint_dir=checkpoints, resume=True))
             model.fit(data.X, data.y)
-            model.training = None  # where it was trained is no part of what it is
+            model.training = None  # the place of training is not part of the model
             model.verbose = False
             model.save(folder)
             shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a reproduction differs in from the talk, said in sentences so that nobody takes one figure for the other."""
+"""Differences between a reproduction and the talk, as sentences for the page."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ WITHOUT_DATA = {"toy", "mapping", "extremal"}
 
 
 def differences(context: Context, names: Sequence[str]) -> list[str]:
-    """Data sets, sizes, steps, networks and scores, a sentence each, as far as they matter to the experiments named."""
+    """Differences in data sets, sizes, steps, networks and scores that matter to the named experiments."""
     preset, found = context.preset, []
     if not set(names) <= WITHOUT_DATA:
         sets = ", ".join(
@@ -19,8 +19,8 @@ def differences(context: Context, names: Sequence[str]) -> list[str]:
             for name, one in context.outliers.items()
         )
         found += [
-            f"Data: inliers {preset.inliers}, {len(context.train)} rows to train on and {len(context.test)} to judge "
-            f"by (the talk: EMNIST digits, 240 000 and 40 000); outliers {sets}.",
+            f"Data: inliers {preset.inliers}, {len(context.train)} rows for training and {len(context.test)} for "
+            f"testing (the talk: EMNIST digits, 240 000 and 40 000); outliers {sets}.",
             f"Flow: this library's {'image' if context.train.is_image else 'vector'} flow, {preset.flow_steps} steps "
             "of 128 rows, noise 0.02 (the talk: a flow of ten coupling blocks, noise 0.15); archetypes by "
             "losses that don't depend on the batch size.",
@@ -41,16 +41,16 @@ def differences(context: Context, names: Sequence[str]) -> list[str]:
 def _of_tables(context: Context) -> str:
     preset = context.preset
     seeds = f"{preset.seeds} seeds" if preset.seeds > 1 else "one seed"
-    some = "" if preset.table_rows is None else f" Only {preset.table_rows} rows of each are taken."
+    some = "" if preset.table_rows is None else f" Only {preset.table_rows} rows of each are reproduced."
     return (
         f"Tables: a small {'CNN' if context.train.is_image else 'dense network'}, {preset.model_steps} steps of 128 "
         f"rows, {seeds} (the talk: VGG-11 for classifiers, a DCGAN-like discriminator, one run). AP is "
-        "weighted to the talk's shares of inliers and outliers. A row that is trained on a real set is judged by a "
-        "part of it that it didn't see, which is named in the CSV." + some + _left_out(context)
+        "weighted to the talk's shares of inliers and outliers. A row that is trained on a real set is tested on "
+        "another part of it, which the CSV names." + some + _left_out(context)
     )
 
 
 def _left_out(context: Context) -> str:
     roles = {judged.role for judged in context.outliers.values()}
     missing = [f"real {of}" for of in ("fashion", "letters") if of not in roles]
-    return f" No set stands for it, so left out: {', '.join(missing)}." if missing else ""
+    return f" Left out, since no set stands in for it: {', '.join(missing)}." if missing else ""

@@ -1,4 +1,4 @@
-"""The talk's table of discriminators."""
+"""Experiment: the talk's table of discriminators."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["discriminators"]
 
 
 def discriminators(context: Context) -> Finding:
-    """Discriminators trained on each source of outliers, judged by sets that none of them saw."""
+    """Discriminators trained on outliers of each source, tested on sets that were not used in training."""
 
     def make(row: PublishedRow, seed: int) -> Any:
         return OutlierDiscriminator(
@@ -31,6 +31,6 @@ def discriminators(context: Context) -> Finding:
         "discriminators",
         "Discriminators: image and class, normal or generated",
         records,
-        "A row without a label is scored by the best class, where the talk drew a class at random. Shells follow the "
+        "A row without a label is scored by the best class; the talk drew a class at random. Shells use the "
         "mean and covariance of each class's latents, as in the author's runs.",
     )

@@ -1,4 +1,4 @@
-"""The radius of outliers: one norm, the largest of n by the author's law and by the exact one, and simulated."""
+"""Experiment: the largest of n norms by the author's Gumbel, by the exact distribution, and simulated."""
 
 from typing import Any
 
@@ -15,31 +15,31 @@ __all__ = ["DIMENSIONS", "extremal", "largest_cdf", "largest_pdf", "simulated_ma
 DIMENSIONS = (2, 64, 1024)
 NORMS = 1000  # so many can be simulated
 STRENGTH = 2.5  # the author's, which can't: n is about e^1754 at 1024 dimensions
-DRAWS = 20_000  # for the spread of the exact law
+DRAWS = 20_000  # draws for the spread of the exact distribution
 CHUNK = 500
 
 Floats = NDArray[np.float64]
 
 
 def extremal(context: Context) -> Finding:
-    """Laws of the largest norm, a panel for each number of dimensions."""
+    """Distributions of the largest norm, a panel for each number of dimensions."""
     maxima = {d: simulated_maxima(d, NORMS, context.preset.simulations, context.seed) for d in DIMENSIONS}
     figure = Figure(
         "extremal_figure",
         {"panels": [_panel(d, maxima[d]) for d in DIMENSIONS]},
-        f"The largest of {NORMS} norms, simulated {context.preset.simulations} times. The author's law takes norms for "
-        "normal, which few dimensions are far from.",
+        f"The largest of {NORMS} norms, simulated {context.preset.simulations} times. The author's Gumbel treats norms "
+        "as normal, which is far off in few dimensions.",
         "Densities of one norm and of the largest of n norms in 2, 64 and 1 024 dimensions",
     )
     gap = {d: _author_location(d, NORMS) - float(_exact_location(d, NORMS)) for d in DIMENSIONS}
     return Finding(
         "extremal",
-        "The law of the largest norm",
-        "The exact law lies on the simulated maxima at every number of dimensions. The author's Gumbel is off by "
+        "The distribution of the largest norm",
+        "The exact distribution matches the simulated maxima in all dimensions. The author's Gumbel is off by "
         f"{abs(gap[2]):.2f} standard deviations at d = 2, {abs(gap[64]):.2f} at 64 and {abs(gap[1024]):.2f} at 1 024: "
-        f"it gets better with d, and at few dimensions its outliers are too near. At the talk's p = {STRENGTH:g} and "
-        f"1 024 dimensions, n is e^{float(exact_log_count(1024, STRENGTH)):.0f}, which nobody simulates; the second "
-        "table sets both laws beside each other.",
+        f"it improves with d, and in few dimensions its outliers are too near. At the talk's p = {STRENGTH:g} and "
+        f"1 024 dimensions, n is e^{float(exact_log_count(1024, STRENGTH)):.0f}, which can't be simulated; the second "
+        "table compares both distributions there.",
         [figure],
         [_agreement(maxima), _at_strength(context.seed)],
     )
@@ -79,7 +79,7 @@ def largest_pdf(r: Any, d: int, n: int) -> Floats:
 
 
 def _author_strength(d: int, n: int) -> float:
-    """The strength that stands for ``n`` in the author's law, ``ln n = (p E r - E r)^2``."""
+    """The strength that corresponds to ``n`` in the author's Gumbel, ``ln n = (p E r - E r)^2``."""
     return 1 + float(np.sqrt(np.log(n))) / chi_mean_std(d)[0]
 
 
@@ -88,7 +88,7 @@ def _author_location(d: int, n: int) -> float:
 
 
 def _exact_location(d: int, n: int) -> float:
-    """The 1/e quantile of the exact law, by bisection."""
+    """The 1/e quantile of the exact distribution, by bisection."""
     mean, std = chi_mean_std(d)
     low, high = 0.0, mean + 40 * std
     for _ in range(80):
@@ -113,7 +113,7 @@ def _panel(d: int, maxima: Floats) -> dict[str, Any]:
 
 
 def _agreement(maxima: dict[int, Floats]) -> Table:
-    """How far simulated maxima are from each law, as Kolmogorov and Smirnov measure it."""
+    """Kolmogorov-Smirnov distances of the simulated maxima from both distributions."""
     rows = []
     for d, found in maxima.items():
         loc, scale = author_gumbel(d, _author_strength(d, NORMS))
@@ -122,9 +122,9 @@ def _agreement(maxima: dict[int, Floats]) -> Table:
         rows.append([str(d), f"{found.mean():.3f}", f"{exact:.3f}", f"{author:.3f}"])
     count = len(next(iter(maxima.values())))
     return Table(
-        f"Largest distance between the distribution of {count} simulated maxima of {NORMS} norms and that of each law "
-        f"(Kolmogorov and Smirnov); below {1.36 / np.sqrt(count):.3f} in 95 % of cases where the law is right.",
-        ["d", "mean of the maxima", "from the exact law", "from the author's"],
+        f"Kolmogorov-Smirnov distance of {count} simulated maxima of {NORMS} norms from each distribution; below "
+        f"{1.36 / np.sqrt(count):.3f} in 95 % of cases if the distribution is right.",
+        ["d", "mean of the maxima", "from the exact", "from the author's"],
         rows,
     )
 

@@ -1,4 +1,4 @@
-"""The talk's figures, drawn from plain arrays; those that other pages have too come from their own files."""
+"""Plot functions for the talk's figures, including those of `farout.plots` that it uses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ _ON_LIGHT, _ON_DARK = "#101214", "#fefefe"  # not the ink, which turns light on 
 
 @styled
 def extremal_figure(panels: Sequence[Mapping[str, Any]]) -> Figure:
-    """Laws of the largest of ``n`` norms beside the law of one norm, a panel for each number of dimensions.
+    """Draw distributions of the largest of ``n`` norms and of one norm, a panel for each number of dimensions.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def _laws(axes: Axes, panel: Mapping[str, Any]) -> list[Artist]:
 
 @styled
 def errors_figure(curves: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
-    """Reconstruction error over the number of archetypes, a panel for each data set.
+    """Draw reconstruction error over the number of archetypes, a panel for each data set.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def errors_figure(curves: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figu
 def distances_figure(
     distances: Floats, rows: Sequence[object], columns: Sequence[object], *, compared: str, own: str
 ) -> Figure:
-    """Distances between clusters as a table of greys: the darker, the nearer; every cell tells its number.
+    """Draw distances between clusters as a grey matrix with numbers; darker is nearer.
 
     Parameters
     ----------
@@ -128,10 +128,10 @@ def distances_figure(
     figure = Figure(figsize=(cell * c + 1.7, min(0.36, cell) * r + 1.0), layout="constrained")
     axes = figure.add_subplot()
     top = float(distances.max()) or 1.0
-    # Never down to black: the numbers stay in the upper half of contrast, and so does the frame.
+    # Greys don't reach black, so that numbers and frame stay readable.
     shown = axes.imshow(distances, cmap="gray", vmin=-0.25 * top, vmax=top, aspect="auto", interpolation="none")
     digits = 1 if top < (99.5 if c <= 16 else 9.95) else 0
-    size = min(9.0, 110 * cell / len(f"{top:.{digits}f}"))  # the longest number is as wide as its cell
+    size = min(9.0, 110 * cell / len(f"{top:.{digits}f}"))  # the longest number fits its cell
     for (i, j), value in np.ndenumerate(distances):
         ink = _ON_LIGHT if value > 0.45 * top else _ON_DARK
         axes.text(j, i, f"{value:.{digits}f}", ha="center", va="center", color=ink, fontsize=size)

@@ -1,4 +1,4 @@
-"""Analyses of latent space: distances between clusters, and radii."""
+"""Experiments in latent space: distances between clusters, and radii."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from farout.talk.showing import class_names, rows_of_class, shown_classes
 
 __all__ = ["cluster_distance", "radii"]
 
-EACH = 100  # rows of a class: more move no distance by much
-COLUMNS = 26  # the letters of EMNIST; more can't be read
+EACH = 100  # rows of a class; more change distances little
+COLUMNS = 26  # classes shown, as many as EMNIST has letters
 MOST_RADII = 2000
 ALL = "all"  # the one group of a set without labels
 TAIL = 0.01
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 
 def cluster_distance(context: Context) -> Finding:
-    """A matrix of inlier classes and of classes of each outlier set, by LDA in latent space."""
+    """A matrix of distances between inlier classes and classes of each outlier set, by LDA in latent space."""
     flow, own = context.flow(), _own_latents(context)
     figures, records, nearest = [], [], []
     for name, judged in context.outliers.items():
@@ -45,10 +45,9 @@ def cluster_distance(context: Context) -> Finding:
     return Finding(
         "cluster-distance",
         "Distances between clusters of latent space",
-        "Each class of another set is encoded under the condition of each class of the inliers; both go to the plane "
-        "that separates them best (LDA), and a cell is the mean distance from the middle of the inliers' cluster. 1 is "
-        "as far as the inliers of that class lie from it themselves, so that a set which the flow throws far and wide "
-        "is far; the plane is found anew for each set and condition. "
+        "Each class of another set is encoded under each class of the inliers. Both are projected to the plane that "
+        "separates them best (LDA), one for each set and condition. A cell is the mean distance from the centre of the "
+        "inliers' cluster, divided by the mean distance of that class's own samples. "
         f"Nearest: {'; '.join(nearest)}.",
         figures,
         [],
@@ -57,7 +56,7 @@ def cluster_distance(context: Context) -> Finding:
 
 
 def _own_latents(context: Context) -> dict[Any, Array]:
-    """Latents of the test part's own classes, each under its own condition; one row alone has no spread."""
+    """Latents of each test class, encoded under its own class; classes of one row are left out."""
     test, flow = context.test, context.flow()
     classes = shown_classes(np.array([c for c in test.classes if np.sum(test.y == c) > 1]), 10)
     return {c: _encoded(flow, rows_of_class(test, c, EACH, context.seed), c) for c in classes.tolist()}
@@ -68,7 +67,7 @@ def _encoded(flow: FlowDensity, X: Array, c: Any) -> Array:
 
 
 def _groups(data: Dataset, seed: int) -> dict[str, Array]:
-    """Some rows of each class, by name; at most so many classes as can be read, evenly chosen."""
+    """Some rows of each class by name; of too many classes to show, an even choice."""
     if data.y is None:
         return {ALL: rows_of_class(data, None, EACH, seed)}
     classes = shown_classes(np.array(data.classes), COLUMNS)
@@ -84,14 +83,14 @@ def _matrix(distances: Array, rows: list[str], columns: list[str], name: str, in
     return Figure(
         "distances_figure",
         {"distances": distances, "rows": rows, "columns": columns, "compared": name, "own": inliers},
-        f"{name}: at most {EACH} samples of each class. The darker, the nearer; 1: no farther than the class's own."
+        f"{name}: at most {EACH} samples of each class. Darker is nearer; 1: as near as the class's own samples."
         f"{left_out}",
         f"Mean distance of the classes of {name} from each class of {inliers}, in latent space",
     )
 
 
 def radii(context: Context) -> Finding:
-    """Latent radii of the inliers and of each outlier set, against the law of normal latents."""
+    """Latent radii of the inliers and of each outlier set, beside the chi distribution of normal latents."""
     flow, d = context.flow(), context.flow().n_features_in_
     test = context.some(context.test, MOST_RADII, context.seed)
     found = {
@@ -108,15 +107,15 @@ def radii(context: Context) -> Finding:
         "radii_figure",
         {"sets": found, "latent_dim": d},
         f"At most {MOST_RADII} rows of each set; outlier sets are encoded without a class. The first and the last bin "
-        "hold all that lies beyond them.",
+        "also count everything beyond them.",
         "Densities of latent radii of inliers and of each outlier set, with that of chi",
     )
     return Finding(
         "radii",
         "Latent radii",
-        f"Of latents that are normal, {TAIL:.0%} lie farther out than {limit:.1f}; of the inliers' own test part it is "
-        f"{next(iter(beyond.values())):.0%}, and of the outlier sets {outside}. A set that lies inside the shell has "
-        "radii that don't tell it from the data.",
+        f"Of standard normal latents, {TAIL:.0%} have a radius above {limit:.1f}; of the inliers' test part "
+        f"{next(iter(beyond.values())):.0%}, and of the outlier sets {outside}. Radii can't separate a set from the "
+        "data if they are in the same range.",
         [figure],
         [_radii_table(found, beyond, d, limit)],
     )

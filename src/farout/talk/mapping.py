@@ -1,4 +1,4 @@
-"""The flow's map between data and latent space, on 2-d data, as deformed grids."""
+"""Experiment: the flow's map between data and latent space, shown as deformed grids in 2-d."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 def mapping(context: Context) -> Finding:
-    """A grid of latent space decoded, and a grid of data space encoded."""
+    """Decodes a grid of latent space and encodes a grid of data space."""
     data, flow = context.toy(classes=False)
     shown = context.some(data, SHOWN, context.seed).X
     of_latent, of_data = _grid(3.0), _grid(float(np.ceil(np.abs(shown).max())))
@@ -28,8 +28,7 @@ def mapping(context: Context) -> Finding:
             "data": shown,
             "latents": flow.encode(shown),
         },
-        "The map of the whole mixture, by a flow that isn't told the classes. The thick lines go through the middle of "
-        "each grid.",
+        "The map of the whole mixture, by a flow without classes. The thick lines go through the middle of each grid.",
         "Grids of latent and of data space, each regular in its own space and deformed in the other, with the data",
     )
     back = flow.decode(flow.encode(shown)) - shown
@@ -37,14 +36,14 @@ def mapping(context: Context) -> Finding:
         "mapping",
         "The map between data and latent space",
         "The flow bends a regular grid of latent space (left top) around the three clusters of the data, and a regular "
-        "grid of data space (right bottom) into one round cluster. The map is exact in both directions: encoding and "
-        f"decoding the data again moves none by more than {max(np.abs(back).max(), 1e-16):.0e}.",
+        "grid of data space (right bottom) into one round cluster. The map is exactly invertible: encoding and "
+        f"decoding changes no coordinate of the data by more than {max(np.abs(back).max(), 1e-16):.0e}.",
         [figure],
     )
 
 
 def _grid(reach: float) -> list[Array]:
-    """Lines along which one coordinate is fixed, and those along which the other is, of shape (lines, points, 2)."""
+    """Two families of lines, with the first or the second coordinate fixed, each of shape (lines, points, 2)."""
     fixed, along = np.linspace(-reach, reach, LINES), np.linspace(-reach, reach, POINTS)
     first = np.stack([np.column_stack([np.full(POINTS, at), along]) for at in fixed])
     return [first, first[..., ::-1].copy()]

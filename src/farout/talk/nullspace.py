@@ -1,4 +1,4 @@
-"""Nullspace sampling: heads without and with a bias, beside plain deep archetypes."""
+"""Experiment: nullspace sampling with and without a bias of the heads, beside plain deep archetypes."""
 
 from typing import Any
 
@@ -21,16 +21,16 @@ from farout.talk.showing import (
 
 __all__ = ["nullspace"]
 
-CONCENTRATION = 1.0  # all weights alike: the samples show the nullspace and no choice of corners or centre
+CONCENTRATION = 1.0  # weights uniform on the simplex: neither corners nor centre are preferred
 MOST_ROWS = 2000
 UNBIASED, BIASED = "unbiased head", "biased head"
-# What is put back of the latent, and from where: rows of the table.
+# The nullspace part that is added to the latent, and its form: rows of the table.
 FORMS: tuple[tuple[str, str | None, bool], ...] = (
     ("nothing: plain deep archetypes", None, True),
     ("the sample's own, exact", "own", True),
     ("the sample's own, slides' form", "own", False),
-    ("drawn from the fitted law, exact", "fitted", True),
-    ("drawn from the fitted law, slides' form", "fitted", False),
+    ("drawn from the fit, exact", "fitted", True),
+    ("drawn from the fit, slides' form", "fitted", False),
     ("drawn from N(0, I), exact", "normal", True),
     ("drawn from N(0, I), slides' form", "normal", False),
 )
@@ -39,7 +39,7 @@ Array = NDArray[Any]
 
 
 def nullspace(context: Context) -> Finding:
-    """Samples with the nullspace and without, and the error of each kind of reconstruction."""
+    """Samples with and without the nullspace, and the error of each kind of reconstruction."""
     k = pictured_counts(context)[1]
     models = {UNBIASED: context.archetypes(k), BIASED: context.archetypes(k, bias=True)}
     test = context.some(context.test, min(context.preset.test_rows or MOST_ROWS, MOST_ROWS), context.seed)
@@ -47,8 +47,8 @@ def nullspace(context: Context) -> Finding:
     plain, own, fitted = (errors[UNBIASED][i] for i in (0, 1, 3))
     figures = [
         _sheet(context, models[UNBIASED], None, True, "plain deep archetypes"),
-        _sheet(context, models[UNBIASED], "fitted", True, "with nullspace, fitted law, unbiased head"),
-        _sheet(context, models[BIASED], "fitted", True, "with nullspace, fitted law, biased head"),
+        _sheet(context, models[UNBIASED], "fitted", True, "with a fitted nullspace, unbiased head"),
+        _sheet(context, models[BIASED], "fitted", True, "with a fitted nullspace, biased head"),
         _sheet(
             context, models[UNBIASED], "normal", False, "with nullspace in the slides' form, N(0, I), unbiased head"
         ),
@@ -56,10 +56,10 @@ def nullspace(context: Context) -> Finding:
     return Finding(
         "nullspace",
         "Sampling with the nullspace",
-        f"Plain samples have only what {k} weights tell; the nullspace puts the variety of data back. With its own "
-        f"nullspace part a sample comes back but for the rounding of numbers ({own:.1e}); with a drawn part, it is "
-        f"another sample of the same weights, and its error ({fitted:.3f}) is larger than the plain one ({plain:.3f}). "
-        "The talk's 0.022 and 0.068 don't say which form they are of, what their pixels span, nor on which k.",
+        f"Plain samples depend on {k} weights only; the nullspace part adds the variety of data. With its own "
+        f"nullspace part, a sample is reconstructed up to rounding ({own:.1e}). With a drawn part it becomes another "
+        f"of the same weights, and its error ({fitted:.3f}) is larger than the plain one ({plain:.3f}). For its 0.022 "
+        "and 0.068, the talk gives neither the form, nor the range of pixels, nor k.",
         figures,
         [_table(errors, len(test), k)],
         _records(errors),
@@ -79,8 +79,8 @@ def _table(errors: dict[str, list[float]], rows: int, k: int) -> Table:
 
     ours = [[form, *(told(errors[name][i]) for name in errors)] for i, (form, _, _) in enumerate(FORMS)]
     return Table(
-        f"Mean squared error of a pixel (pixels in [0, 1]) of {rows} test samples, {k} archetypes, by what is put back "
-        "of the part of the latent that weights don't see.",
+        f"Mean squared error of a pixel (pixels in [0, 1]) of {rows} test samples, {k} archetypes, by the nullspace "
+        "part that is added to the latent.",
         ["reconstruction", *errors],
         [["the talk, with nullspace", *(f"{error:g}" for error in RECONSTRUCTION.values())], *ours],
     )
@@ -96,7 +96,7 @@ def _records(errors: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def _sheet(context: Context, model: DeepArchetypes, kind: str | None, exact: bool, about: str) -> Figure:
-    """The same weights and classes on every sheet."""
+    """A sheet of samples; weights and classes are the same on every sheet."""
     rng = np.random.default_rng(context.seed)
     classes = None if classes_of(model) is None else shown_classes(model.classes_, context.preset.sample_rows)
     labels = None if classes is None else np.repeat(classes, PER_CLASS)

@@ -1,4 +1,4 @@
-"""The page of a reproduction of the talk: what differed, a contents list, and a section for each experiment."""
+"""Writes the page of a reproduction: differences from the talk, contents, and a section for each experiment."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from farout.talk import figures as talk
 
 __all__ = ["FigureLike", "FindingLike", "TableLike", "draw", "talk_sections", "write_talk_page"]
 
-WIDE = 5.5  # inches, from which on a figure takes the whole width of the page
+WIDE = 5.5  # inches; wider figures take the full width of the page
 
 
 class FigureLike(Protocol):
-    """A picture to be drawn by a function of `farout.talk.figures`."""
+    """A figure to be drawn by a function of `farout.talk.figures`."""
 
     @property
     def draw(self) -> str: ...
@@ -44,7 +44,7 @@ class TableLike(Protocol):
 
 
 class FindingLike(Protocol):
-    """What an experiment found."""
+    """Result of an experiment."""
 
     @property
     def name(self) -> str: ...
@@ -69,22 +69,22 @@ def write_talk_page(
     next_commands: Sequence[str] = (),
     figures: Path | None = None,
 ) -> Path:
-    """Write the page as one HTML file, in place of one that is there.
+    """Write the page as one HTML file; replaces an existing one.
 
     Parameters
     ----------
     findings : sequence of FindingLike
-        A section each, in this order.
+        One section each, in this order.
     path : path-like
     title, summary : str
         At the top.
     notes : sequence of str
-        Below the summary: what differed from the talk.
+        Below the summary: differences from the talk.
     settings : mapping, optional
         Shown at the end.
     next_commands : sequence of str
     figures : Path, optional
-        Folder that gets each picture by itself as well: ``NAME-1.png`` and so on.
+        Folder for each figure as a PNG file as well: ``NAME-1.png`` and so on.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def write_talk_page(
 
 
 def talk_sections(findings: Sequence[FindingLike], folder: Path | None = None) -> list[Section]:
-    """Findings as sections of a page; each picture is kept in ``folder`` as well."""
+    """Convert findings to sections of a page; also saves each figure in ``folder`` if given."""
     return [
         section(
             finding.name,
@@ -124,7 +124,7 @@ def talk_sections(findings: Sequence[FindingLike], folder: Path | None = None) -
 
 
 def draw(figure: FigureLike) -> Figure:
-    """The picture, drawn.
+    """Draw the figure.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Pictures of the plane: toy data in data and in latent space, the map between them, what a classifier says there."""
+"""Plots of 2-d data: data and latent space, the map between them, and decision regions of classifiers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ Floats = NDArray[np.floating[Any]]
 Labels = NDArray[Any]
 
 _MARKERS = "osD^vP*X"
-_POINTS = 250  # of each class: more hide each other
+_POINTS = 250  # points of each class; more would overlap
 _LEVELS = (0.5, 0.7, 0.9, 0.99)
 _DATA_AXES = ("x₁ (data units)", "x₂ (data units)")
 _LATENT_AXES = ("z₁ (standard deviations)", "z₂ (standard deviations)")
@@ -30,14 +30,14 @@ _LATENT_AXES = ("z₁ (standard deviations)", "z₂ (standard deviations)")
 def toy_figure(
     inliers: Mapping[str, Floats], outliers: Mapping[str, Floats], labels: Labels, outlier_labels: Labels
 ) -> Figure:
-    """Inliers and outliers of each class, in data space and in latent space.
+    """Draw inliers and outliers of each class, in data space and in latent space.
 
     Parameters
     ----------
     inliers, outliers : mapping of str to ndarray, shape (n, 2) and (m, 2)
         The same points in ``"data"`` and in ``"latent"`` space.
     labels, outlier_labels : ndarray, shape (n,) and (m,)
-        Their classes: each has its own marker, filled for inliers and hollow for outliers.
+        Their classes; each has its own marker, filled for inliers and hollow for outliers.
     """
     figure = Figure(figsize=(8.4, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)
@@ -93,7 +93,7 @@ def regions_figure(
     labels: Labels,
     outliers: Floats | None = None,
 ) -> Figure:
-    """What classifiers say on a grid of the plane: the class, and how sure they are of it; a row for each.
+    """Draw predicted class and confidence of classifiers on a grid of the plane, a row for each classifier.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def regions_figure(
     labels : ndarray, shape (n,)
         Their classes, in the order of the indices.
     outliers : ndarray, shape (m, 2), optional
-        What the last classifier was trained with; shown on its panels.
+        Outliers that the last classifier was trained on; shown on its panels.
     """
     figure = Figure(figsize=(7.6, 3.5 * len(models)), layout="constrained")
     panels = figure.subplots(len(models), 2, squeeze=False, sharex=True, sharey=True)
@@ -132,13 +132,13 @@ def regions_figure(
     names = [f"class {plain(c, 14)}" for c in np.unique(labels)]
     if outliers is not None:
         handles.append(Line2D([], [], marker="x", markersize=5, color=INK, linestyle="none"))
-        names.append("outliers trained with")
+        names.append("outliers trained on")
     top_legend(figure, handles, names)
     return figure
 
 
 def _regions(axes: Axes, x: Floats, y: Floats, classes: NDArray[Any], count: int) -> None:
-    """A tint for each class, of its own depth, so that grey print tells them apart; and their borders."""
+    """Tint the region of each class, distinguishable in grey print, and draw the borders."""
     depths = np.linspace(0.42, 0.08, count)
     tints = ListedColormap([to_rgba(line_style(index)["color"], depths[index]) for index in range(count)])
     extent = (x[0], x[-1], y[0], y[-1])
@@ -168,13 +168,13 @@ def mapping_figure(
     data: Floats,
     latents: Floats,
 ) -> Figure:
-    """A regular grid of latent space in data space, and a regular grid of data space in latent space.
+    """Draw a regular grid of latent space decoded to data space, and a regular grid of data space encoded.
 
     Parameters
     ----------
     from_latent, from_data : mapping of str to pair of ndarrays, shape (lines, points, 2)
-        The two families of lines of a grid that is regular in latent and in data space: in ``"data"`` and in
-        ``"latent"`` space.
+        The two families of lines of a grid that is regular in latent space, and of one that is regular in data space;
+        each in ``"data"`` and in ``"latent"`` space.
     data, latents : ndarray, shape (n, 2)
         The same points in both spaces.
     """
@@ -197,7 +197,7 @@ def mapping_figure(
 
 
 def _grid(axes: Axes, families: Sequence[Floats]) -> list[Artist]:
-    """Both families of lines, told apart by their dashes; the lines through the middle are thicker."""
+    """Draw both families of lines, distinguished by dashes; the lines through the centre are thicker."""
     handles: list[Artist] = []
     for index, family in enumerate(families):
         look = {**line_style(index), "linestyle": ("solid", (0, (3, 1.4)))[index]}

@@ -1,4 +1,4 @@
-"""Sizes of a reproduction: everything that differs between smoke, quick and full."""
+"""Presets of a reproduction: the sizes that differ between smoke, quick and full."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ __all__ = ["PRESETS", "Preset", "preset_named"]
 
 @dataclass(frozen=True)
 class Preset:
-    """How large a reproduction is.
+    """Sizes of a reproduction.
 
     Attributes
     ----------
@@ -17,22 +17,22 @@ class Preset:
     inliers, faces : str
         Data sets, without a split.
     outliers : tuple of str
-        Sets that are judged by; those of `stand_ins` too.
+        Sets to test on; may be those of `stand_ins`.
     flow_steps, face_flow_steps, toy_steps, archetype_steps, model_steps : int
         Gradient steps: of the flows on the inliers, on the faces and on 2-d data, of deep archetypes after their flow,
         and of each classifier and discriminator.
     seeds : int
-        Models a table row, each with its own seed.
+        Models per table row, each with its own seed.
     counts : tuple of int
         Numbers of archetypes to compare.
     sample_rows : int
-        Rows of a sheet of samples, at most; columns where samples are not by class.
+        Largest number of rows in a sheet of samples; of columns where samples have no classes.
     simulations : int
-        Draws of a simulated law, such as that of the largest norm.
+        Draws of a simulated distribution, such as that of the largest norm.
     train_rows, test_rows : int or None
-        Most rows of a set that are trained on, and judged by; None takes all.
+        Largest number of rows of a set for training and for testing; None takes all.
     table_rows : int or None
-        Rows of each table, spread evenly over it; None takes all.
+        Rows of each table to reproduce, evenly chosen; None takes all.
     """
 
     name: str
@@ -112,7 +112,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_named(name: str) -> Preset:
-    """The preset of a name.
+    """Return the preset of a name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the talk published: its two tables and its single figures (Bungert, 2021)."""
+"""Numbers that the talk published: its two tables and single figures (Bungert, 2021)."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ __all__ = [
 
 SETS = ("letters", "fashion", "kmnist")
 TALK_ROWS = {"inliers": 40_000, "letters": 124_800, "fashion": 60_000, "kmnist": 60_000}
-"""Rows that the talk judged by; average precision depends on their shares."""
+"""Numbers of test rows in the talk; average precision depends on their ratio."""
 
 RECONSTRUCTION = {"nullspace": 0.022, "nullspace (biased)": 0.068}
-"""Mean squared error of an element, of the talk's nullspace samples."""
+"""Mean squared error per element of the talk's nullspace samples."""
 
 AGREEMENT = {7.0: 0.997, 1.0: 0.84, 0.3: 0.64}
-"""How often the author's classifier agreed with the label of a draw, by its concentration."""
+"""Share of draws whose label the author's classifier predicted, by concentration."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PublishedRow:
     Attributes
     ----------
     source : str
-        "archetypal", "gumbel", "normal", "real" or "none": where the outliers that it is trained on come from.
+        "archetypal", "gumbel", "normal", "real" or "none": source of the outliers that it is trained on.
     strength : float or None
         The talk's p: a concentration, or sigma.
     of : str or None
@@ -46,7 +46,7 @@ class PublishedRow:
 
     @property
     def name(self) -> str:
-        """What the talk calls the row.
+        """Name of the row in the talk.
 
         Examples
         --------
@@ -60,7 +60,7 @@ class PublishedRow:
 
 
 def _row(source: str, strength: float | None, of: str | None, letters: str, fashion: str, kmnist: str) -> PublishedRow:
-    """A row from its cells as the talk writes them: AUC/AP or AUC/AP/ACC."""
+    """Parse a row from its cells in the talk's form: AUC/AP or AUC/AP/ACC."""
     cells = dict(zip(SETS, (letters, fashion, kmnist), strict=True))
     return PublishedRow(source, strength, of, {k: tuple(map(float, v.split("/"))) for k, v in cells.items()})
 

@@ -1,4 +1,4 @@
-"""Table rows that outlive the process: one file each, written whole; one that is there is not done again."""
+"""Stores table rows in one file each, so that an interrupted reproduction continues where it stopped."""
 
 import json
 import re
@@ -14,7 +14,7 @@ __all__ = ["done_rows", "row_file"]
 
 
 def row_file(folder: Path, key: str) -> Path:
-    """Where the row of a key is kept.
+    """Path of the file for a row.
 
     Examples
     --------
@@ -30,18 +30,18 @@ def done_rows(
     make: Callable[[str], Mapping[str, Any]],
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, dict[str, Any]]:
-    """All rows, those that are missing made one after the other, each kept as soon as it is done.
+    """Return all rows; computes missing ones one by one and stores each as soon as it is done.
 
     Parameters
     ----------
     folder : Path
-        Made when it isn't there.
+        Created if missing.
     keys : sequence of str
-        Names of the rows, in the order in which they are made.
+        Names of the rows, in the order of computation.
     make : callable
-        From a key to the row, in plain values; called for rows that aren't there.
+        Called with the key of each missing row; returns the row, in plain values.
     tell : callable
-        Gets a line before each, with the time left as the rows so far took.
+        Called with a line before each row, with the time left as estimated from the rows so far.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def done_rows(
     Raises
     ------
     RunError
-        If the file of a row was damaged.
+        If the file of a row is damaged.
 
     Examples
     --------
@@ -81,9 +81,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{path} was truncated or changed ({error}); delete it, and it is done again.") from error
+        raise RunError(f"{path} was truncated or changed ({error}); delete it to compute the row again.") from error
     if not isinstance(row, dict):
-        raise RunError(f"{path} holds no row of a table; delete it, and it is done again.")
+        raise RunError(f"{path} holds no row of a table; delete it to compute the row again.")
     return row
 
 

@@ -1,4 +1,4 @@
-"""Which experiments there are, and how a reproduction is begun or gone on with."""
+"""The list of experiments, and starting or resuming a reproduction."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -49,18 +49,18 @@ SETTINGS = "reproduction.json"
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out.
+    """Result of a reproduction.
 
     Attributes
     ----------
     findings : list of Finding
     differences : list of str
-        What differed from the talk, a sentence each.
+        Differences from the talk, a sentence each.
     out : Path
     files : list of Path
         Tables as Markdown and CSV.
     settings : dict
-        The preset as it was used, the seed and the version.
+        The preset with its changes, the seed and the version.
     """
 
     findings: list[Finding]
@@ -82,7 +82,7 @@ def reproduce(
     tell: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
 ) -> Reproduction:
-    """Reproduce one of the talk's experiments, or all; what ``out`` holds already is not done again.
+    """Reproduce one or all of the talk's experiments; results already in ``out`` are reused.
 
     Parameters
     ----------
@@ -91,17 +91,17 @@ def reproduce(
     out : path
         Folder of models, rows and results.
     preset : str or Preset
-        Of `PRESETS`, or your own.
+        A name of `PRESETS`, or your own preset.
     inliers, outliers
-        Data sets in place of the preset's; inliers without a split.
+        Data sets to use instead of the preset's; inliers without a split.
     data_root : path, optional
         Where named sets are looked for first.
     seed : int
-        The first of the seeds; models of a table row have the next ones too.
+        The first seed; further models of a table row use the following ones.
     tell : callable
-        Gets a line of progress.
+        Called with each line of progress.
     verbose : bool
-        Show progress bars, when stderr is a terminal.
+        Show progress on stderr.
 
     Returns
     -------
@@ -112,9 +112,9 @@ def reproduce(
     DataNotFoundError
         If a data set isn't there, before any training.
     InvalidSettingError
-        If a name is unknown or a setting makes no sense.
+        If a name is unknown or a setting is out of its range.
     InvalidDataError
-        If the inliers have no labels, or are no images and the experiment needs these.
+        If the inliers have no labels, or the experiment needs images and they are none.
     RunError
         If the folder holds a reproduction with other settings.
     """
@@ -146,7 +146,7 @@ def open_context(
     tell: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
 ) -> Context:
-    """Load all data that the experiments of these names need, and claim the folder; nothing is trained.
+    """Load the data that these experiments need and reserve the folder; trains nothing.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _data(
 
 
 def _faces(preset: Preset, data_root: str | Path | None) -> Dataset:
-    """The preset's faces; the drawn ones where FERG, which is given out on request alone, isn't there."""
+    """The preset's faces; drawn ones if FERG, which is available on request only, is missing."""
     try:
         return load_data(preset.faces, data_root=data_root, default_split="train")
     except DataNotFoundError:
@@ -188,7 +188,7 @@ def _faces(preset: Preset, data_root: str | Path | None) -> Dataset:
 
 
 def _cut_to_size(context: Context) -> Context:
-    """Sets of at most as many rows as the preset has."""
+    """Reduce all sets to the preset's numbers of rows."""
     train_rows, test_rows = context.preset.train_rows, context.preset.test_rows
     context.train = context.some(context.train, train_rows, context.seed)
     context.test = context.some(context.test, test_rows, context.seed)
@@ -212,13 +212,13 @@ def _settings(preset: Preset, seed: int) -> dict[str, Any]:
 
 
 def _check_folder(out: Path, preset: Preset, seed: int) -> None:
-    """Refuse a folder whose models and rows are of other settings: they would be mixed up."""
+    """Refuse a folder with results of other settings, which would be mixed with new ones."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file, and a reproduction is a folder; give another name by --out.")
     file = out / SETTINGS
     if not file.is_file():
         if out.is_dir() and any(out.iterdir()):
-            raise RunError(f"{out} holds files that no reproduction made; choose another folder by --out.")
+            raise RunError(f"{out} holds files that are not of a reproduction; choose another folder by --out.")
         return
     try:
         before = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Outlier sets of a reproduction: what they stand for in the talk, and the parts that no training sees."""
+"""Data sets of a reproduction: their roles in the talk, and their parts for training and testing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,28 +24,28 @@ ROLES = {
     "kmnist": "kmnist",
     "turned-digits": "kmnist",
 }
-"""Which set of the talk a set is, or stands in for."""
+"""The set of the talk that each set is or stands in for."""
 
 WITH_IMAGES = {"archetype-count", "archetypes", "archetype-samples", "nullspace"}
-"""Experiments that show inliers as pictures, or tell errors of pixels; the others take rows of tables too."""
+"""Experiments that need images as inliers; the others also take tables."""
 
 
 @dataclass(frozen=True)
 class JudgedSet:
-    """An outlier set in the parts that an honest table needs.
+    """An outlier set, with its parts for training and testing.
 
     Attributes
     ----------
     name : str
-        As it was asked for.
+        As given by the user.
     role : str or None
         The talk's set that it is or stands in for: "letters", "fashion" or "kmnist".
     judged : Dataset
-        What models are judged by that were not trained on this set.
+        Test data for models that were not trained on this set.
     exposed : Dataset
-        What the row that is trained on this set gets.
+        Training data for the row that is trained on this set.
     unseen : Dataset
-        What the row that is trained on this set is judged by; shares no row with ``exposed``.
+        Test data for the row that is trained on this set; shares no row with ``exposed``.
     """
 
     name: str
@@ -56,9 +56,9 @@ class JudgedSet:
 
 
 def parse_sets(text: str) -> tuple[str, ...]:
-    """The sets of ``--outliers``, which are separated by commas.
+    """Split the value of ``--outliers`` at commas into names of sets.
 
-    Numbers after a comma go on with the classes of the set before.
+    Numbers after a comma are further classes of the set before.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def parse_sets(text: str) -> tuple[str, ...]:
 
 
 def inlier_parts(spec: str, data_root: str | Path | None, names: Sequence[str] = ()) -> tuple[Dataset, Dataset]:
-    """The train and the test part of the inliers.
+    """Load the train and the test part of the inliers.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ def inlier_parts(spec: str, data_root: str | Path | None, names: Sequence[str] =
         Without a split.
     data_root : path, optional
     names : sequence of str
-        Experiments that they are for.
+        Experiments that use them.
 
     Raises
     ------
     InvalidSettingError
         If the spec names a split.
     InvalidDataError
-        If the inliers have no labels, or are no images and one of the experiments needs these.
+        If the inliers have no labels, or an experiment needs images and they are none.
     DataNotFoundError
         If they aren't there.
     """
@@ -113,10 +113,10 @@ def inlier_parts(spec: str, data_root: str | Path | None, names: Sequence[str] =
 
 
 def open_set(spec: str, inliers: Dataset, data_root: str | Path | None = None) -> JudgedSet:
-    """An outlier set by its spec, or one of the stand-ins that need no download.
+    """Load an outlier set by its spec, or one of the stand-ins that need no download.
 
-    Judged is the train split, as in the talk, or the one that the spec names; the other split is what the row of the
-    talk that is trained on the set gets. A set of one split alone is divided for that row, 80 % and 20 %.
+    Test data are the train split, as in the talk, or the split that the spec names. The row of the talk that is trained
+    on this set gets the other split. A set with one split only is divided for that row: 80 % training, 20 % testing.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def open_set(spec: str, inliers: Dataset, data_root: str | Path | None = None) -
 
 
 def _two_parts(parts: DataSpec, data_root: str | Path | None) -> tuple[Dataset, Dataset | None]:
-    """What is judged by, and the other split where there is one."""
+    """Test data, and the other split if there is one."""
     if parts.source not in CATALOGUE or parts.split == "all":
         return load_data(parts.text, data_root=data_root), None
     entry = CATALOGUE[parts.source]
@@ -168,14 +168,14 @@ def _with_split(parts: DataSpec, split: Split) -> str:
 
 
 def _small_faces() -> Dataset:
-    """The drawn faces in grey, at the digits' 8x8 and 17 levels."""
+    """The drawn faces in grey, at 8x8 pixels and 17 levels like the digits."""
     faces = load_data("faces")
     grey = faces.X.reshape(-1, 3, 8, 4, 8, 4).mean(axis=(1, 3, 5))
     return Dataset(np.round(16 * grey.reshape(len(grey), -1)) / 16, faces.y, (1, 8, 8), "small-faces", levels=17)
 
 
 def _turned_digits() -> Dataset:
-    """Digits 0 to 6 of the test split, a quarter turn and upside down."""
+    """Digits 0 to 6 of the test split, rotated by 90 and by 180 degrees."""
     digits = load_data("digits:test@0-6")
     turned = np.rot90(digits.X.reshape(-1, 8, 8), axes=(1, 2)).reshape(len(digits), -1)
     return Dataset(turned, digits.y, (1, 8, 8), "turned-digits", levels=17)

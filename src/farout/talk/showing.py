@@ -1,4 +1,4 @@
-"""Which classes and rows a picture shows, and how numbers are told: what several experiments share."""
+"""Helpers that experiments share: choice of classes, rows and archetype counts to show, and errors."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 
 def shown_classes(classes: Array, most: int) -> Array:
-    """At most so many classes, evenly chosen.
+    """Choose at most ``most`` classes, evenly.
 
     Examples
     --------
@@ -37,13 +37,13 @@ def shown_classes(classes: Array, most: int) -> Array:
 
 
 def class_names(data: Dataset, classes: Array) -> list[str]:
-    """Names of classes, where they have names."""
+    """Names of classes; their labels where they have none."""
     names = data.class_names or {}
     return [str(names.get(c, c)) for c in classes.tolist()]
 
 
 def rows_of_class(data: Dataset, c: Any, most: int, seed: int) -> Array:
-    """At most so many rows of one class, drawn at random; of all rows where there are no labels."""
+    """At most ``most`` rows of one class, drawn at random; of all rows without labels."""
     rows = np.arange(len(data)) if data.y is None else np.flatnonzero(data.y == c)
     picked: Array = data.X[np.sort(np.random.default_rng(seed).permutation(rows)[:most])]
     return picked
@@ -56,12 +56,12 @@ def pictured_counts(context: Context) -> tuple[int, int]:
 
 
 def squared_error(X: Array, Y: Array) -> float:
-    """Mean squared error of a number of X, in its units."""
+    """Mean squared error per element of X."""
     return float(np.mean((X.astype(float) - Y) ** 2))
 
 
 def deep_counts(context: Context, of: Of) -> tuple[int, ...]:
-    """Numbers of archetypes for which the preset has deep ones: each is a training of its own."""
+    """Numbers of archetypes for which the preset trains deep archetypes."""
     pictured = tuple(sorted(set(pictured_counts(context))))
     if context.preset.name == "full":
         return context.preset.counts

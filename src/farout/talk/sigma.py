@@ -1,4 +1,4 @@
-"""Samples at growing sigma: a row for each class, along one direction of latent space."""
+"""Experiment: samples at growing strength, a row for each class along one direction of latent space."""
 
 import numpy as np
 
@@ -13,14 +13,14 @@ STRENGTHS = np.linspace(1.0, 10.0, 15)  # the talk's
 
 
 def sigma(context: Context) -> Finding:
-    """A row of samples for each class at 15 strengths, for the inliers and for faces."""
+    """A row of samples at 15 strengths for each class, for the inliers and for faces."""
     sets: list[Of] = ["inliers"] if context.faces is None else ["inliers", "faces"]
     names = " and ".join(context.data(of).name for of in sets)
     return Finding(
         "sigma",
         "Samples at growing sigma",
         f"Samples of {names}, each row one class and one direction of latent space, from the typical radius (1 σ) to "
-        "ten times that. They leave the data step by step, pictures for clipped noise; how soon depends on the flow.",
+        "ten times that. They move away from the data; images end as clipped noise. How soon depends on the flow.",
         [_rows(context, of) for of in sets],
     )
 
@@ -42,6 +42,6 @@ def _rows(context: Context, of: Of) -> Figure:
             "row_labels": [] if classes is None else class_names(data, classes),
             "data": None if data.is_image else data.X,
         },
-        f"{data.name}: the same direction all along a row.",
+        f"{data.name}; all samples of a row have the same direction.",
         f"Samples of {data.name} at 15 strengths from 1 to 10 sigma, a row for each of {count} classes",
     )

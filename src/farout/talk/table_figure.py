@@ -1,4 +1,4 @@
-"""Our figures of a table beside the published ones, as a picture."""
+"""Plot of our results of a table beside the published ones."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ ROW = 0.24  # inches
 
 @styled
 def compared_figure(rows: Sequence[str], panels: Sequence[Mapping[str, Any]], metric: str) -> Figure:
-    """A line for each row of a table, a panel for each set: ours as a dot with its spread, the talk's as a ring.
+    """Draw a line for each table row and a panel for each set: ours as a dot with its spread, the talk's as a ring.
 
     Parameters
     ----------
     rows : sequence of str
-        What the rows are called, from the top.
+        Names of the rows, from the top.
     panels : sequence of mapping
         ``title``; ``ours``, ``spread`` and ``published``, a number or None for each row.
     metric : str
-        What the numbers are; they lie in [0, 1].
+        Name of the metric; values are in [0, 1].
     """
     figure = Figure(figsize=(8.6, 1.15 + ROW * len(rows)), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -42,7 +42,7 @@ def compared_figure(rows: Sequence[str], panels: Sequence[Mapping[str, Any]], me
 
 
 def _panel(axes: Axes, panel: Mapping[str, Any], metric: str) -> list[Any]:
-    """Draw a set; what a legend is made of."""
+    """Draw the panel of a set; returns handles of a legend."""
     ours, spread, published = (_numbers(panel[key]) for key in ("ours", "spread", "published"))
     places = np.arange(len(ours))
     colour = line_style(0)["color"]

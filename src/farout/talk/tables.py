@@ -1,4 +1,4 @@
-"""What the talk's two tables share: a row's models, its scores, and ours beside the published ones."""
+"""Shared by the talk's two tables: training and testing of rows, and ours beside the published numbers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,17 +25,17 @@ METRICS = {
     "ap_talk": "AP, inliers positive, at the talk's shares of inliers and outliers",
     "accuracy": "Accuracy on inliers",
 }
-"""What is set beside the talk, and how a table of it is called."""
+"""Metrics to compare with the talk, and the captions of their tables."""
 
 _ALL_METRICS = ("auroc", "ap_talk", "ap_in", "ap_out", "fpr95")
-_PUBLISHED = ("auroc", "ap_talk", "accuracy")  # the order of a published cell
+_PUBLISHED = ("auroc", "ap_talk", "accuracy")  # in the order of a published cell
 ARCHETYPES = 3
 
 Floats = NDArray[np.float64]
 
 
 def taken_rows(published: Sequence[PublishedRow], context: Context) -> list[PublishedRow]:
-    """The rows that the preset takes: all of them, or some spread evenly; a real set that isn't there has no row."""
+    """The rows to reproduce: all, or an even choice; rows of a missing real set are left out."""
     roles = {judged.role for judged in context.outliers.values()}
     possible = [row for row in published if row.source != "real" or row.of in roles]
     most = context.preset.table_rows
@@ -45,7 +45,7 @@ def taken_rows(published: Sequence[PublishedRow], context: Context) -> list[Publ
 
 
 def source_of(row: PublishedRow, context: Context, covariance: str = "identity") -> OutlierSource | None:
-    """The outliers that a row is trained on; None for the plain classifier.
+    """The source of outliers that a row is trained on; None for the plain classifier.
 
     Parameters
     ----------
@@ -77,16 +77,16 @@ def records_of(
     context: Context,
     make: Callable[[PublishedRow, int], Any],
 ) -> list[dict[str, Any]]:
-    """Train, judge and keep a row for each seed, unless it is kept already; a record for each cell and metric.
+    """Train, test and store a row for each seed unless it is stored already; a record for each cell and metric.
 
     Parameters
     ----------
     name : str
-        Of the table, and of the folder that keeps its rows.
+        Name of the table and of the folder of its rows.
     published : sequence of PublishedRow
     context : Context
     make : callable
-        From a row and a seed to an unfitted model.
+        Called with a row and a seed; returns an unfitted model.
 
     Returns
     -------
@@ -95,11 +95,11 @@ def records_of(
     """
     rows = taken_rows(published, context)
     seeds = range(context.seed, context.seed + context.preset.seeds)
-    # By seed first, so that an unfinished table has all rows once before any twice.
+    # Seed by seed, so that an unfinished table has all rows of the first seeds.
     tasks = {f"{row.name}, seed {seed}": (row, seed) for seed in seeds for row in rows}
     folder = context.out / "rows" / name
     if any(not row_file(folder, key).is_file() for key in tasks):
-        for row in rows:  # flow and archetypes first, so that the time left is that of rows
+        for row in rows:  # fit flow and archetypes first, so that the estimated time left is that of rows
             source_of(row, context)
     found = done_rows(folder, list(tasks), lambda key: _judged(make(*tasks[key]), tasks[key][0], context), context.tell)
     by_row = {row.name: [found[key] for key, (one, _) in tasks.items() if one is row] for row in rows}
@@ -107,7 +107,7 @@ def records_of(
 
 
 def _judged(model: Any, row: PublishedRow, context: Context) -> dict[str, Any]:
-    """Fit a model and judge it by the inliers' test part and by the part of each outlier set that it didn't see."""
+    """Fit a model and test it on the inliers' test part and on parts of outlier sets not used in training."""
     begun = time.monotonic()
     model.fit(context.train.X, context.train.y)
     seconds = time.monotonic() - begun
@@ -126,16 +126,16 @@ def _judged(model: Any, row: PublishedRow, context: Context) -> dict[str, Any]:
 
 
 def ap_at_talks_shares(inliers: Floats, outliers: Floats, role: str | None) -> float | None:
-    """Average precision with inliers positive, had there been as many outliers an inlier as in the talk.
+    """Average precision with inliers positive, reweighted to the talk's ratio of outliers to inliers.
 
-    Average precision falls with the share of outliers, so that figures of sets of other sizes don't compare.
+    Average precision falls with the share of outliers, so figures of sets of other sizes are not comparable.
 
     Parameters
     ----------
     inliers, outliers : ndarray
         Scores.
     role : str or None
-        The talk's set, whose sizes count; None has none.
+        The talk's set whose sizes to use; None gives None.
 
     Examples
     --------
@@ -189,14 +189,14 @@ def _published(row: PublishedRow, role: str | None, metric: str) -> float | None
 
 
 def table_finding(name: str, title: str, records: list[dict[str, Any]], text: str) -> Finding:
-    """A finding of records: a table for each metric that the talk has, ours and the published figure side by side."""
+    """Make a finding of records: for each metric of the talk, a table of our and the published numbers."""
     tables = [_table(metric, caption, records) for metric, caption in METRICS.items()]
     kept = [table for table in tables if table.rows]
     return Finding(name, title, f"{_standing(records)} {text}", [_picture(title, records)], kept, records)
 
 
 def _picture(title: str, records: list[dict[str, Any]]) -> Figure:
-    """AUROC of all rows on all sets, ours and the talk's."""
+    """Figure of the AUROC of all rows on all sets, ours and the talk's."""
     chosen = [r for r in records if r["metric"] == "auroc"]
     rows = list(dict.fromkeys(r["row"] for r in chosen))
     panels = []
@@ -213,7 +213,7 @@ def _picture(title: str, records: list[dict[str, Any]]) -> Figure:
         )
     alt = f"{title}: AUROC of {len(rows)} rows on {len(panels)} sets, ours and the talk's; the tables hold the numbers"
     caption = (
-        "AUROC by what a model was trained on; ours as dots, the talk's as rings. Right of the line is above chance."
+        "AUROC by the outliers a model was trained on; dots: ours, rings: the talk's. Right of the line: above chance."
     )
     return Figure("compared_figure", {"rows": rows, "panels": panels, "metric": "AUROC"}, caption, alt)
 
@@ -242,7 +242,7 @@ def _cell(record: dict[str, Any]) -> tuple[str, str]:
 
 
 def _standing(records: list[dict[str, Any]]) -> str:
-    """Where we stand against the talk, by AUROC."""
+    """Compare our AUROC with the talk's, in a sentence."""
     pairs = [(r["mean"], r["published"]) for r in records if r["metric"] == "auroc" and r["published"] is not None]
     if not pairs:
         return "The talk has no figures for these sets."
@@ -251,5 +251,5 @@ def _standing(records: list[dict[str, Any]]) -> str:
     worse = int((ours < talks - 0.005).sum())
     return (
         f"Mean AUROC over {len(pairs)} cells is {ours.mean():.3f}, the talk's {talks.mean():.3f}: {better} of ours are "
-        f"higher by more than its rounding, {worse} lower."
+        f"higher and {worse} lower by more than rounding."
     )

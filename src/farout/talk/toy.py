@@ -1,4 +1,4 @@
-"""The toy data of the talk: data and outliers in both spaces, and a classifier with and without the KL term."""
+"""Experiment: the talk's 2-d toy data, their outliers, and classifiers with and without the KL term."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ __all__ = ["toy"]
 STRENGTH = 2.5  # the author's
 SHOWN = 300
 REACH, CELLS = 8.0, 161
-MOST_STEPS = 600  # of a classifier in the plane: more change nothing that is seen
+MOST_STEPS = 600  # training steps of the classifiers; more make no visible difference
 PLAIN, CAUTIOUS = "without the KL term", "with the KL term"
 FAR = 6.0  # from the centre: beyond all data, whose means lie 2 from it
 
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 
 def toy(context: Context) -> Finding:
-    """Toy data and their outliers; what classifiers say in the plane."""
+    """Toy data with outliers in both spaces, and decision regions of classifiers."""
     data, flow = context.toy()
     source = GumbelShell(STRENGTH, flow=flow).fit(data.X, data.y)
     outliers = source.sample(SHOWN, random_state=context.seed)
@@ -53,12 +53,12 @@ def toy(context: Context) -> Finding:
     sure = {name: _sure(model, data.X, outliers.x, plane[far]) for name, model in models.items()}
     return Finding(
         "toy",
-        "Toy data: outliers in the plane, and what a classifier says there",
-        "Outliers lie on a shell around each class of latent space, and around each cluster of the data; those of one "
-        "class may lie on another. On the outliers, the classifier is on average "
-        f"{sure[PLAIN][1]:.2f} sure of its class {PLAIN}, and {sure[CAUTIOUS][1]:.2f} {CAUTIOUS}; of three classes, "
-        f"0.33 is no knowledge at all. Past the shell (more than {FAR:g} from the centre) it is {sure[PLAIN][2]:.2f} "
-        f"and {sure[CAUTIOUS][2]:.2f} sure: nothing was trained there, and confidence may come back with the distance.",
+        "Toy data: outliers in the plane, and decision regions of classifiers",
+        "Outliers lie on a shell around each class in latent space, and around each cluster of the data; those of one "
+        "class may lie on another class. The mean confidence of the classifier on outliers is "
+        f"{sure[PLAIN][1]:.2f} {PLAIN} and {sure[CAUTIOUS][1]:.2f} {CAUTIOUS}; with three classes, 0.33 is uniform. "
+        f"Beyond the shell (more than {FAR:g} from the centre) it is {sure[PLAIN][2]:.2f} and "
+        f"{sure[CAUTIOUS][2]:.2f}: there are no training points, and confidence may rise again with distance.",
         [_both_spaces(data, flow, outliers, context), regions],
         [_table(models, sure, data)],
     )
@@ -74,16 +74,16 @@ def _both_spaces(data: Dataset, flow: FlowDensity, outliers: Outliers, context: 
             "labels": shown.y,
             "outlier_labels": outliers.y,
         },
-        f"Filled: data; hollow: outliers by the exact Gumbel law, p = {STRENGTH:g}.",
+        f"Filled: data; hollow: outliers of the exact GumbelShell, p = {STRENGTH:g}.",
         "Three classes of data with their outliers, in data space and in latent space",
     )
 
 
 def _classifier(context: Context, data: Dataset, source: GumbelShell, beta: float) -> CautiousClassifier:
-    """Both differ in beta alone: the same network, steps, seed and path of the inliers."""
+    """A classifier; both differ in beta only, with the same network, steps, seed and inlier processing."""
     steps = min(context.preset.toy_steps, MOST_STEPS)
 
-    def make(_: Training) -> CautiousClassifier:  # seconds: killed, it begins anew, with the same outliers
+    def make(_: Training) -> CautiousClassifier:  # takes seconds, so it starts again if interrupted
         return CautiousClassifier(
             source, beta=beta, max_steps=steps, random_state=context.seed, verbose=context.verbose
         )
@@ -99,7 +99,7 @@ def _on_grid(probabilities: Array) -> dict[str, Array]:
 
 
 def _sure(model: CautiousClassifier, *places: Array) -> list[float]:
-    """The mean of the largest softmax probability, at each of the sets of points."""
+    """Mean of the largest softmax probability on each set of points."""
     return [float(model.score_samples(X).mean()) for X in places]
 
 

@@ -1,4 +1,4 @@
-"""An experiment's tables as files: Markdown for people, CSV for everything else."""
+"""Writes the tables of an experiment: Markdown to read, CSV to process."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ __all__ = ["markdown", "write_tables"]
 
 
 def write_tables(finding: Finding, out: Path) -> list[Path]:
-    """The finding's tables as NAME.md, and its records as NAME.csv; nothing where it has none."""
+    """Write the finding's tables to NAME.md and its records to NAME.csv; no file if there are none."""
     files = []
     if finding.tables:
         parts = [f"# {finding.title}", finding.text, *map(markdown, finding.tables)]
@@ -32,7 +32,7 @@ def _text(path: Path, text: str) -> Path:
 
 
 def markdown(table: Table) -> str:
-    r"""The table as Markdown, with its caption above it.
+    r"""Format a table as Markdown, with its caption above it.
 
     Examples
     --------
