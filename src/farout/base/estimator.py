@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -252,6 +253,9 @@ def _copied(value: Any, made: dict[int, Any]) -> Any:
         params = value.get_params(deep=False)
         kept = {name: is_fitted(v) and name in shared for name, v in params.items()}
         copy: Any = type(value)(**{k: v if kept[k] else _copied(v, made) for k, v in params.items()})
+        for name in ("_sklearn_output_config", "_metadata_request"):  # what set_output and set_fit_request were told
+            if name in vars(value):
+                setattr(copy, name, deepcopy(vars(value)[name]))
     elif isinstance(value, list | tuple) and any(isinstance(v, Estimator) for v in value):
         copy = type(value)([_copied(v, made) for v in value])
     else:

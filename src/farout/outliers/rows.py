@@ -150,7 +150,8 @@ class RowSource(OutlierSource):
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """Inliers with the flow's noise, encoded without a class, clamped as outliers are, decoded; shape (n, d)."""
-        return self.flow_.noisy_reconstruction(Rows(self._query(X)), bound=self.bound, random_state=random_state)
+        X = self._query(X)
+        return self.flow_.noisy_reconstruction(Rows(X), bound=self.bound, random_state=random_state)
 
     # --- drawing ---------------------------------------------------------------------------------------------
 
