@@ -17,7 +17,7 @@ from farout.base.encoding import fitted_state
 from farout.base.persistence import save_model
 from farout.base.process import alone
 from farout.base.training import Training
-from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_scale
+from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_extreme, warn_scale
 from farout.errors import RunError
 
 __all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
@@ -52,6 +52,8 @@ class Defaults:
     random_state : int, optional
     training : Training, optional
     verbose : bool, default=False
+    looked : bool, default=False
+        Whether the rows have been looked at for codes of missing values, of which a fit warns once.
     flows : dict
         Flows fitted within this fit, by what was asked for: one serves all who ask for the same.
     """
@@ -60,6 +62,7 @@ class Defaults:
     random_state: int | None = None
     training: Training | None = None
     verbose: bool = False
+    looked: bool = False
     flows: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -133,6 +136,9 @@ class Estimator(BaseEstimator):
         rows = check_rows(self, X, event_shape, reset=True, min_rows=min_rows)
         if rows.event_shape is not None and len(rows.event_shape) == 3:  # a data set of images brings it along
             self._handed = replace(self._handed, event_shape=rows.event_shape)
+        elif len(rows) and not self._handed.looked:
+            warn_extreme(rows.X, rows.feature_names, type(self).__name__)
+        self._handed = replace(self._handed, looked=True)
         return rows.X
 
     def _named(self, X: NDArray[Any]) -> Rows:
