@@ -44,6 +44,8 @@ class NAType:  # as pandas's: no answer to ==
 TAKEN = {
     "integers": ([2, 0, 2], [0, 2], "i"),
     "booleans": ([True, False, True], [False, True], "b"),
+    "objects of booleans": (np.array([True, False, np.True_], dtype=object), [False, True], "b"),
+    "pyarrow's booleans": (pa.array([True, False, True]), [False, True], "b"),
     "booleans and integers": ([True, 0, 1], [0, 1], "i"),
     "whole floats": ([1.0, 0.0, 1.0], [0.0, 1.0], "f"),
     "text": (["b", "a", "b"], ["a", "b"], "O"),

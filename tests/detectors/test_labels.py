@@ -44,6 +44,7 @@ MARKS = {
     "0.0 and 1.0": ANOMALOUS.astype(np.float32),
     "unsigned": ANOMALOUS.astype(np.uint8),
     "booleans": ANOMALOUS,
+    "objects": ANOMALOUS.astype(object),
     "a list": np.where(ANOMALOUS, -1, 1).tolist(),
     "a column": Column(ANOMALOUS.astype(int)),
 }

@@ -155,7 +155,12 @@ def test_the_seed_architecture_is_the_authors():
         ("toy", {"xyz": 3}, (2,), "architecture option 'xyz' is unknown; the options are none"),
         ("image", None, (4,), r"architecture='image' is for images .* the event shape is \(4,\)"),
         ("vector", None, (1, 4, 4), "architecture='vector' is for vectors"),
-        ("image", {"n_blocks": (1, 1, 1)}, (1, 8, 8), r"n_blocks=\(1, 1, 1\) and hidden=\(16, 32\) must have one"),
+        (
+            "image",
+            {"n_blocks": (1, 1, 1), "hidden": (16, 32)},
+            (1, 8, 8),
+            r"n_blocks=\(1, 1, 1\) and hidden=\(16, 32\) must have one",
+        ),
         ("image", {"downsampling": "pool"}, (1, 8, 8), "downsampling='pool' is unknown; choose one of squeeze, haar"),
         ("seed", None, (1, 6, 6), "even height and width"),
         (lambda shape, n_classes, seed: vector_flow((3,)), None, (2,), r"the flow is for events \(3,\) and 0 classes"),

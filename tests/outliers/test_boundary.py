@@ -12,6 +12,13 @@ from farout.outliers.mixture import Mixture
 
 
 @pytest.fixture(scope="module")
+def flow(blobs):
+    """Trained for longer than the flow of the other tests, so that it tells its classes apart."""
+    options = {"n_blocks": 2, "hidden": 16}
+    return fo.FlowDensity(options=options, max_steps=150, class_dropout=0.2, random_state=0).fit(*blobs)
+
+
+@pytest.fixture(scope="module")
 def source(plain_flow, blobs):
     return Boundary(flow=plain_flow, random_state=0).fit(blobs[0])
 

@@ -214,6 +214,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
             if classes_of(self.flow_) is not None:
                 self.classes_ = self.flow_.classes_
         self.heads_ = self._build("heads_")
+        X = self.flow_.clipped(X)
         self._train(X, labels)
         self._describe(X, labels)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -16,7 +17,7 @@ from farout.base.encoding import fitted_state
 from farout.base.persistence import save_model
 from farout.base.process import alone
 from farout.base.training import Training
-from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_scale
+from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_extreme, warn_scale
 from farout.errors import RunError
 
 __all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
@@ -51,6 +52,8 @@ class Defaults:
     random_state : int, optional
     training : Training, optional
     verbose : bool, default=False
+    looked : bool, default=False
+        Whether the rows have been looked at for codes of missing values, of which a fit warns once.
     flows : dict
         Flows fitted within this fit, by what was asked for: one serves all who ask for the same.
     """
@@ -59,6 +62,7 @@ class Defaults:
     random_state: int | None = None
     training: Training | None = None
     verbose: bool = False
+    looked: bool = False
     flows: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -132,6 +136,9 @@ class Estimator(BaseEstimator):
         rows = check_rows(self, X, event_shape, reset=True, min_rows=min_rows)
         if rows.event_shape is not None and len(rows.event_shape) == 3:  # a data set of images brings it along
             self._handed = replace(self._handed, event_shape=rows.event_shape)
+        elif len(rows) and not self._handed.looked:
+            warn_extreme(rows.X, rows.feature_names, type(self).__name__)
+        self._handed = replace(self._handed, looked=True)
         return rows.X
 
     def _named(self, X: NDArray[Any]) -> Rows:
@@ -252,6 +259,9 @@ def _copied(value: Any, made: dict[int, Any]) -> Any:
         params = value.get_params(deep=False)
         kept = {name: is_fitted(v) and name in shared for name, v in params.items()}
         copy: Any = type(value)(**{k: v if kept[k] else _copied(v, made) for k, v in params.items()})
+        for name in ("_sklearn_output_config", "_metadata_request"):  # what set_output and set_fit_request were told
+            if name in vars(value):
+                setattr(copy, name, deepcopy(vars(value)[name]))
     elif isinstance(value, list | tuple) and any(isinstance(v, Estimator) for v in value):
         copy = type(value)([_copied(v, made) for v in value])
     else:

@@ -36,10 +36,13 @@ __all__ = [
     "resolve_event_shape",
     "rounding",
     "seed_of",
+    "usual_values",
+    "warn_extreme",
     "warn_scale",
 ]
 
 Shape = tuple[int, ...]
+EXTREME = 1000.0  # spreads from the median beyond which a value of a table looks like a code for a missing one
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -442,6 +445,35 @@ def warn_scale(X: NDArray[Any], low: float, high: float, where: str) -> None:
             f"{where}: the images of training lie in [{low:g}, {high:g}], and these in [{least:g}, {greatest:g}]: "
             f"another scale. {'Multiply' if darker else 'Divide'} them by {high if darker else 255:g}"
             f"{'' if darker else ' (or by what their format has as its maximum)'}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def usual_values(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values of a column aren't extremely far from its median, in units of what its middle half spreads over."""
+    low, median, high = np.percentile(values, [25, 50, 75])
+    if high == low:  # half of the rows are equal: no spread to measure by
+        return np.ones(len(values), dtype=bool)
+    with np.errstate(over="ignore"):
+        usual: NDArray[np.bool_] = np.abs(values - median) <= EXTREME * (high - low)
+    return usual
+
+
+def warn_extreme(X: NDArray[Any], names: Sequence[str] | None, where: str) -> None:
+    """Warn of values of a table, of shape (n, d), that lie so far out that they look like codes for missing ones."""
+    found = []
+    for i, column in enumerate(X.T):
+        (far,) = np.nonzero(~usual_values(column.astype(np.float64)))
+        if len(far):
+            found.append(f"{_label(i, names)} has {column[far[0]]:g} in row {far[0]} ({len(far)} such in all)")
+    if found:
+        more = f", and {len(found) - 3} more columns have such values" if len(found) > 3 else ""
+        warnings.warn(
+            f"{where}: {', '.join(found[:3])}{more}: more than {EXTREME:g} times as far from the median as the middle "
+            "half of the column spreads. Such values are left out of the column's scale, and clipped for the flow. If "
+            "they are codes for missing values, replace them or drop the rows; if they are real, consider the "
+            "logarithm of the column.",
             UserWarning,
             stacklevel=3,
         )

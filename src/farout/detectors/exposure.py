@@ -130,7 +130,7 @@ class ExposedModel(Estimator):
             self.classes_, found = np.unique(labels, return_inverse=True)
             indices = found.astype(np.int64)
         resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
-        self.units_ = Units.of(X, self.event_shape_, self._named(X).feature_names, where)
+        self.units_ = Units.of(X, self.event_shape_)
         inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, self.seed_)
         self.network_ = self._build("network_")
         if self._is_distance_aware() or self._auxiliary_weight():

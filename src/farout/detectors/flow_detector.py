@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
-from farout.base.validation import Rows, check_choice
+from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
 from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
 from farout.errors import InvalidSettingError
@@ -146,7 +146,8 @@ class FlowDetector(NoveltyMixin, Estimator):
         if classes is not None:
             self.classes_ = classes
         if self.score_ == "typicality":
-            self.typical_ = float(flow_scores(self.flow_, Rows(X[inner]), "likelihood").mean())
+            likelihoods = flow_scores(self.flow_, Rows(self.flow_.clipped(X[inner])), "likelihood")
+            self.typical_ = float(likelihoods[usual_values(likelihoods)].mean())
         if self.score_ == "nearest":
             scores = self._set_neighbours(X[inner], X[held])
         else:

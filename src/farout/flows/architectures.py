@@ -2,8 +2,12 @@
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
+from torch import nn
 
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
@@ -12,7 +16,10 @@ from farout.flows.table import table_flow
 from farout.flows.transform import Shape
 from farout.flows.vector import toy_flow, vector_flow
 
-__all__ = ["ARCHITECTURES", "build_flow"]
+__all__ = ["ARCHITECTURES", "MOST_WEIGHTS", "build_flow", "count_weights"]
+
+MOST_WEIGHTS = 200_000_000  # of a ready-made flow, with what it keeps of the data; 4 GB in training
+BYTES = 20  # that each takes in training: itself, its gradient, two means of Adam's, and the best so far
 
 ARCHITECTURES: dict[str, Callable[..., Flow]] = {
     "vector": vector_flow,
@@ -46,7 +53,8 @@ def build_flow(
     Raises
     ------
     InvalidSettingError
-        If the name or an option is unknown, or the architecture doesn't fit the events.
+        If the name or an option is unknown, the architecture doesn't fit the events, or a ready-made one would have
+        more than 200 million weights.
     """
     if architecture == "auto":
         architecture = "vector" if len(event_shape) == 1 else "image"
@@ -59,6 +67,11 @@ def build_flow(
     chosen = dict(options or {})
     _check_options(function, chosen)
     _check_dimensions(architecture, event_shape)
+    if isinstance(architecture, str):
+        with torch.device("meta"):  # shapes without numbers, to count before there is anything in memory
+            _require_size(
+                count_weights(function(event_shape, n_classes=n_classes, **chosen)), architecture, event_shape
+            )
     flow = function(event_shape, n_classes=n_classes, seed=seed, **chosen)
     if flow.event_shape != event_shape or flow.n_classes != n_classes:
         raise InvalidSettingError(
@@ -76,6 +89,30 @@ def _check_dimensions(architecture: Any, event_shape: Shape) -> None:
             f"architecture={architecture!r} is for {kind}, but the event shape is {event_shape}; "
             "leave architecture at 'auto', or give event_shape."
         )
+
+
+def count_weights(flow: nn.Module) -> int:
+    """Numbers that a flow holds: its parameters, and what it keeps of the data."""
+    return sum(t.numel() for t in itertools.chain(flow.parameters(), flow.buffers()))
+
+
+def _require_size(n: int, architecture: str, event_shape: Shape) -> None:
+    if n <= MOST_WEIGHTS:
+        return
+    if len(event_shape) == 1:
+        what = f"{event_shape[0]} columns"
+        advice = "fewer columns (sklearn.decomposition.PCA), architecture='vector', or a smaller hidden in options"
+    else:
+        what = f"images of shape {event_shape}"
+        advice = (
+            "smaller images, embeddings of them by a pretrained network, architecture='image', or with that "
+            "options={'multiscale': True, 'dense_hidden': 64}"
+        )
+    raise InvalidSettingError(
+        f"architecture={architecture!r} would have {n / 1e6:,.0f} million weights for {what} and take about "
+        f"{n * BYTES / 1e9:,.0f} GB in training; the limit is {MOST_WEIGHTS / 1e6:.0f} million. Choose {advice}. "
+        "A function of your own as architecture has no limit."
+    )
 
 
 def _check_options(function: Callable[..., Flow], options: Mapping[str, Any]) -> None:

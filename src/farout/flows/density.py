@@ -157,7 +157,7 @@ class FlowDensity(DensityMixin, Estimator):
         X = self._check_rows(X, self.event_shape)
         self.event_shape_ = resolve_event_shape(self._handing().event_shape, X.shape[1], where)
         labels = None if y is None else self._learn_classes(check_labels(y, len(X), where))
-        units = Units.of(X, self.event_shape_, self._named(X).feature_names, where)
+        units = Units.of(X, self.event_shape_)
         self.varies_ = units.varies
         if len(self.event_shape_) == 1:
             _require_two_columns(self.varies_, where)
@@ -410,6 +410,10 @@ class FlowDensity(DensityMixin, Estimator):
         if isinstance(second.inner if isinstance(second, OnColumns) else second, Marginals):
             ends = {"units": 1, "scores": 2, "latents": len(self._chain)}
         return {name: self.through(self._chain[:end], X).astype(np.float64) for name, end in ends.items()}
+
+    def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Checked rows of a table with values that lie extremely far out clipped, for what is learned of latents."""
+        return self._units.clipped(X)
 
     def departures(self, X: ArrayLike) -> NDArray[np.int64]:
         """How many of the columns that were constant in training have another value, of shape (n,)."""

@@ -1,5 +1,6 @@
 """Ready-made flows for images: downsampling with convolutional couplings, then dense couplings."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from farout.base.training import seeded
@@ -11,10 +12,11 @@ from farout.flows.networks import conv_subnets, dense_subnets
 from farout.flows.permutations import Permutation
 from farout.flows.reshapes import DOWNSAMPLINGS, Flatten, MultiScale
 from farout.flows.transform import Chain, Shape, Transform
-from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks
+from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks, dense_width
 
 __all__ = ["image_flow", "seed_flow"]
 
+LARGE = 4096  # numbers of an image above which dense blocks on all of them would be most of the flow
 KERNELS = ((3, 3, 3), (1, 3, 1))  # kernel sizes of the subnets, alternating from block to block
 
 
@@ -23,13 +25,13 @@ def image_flow(
     *,
     n_classes: int = 0,
     coupling: str = "glow",
-    n_blocks: Sequence[int] = (2, 2),
-    hidden: Sequence[int] = (16, 32),
+    n_blocks: Sequence[int] | None = None,
+    hidden: Sequence[int] | None = None,
     n_dense: int = 6,
     dense_hidden: int | None = None,
     clamp: float = 1.5,
     downsampling: str = "squeeze",
-    multiscale: bool = False,
+    multiscale: bool | None = None,
     seed: int = 0,
 ) -> Flow:
     """Build a flow of downsampling levels with convolutional couplings, then dense couplings on the flattened rest.
@@ -41,18 +43,20 @@ def image_flow(
     n_classes : int, default=0
         0 for a flow without classes.
     coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
-    n_blocks, hidden : sequence of int
-        Coupling blocks of each level, and the width of their subnets.
+    n_blocks, hidden : sequence of int, optional
+        Coupling blocks of each level, and the width of their subnets. When omitted, 2 blocks of widths 16 and 32; above
+        4 096 numbers as many levels, up to a width of 64, as bring the dense blocks below 4 096 numbers.
     n_dense : int, default=6
         Dense coupling blocks at the end; their subnets see all pixels.
     dense_hidden : int, optional
-        Width of their subnets; when omitted, the length of the flattened input, within 64 to 384.
+        Width of their subnets; from the count of numbers that they see when omitted: 64 to 384, and narrower for many
+        thousands of them.
     clamp : float, default=1.5
         Bound of each log-scale, in nats.
     downsampling : {"squeeze", "haar"}, default="squeeze"
-    multiscale : bool, default=False
-        Send half of the channels to the latent after each level but the last (Dinh et al., 2017); saves compute
-        for large images.
+    multiscale : bool, optional
+        Send half of the channels to the latent after each level but the last (Dinh et al., 2017): less work
+        for large images. When omitted, for images of more than 4 096 numbers.
     seed : int, default=0
         Seed of the fixed permutations and the initial weights.
 
@@ -70,17 +74,22 @@ def image_flow(
         raise InvalidSettingError(
             f"downsampling={downsampling!r} is unknown; choose one of {', '.join(DOWNSAMPLINGS)}."
         )
-    if len(n_blocks) != len(hidden) or not n_blocks:
+    size = math.prod(event_shape)
+    split = size > LARGE if multiscale is None else multiscale
+    n_levels = next((len(given) for given in (n_blocks, hidden) if given is not None), _levels(size))
+    blocks = [2] * n_levels if n_blocks is None else list(n_blocks)
+    widths = [min(16 * 2**i, 64) for i in range(n_levels)] if hidden is None else list(hidden)
+    if len(blocks) != len(widths) or not blocks:
         raise InvalidSettingError(
-            f"n_blocks={tuple(n_blocks)} and hidden={tuple(hidden)} must have one number each per level."
+            f"n_blocks={tuple(blocks)} and hidden={tuple(widths)} must have one number each per level."
         )
 
     def level(shape: Shape, i: int) -> list[Transform]:
         steps: list[Transform] = [DOWNSAMPLINGS[downsampling](shape)]
         inner = steps[0].out_shape
-        for j in range(n_blocks[i]):
+        for j in range(blocks[i]):
             features = EMBEDDING_FEATURES if n_classes else 0
-            subnets = conv_subnets(hidden[i], KERNELS[j % len(KERNELS)], features)
+            subnets = conv_subnets(widths[i], KERNELS[j % len(KERNELS)], features)
             block = coupling_class(coupling)(inner, subnets, clamp, features)
             steps += [ActNorm(inner), block, Permutation(inner)]
         return steps
@@ -88,12 +97,17 @@ def image_flow(
     def tail(shape: Shape) -> list[Transform]:
         flatten = Flatten(shape)
         n = flatten.out_shape[0]
-        width = min(max(64, n), 384) if dense_hidden is None else dense_hidden
+        width = dense_width(n, n_dense, min(max(64, n), 384)) if dense_hidden is None else dense_hidden
         return [flatten, *dense_blocks(n, n_dense, width, coupling, clamp, n_classes)]
 
     with seeded(seed):
-        steps = _stack(tuple(event_shape), 0, len(n_blocks), level, tail, multiscale)
+        steps = _stack(tuple(event_shape), 0, n_levels, level, tail, split)
         return Flow(Chain(steps), n_classes)
+
+
+def _levels(size: int) -> int:
+    """How many levels bring what the dense blocks see, half as much after each but the last, below 4 096 numbers."""
+    return max(2, 1 + math.ceil(math.log2(size / LARGE)))
 
 
 def _stack(

@@ -30,7 +30,9 @@ def fitted_flow(owner: Estimator, flow: FlowDensity | None, X: NDArray[Any], y: 
         return flow
     defaults = owner._handing()
     asked = (FlowDensity() if flow is None else flow)._taking(defaults)
-    settings = type(asked).__name__ + repr(sorted(asked.get_params(deep=False).items(), key=lambda item: item[0]))
+    # What it takes from its owner, such as the seed, makes no other flow of it: the first who asks says it.
+    given = (flow or FlowDensity()).get_params(deep=False) | {"event_shape": asked.event_shape}
+    settings = type(asked).__name__ + repr(sorted(given.items()))
     place = (X.__array_interface__["data"][0], X.shape, X.strides, y is None)
     if (settings, place) not in defaults.flows:
         # The rows are kept with the flow, so that no others come to lie in their place.

@@ -4,7 +4,7 @@ from farout.base.training import seeded
 from farout.flows.flow import Flow
 from farout.flows.marginals import Marginals
 from farout.flows.transform import Chain, Shape
-from farout.flows.vector import dense_blocks
+from farout.flows.vector import dense_blocks, dense_width
 from farout.flows.whitening import Whitening
 
 __all__ = ["table_flow"]
@@ -35,7 +35,7 @@ def table_flow(
     n_blocks : int, default=4
         Coupling blocks, each of which changes all features.
     hidden : int, optional
-        Width of the subnets; when omitted, twice the number of features, within 64 to 256.
+        Width of the subnets; from the count of features when omitted: 64 to 256, and narrower for thousands of them.
     clamp : float, default=1.5
         Bound of each log-scale, in nats.
     seed : int, default=0
@@ -47,7 +47,7 @@ def table_flow(
         Of event shape (n_features,).
     """
     (n_features,) = event_shape
-    hidden = min(max(64, 2 * n_features), 256) if hidden is None else hidden
+    hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 256)) if hidden is None else hidden
     with seeded(seed):
         blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
         return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]), n_classes)

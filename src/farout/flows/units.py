@@ -1,8 +1,7 @@
 """Units: the first step of every flow, from data as they come to the units that networks see."""
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.validation import usual_values
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Units"]
 
-EXTREME = 1000.0  # spreads from the median beyond which a value of a table has no say in the units
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
@@ -62,26 +61,11 @@ class Units(Transform):
         self.register_buffer("like", torch.empty(0, dtype=torch.float32))  # what comes out has its type
 
     @classmethod
-    def of(cls, X: NDArray[Any], shape: Shape, names: Sequence[str] | None = None, where: str = "Units") -> Self:
-        """Units that fit training rows.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, d)
-        shape : tuple of int
-        names : sequence of str, optional
-            Of the columns, for warnings.
-        where : str
-            Who asks, for warnings.
-
-        Warns
-        -----
-        UserWarning
-            If a value of a table lies so far out that it looks like a code for a missing one.
-        """
+    def of(cls, X: NDArray[Any], shape: Shape) -> Self:
+        """Units that fit training rows of shape (n, d); a value of a table that lies extremely far out has no say."""
         units = cls(shape)
         if len(shape) == 1:
-            shift, scale = _columns(X, names, where)
+            shift, scale = _columns(X)
         else:
             low, high = _value_range(X)
             shift, scale = np.full(X.shape[1], (high + low) / 2), np.full(X.shape[1], (high - low) / 2)
@@ -132,6 +116,13 @@ class Units(Transform):
         u = self.to_model(X).cpu()
         return u.clamp_(-LARGEST, LARGEST) if len(self.in_shape) == 1 else u
 
+    def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Training rows with what lies extremely far out in a column that varies clipped, in data units."""
+        if len(self.in_shape) != 1:
+            return X
+        shift, reach = self.shift.cpu().numpy(), LARGEST * self.scale.cpu().numpy()
+        return np.where(reach > 0, X.clip(shift - reach, shift + reach), X).astype(X.dtype, copy=False)
+
     @property
     def varies(self) -> NDArray[np.bool_]:
         """The numbers of an event that aren't constant, of shape (d,)."""
@@ -164,42 +155,16 @@ class Units(Transform):
         return self
 
 
-def _columns(
-    X: NDArray[Any], names: Sequence[str] | None, where: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each column; of a constant one, the constant and 0."""
+def _columns(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column's usual values; of a constant one, the constant and 0."""
     shift, scale = np.empty(X.shape[1]), np.empty(X.shape[1])
     for i, column in enumerate(X.T):
         values = column.astype(np.float64)
-        usual = _usual(values)
-        if not usual.all():
-            _warn_extreme(values, usual, f"column {i}" if names is None else f"column {names[i]!r}", where)
-            values = values[usual]
+        values = values[usual_values(values)]
         varies = values.max() - values.min() > 0
         # Not the mean of a constant, nor its deviation: both are off by rounding.
         shift[i], scale[i] = (values.mean(), values.std()) if varies else (values[0], 0.0)
     return shift, scale
-
-
-def _usual(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values aren't extremely far from the median, in units of what the middle half spreads over."""
-    low, median, high = np.percentile(values, [25, 50, 75])
-    if high == low:  # half of the rows are equal: no spread to measure by
-        return np.ones(len(values), dtype=bool)
-    usual: NDArray[np.bool_] = np.abs(values - median) <= EXTREME * (high - low)
-    return usual
-
-
-def _warn_extreme(values: NDArray[np.float64], usual: NDArray[np.bool_], column: str, where: str) -> None:
-    row = int(np.argmin(usual))
-    warnings.warn(
-        f"{where}: {column} has the value {values[row]:g} in row {row} ({int((~usual).sum())} such in all), more than "
-        f"{EXTREME:g} times as far from the median ({np.median(values):g}) as the middle half of the rows spreads. It "
-        "is left out of the column's scale. If it is a code for a missing value, replace it or drop the row; if it is "
-        "real, consider the logarithm of the column.",
-        UserWarning,
-        stacklevel=2,
-    )
 
 
 def _value_range(X: NDArray[Any]) -> tuple[float, float]:

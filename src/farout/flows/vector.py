@@ -1,5 +1,7 @@
 """Ready-made flows for vectors: rows of tables, embeddings, points in the plane."""
 
+import math
+
 from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
@@ -9,9 +11,11 @@ from farout.flows.networks import dense_subnets
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.transform import Chain, Shape, Transform
 
-__all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "toy_flow", "vector_flow"]
+__all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "dense_width", "toy_flow", "vector_flow"]
 
 EMBEDDING_FEATURES = 16  # length of the class embedding in all ready-made flows
+DENSE_WEIGHTS = 50_000_000  # that dense blocks have at most, unless a width is asked for
+LEAST_WIDTH = 16
 
 
 def vector_flow(
@@ -36,7 +40,7 @@ def vector_flow(
     n_blocks : int, default=6
         Coupling blocks, each of which changes all features.
     hidden : int, optional
-        Width of the subnets; when omitted, twice the number of features, within 64 to 512.
+        Width of the subnets; from the count of features when omitted: 64 to 512, and narrower for thousands of them.
     clamp : float, default=1.5
         Bound of each log-scale, in nats.
     seed : int, default=0
@@ -48,7 +52,7 @@ def vector_flow(
         Of event shape (n_features,).
     """
     (n_features,) = event_shape
-    hidden = min(max(64, 2 * n_features), 512) if hidden is None else hidden
+    hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 512)) if hidden is None else hidden
     with seeded(seed):
         steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
         return Flow(Chain(steps), n_classes)
@@ -66,6 +70,14 @@ def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) ->
                 Permutation(event_shape),
             ]
         return Flow(Chain(steps), n_classes)
+
+
+def dense_width(n_features: int, n_blocks: int, usual: int) -> int:
+    """The ``usual`` width of subnets, or a narrower one that keeps the blocks below 50 million weights; 16 at least."""
+    # A block of width h has 3 n h + 2 h^2 weights.
+    share = DENSE_WEIGHTS / max(1, n_blocks)
+    most = (math.sqrt(9 * n_features**2 + 8 * share) - 3 * n_features) / 4
+    return max(LEAST_WIDTH, min(usual, int(most)))
 
 
 def dense_blocks(

@@ -43,7 +43,7 @@ class _Shell(OutlierSource):
         classes = classes_of(self)
         groups: list[NDArray[Any]] = []
         if len(X) and (classes is None or y is not None):
-            Z = self.flow_.encode(Rows(X), y)
+            Z = self.flow_.encode(Rows(self.flow_.clipped(X)), y)
             groups = [Z] if classes is None else [Z[y == c] for c in classes]
         if not groups or min(len(g) for g in groups) < 2:
             raise InvalidDataError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.base.estimator import Nested, classes_of
+from farout.base.estimator import Nested, classes_of, is_fitted
 from farout.base.validation import Rows
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.outliers.source import Outliers, OutlierSource
@@ -115,7 +115,7 @@ class Mixture(OutlierSource):
 
     def stays_fresh(self) -> bool:
         """Whether one of the sources does."""
-        return any(source.stays_fresh() for source in vars(self).get("sources_", self.sources))
+        return any(source.stays_fresh() for source in (self.sources_ if is_fitted(self) else self.sources))
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         classes = self._asked_labels(y, n)

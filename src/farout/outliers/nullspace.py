@@ -95,7 +95,7 @@ class Nullspace(ArchetypeSource):
         kept = np.random.default_rng(0).permutation(len(X))[:KEPT]
         if labels is not None:
             self.own_labels_ = labels[kept]
-        parts = self.base_.nullspace_part(Rows(X[kept]), None if labels is None else labels[kept])
+        parts = self.base_.nullspace_part(Rows(self.flow_.clipped(X[kept])), None if labels is None else labels[kept])
         self.own_parts_ = parts.astype(np.float32 if X.dtype == np.float32 else np.float64)
 
     def _latents(self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator) -> Floats:

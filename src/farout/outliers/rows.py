@@ -148,8 +148,9 @@ class RowSource(OutlierSource):
         return (low + rows * step).clip(low, high)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
-        """Process inliers like outliers: add noise, encode without a class, clamp, decode; shape (n, d)."""
-        return self.flow_.noisy_reconstruction(Rows(self._query(X)), bound=self.bound, random_state=random_state)
+        """Inliers with the flow's noise, encoded without a class, clamped as outliers are, decoded; shape (n, d)."""
+        X = self._query(X)
+        return self.flow_.noisy_reconstruction(Rows(X), bound=self.bound, random_state=random_state)
 
     # --- drawing ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,101 @@
+"""How large flows become by default, counted without building them, and the error for those that are too large."""
+
+import numpy as np
+import pytest
+import torch
+
+import farout as fo
+from farout.errors import InvalidSettingError
+from farout.flows.architectures import build_flow, count_weights
+from farout.flows.vector import DENSE_WEIGHTS, vector_flow
+
+
+def counted(shape, architecture="auto", **options):
+    with torch.device("meta"):
+        return count_weights(build_flow(architecture, options, shape, n_classes=10, seed=0))
+
+
+@pytest.mark.parametrize("side", [48, 64, 96, 128, 160, 224, 250, 256, 512])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_any_size_get_a_flow_of_bounded_size(channels, side):
+    assert counted((channels, side, side)) < 1.1 * DENSE_WEIGHTS
+
+
+@pytest.mark.parametrize("architecture", ["vector", "table"])
+@pytest.mark.parametrize("columns", [2, 1280, 5000, 10_000])
+def test_vectors_of_any_length_get_a_flow_of_bounded_size(columns, architecture):
+    kept = columns**2 if architecture == "table" else 0
+    assert counted((columns,), architecture) - kept < 1.1 * DENSE_WEIGHTS
+
+
+def test_60_000_columns():
+    assert counted((60_000,)) < 1.1 * DENSE_WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("shape", "architecture", "options"),
+    [
+        *[
+            (s, "image", {"n_blocks": (2, 2), "hidden": (16, 32), "multiscale": False})
+            for s in ((1, 28, 28), (3, 32, 32))
+        ],
+        ((1280,), "vector", {"hidden": 512}),
+        ((100,), "vector", {"hidden": 200}),
+        ((1280,), "table", {"hidden": 256}),
+    ],
+)
+def test_usual_sizes_are_what_they_were(shape, architecture, options):
+    with torch.device("meta"):
+        flows = [build_flow(architecture, given, shape, n_classes=3, seed=0) for given in ({}, options)]
+    shapes = [{name: t.shape for name, t in flow.state_dict().items()} for flow in flows]
+    assert shapes[0] == shapes[1]
+
+
+def test_large_images_are_split_level_by_level():
+    flow = build_flow("auto", {"n_dense": 1}, (1, 96, 96), n_classes=0, seed=0)
+    x = torch.randn(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    z, _ = flow.encode(x)
+    torch.testing.assert_close(flow.decode(z)[0], x, atol=1e-4, rtol=1e-4)
+    assert sum(type(m).__name__ == "MultiScale" for m in flow.modules()) == 2
+
+
+def test_large_images_are_fitted():
+    X = np.random.default_rng(0).integers(0, 256, (12, 3, 48, 48)).astype(np.float32)
+    options = {"n_dense": 1, "dense_hidden": 16}
+    flow = fo.FlowDensity((3, 48, 48), options=options, max_steps=2, batch_size=4, random_state=0).fit(X)
+    np.testing.assert_allclose(flow.decode(flow.encode(X)), X.reshape(12, -1), atol=0.1)
+
+
+TOO_LARGE = {
+    "the author's, for photographs": ((3, 224, 224), "seed", {}, "smaller images, embeddings"),
+    "wide dense blocks": ((3, 224, 224), "auto", {"dense_hidden": 4000}, "smaller images, embeddings"),
+    "all of a photograph": ((3, 224, 224), "image", {"multiscale": False, "dense_hidden": 384}, "'multiscale': True"),
+    "a covariance of 60 000 columns": ((60_000,), "table", {}, "sklearn.decomposition.PCA"),
+    "wide subnets": ((60_000,), "vector", {"hidden": 512}, "a smaller hidden"),
+}
+
+
+@pytest.mark.parametrize("case", TOO_LARGE)
+def test_what_is_too_large_is_an_error_before_it_is_built(case):
+    shape, architecture, options, advice = TOO_LARGE[case]
+    with pytest.raises(InvalidSettingError, match=rf"million weights .* GB in training; the limit is 200.*{advice}"):
+        build_flow(architecture, options, shape, n_classes=0, seed=0)
+
+
+def test_a_model_says_it_before_it_trains():
+    X = np.random.default_rng(0).random((4, 15_000), dtype=np.float32)
+    with pytest.raises(InvalidSettingError, match=r"architecture='table' would have 2\d\d million weights"):
+        fo.FlowDetector().fit(X)
+    with pytest.raises(InvalidSettingError, match=r"architecture='seed' would have 35\d million weights"):
+        fo.FlowDensity((3, 224, 224), architecture="seed").fit(np.zeros((4, 3, 224, 224), dtype=np.float32))
+
+
+def test_a_function_of_ones_own_has_no_limit(monkeypatch):
+    monkeypatch.setattr("farout.flows.architectures.MOST_WEIGHTS", 10)
+
+    def own(event_shape, *, n_classes, seed):
+        return vector_flow(event_shape, n_classes=n_classes, seed=seed)
+
+    assert count_weights(build_flow(own, None, (4,), n_classes=0, seed=0)) > 10
+    with pytest.raises(InvalidSettingError, match="no limit"):
+        build_flow("vector", None, (4,), n_classes=0, seed=0)
