@@ -13,9 +13,9 @@ from farout.flows.couplings import COUPLINGS
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow, seed_flow
 from farout.flows.marginals import Marginals
-from farout.flows.networks import conv_subnets, dense_subnets
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.reshapes import Flatten, Haar, MultiScale, Squeeze
+from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.table import table_flow
 from farout.flows.transform import Chain, Transform
 from farout.flows.vector import toy_flow, vector_flow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from farout.errors import InvalidSettingError
 from farout.flows.couplings import COUPLINGS, soft_clamp
 from farout.flows.image import image_flow
-from farout.flows.networks import conv_subnets, dense_subnets
+from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.vector import vector_flow
 
 freia = pytest.importorskip("FrEIA.modules")

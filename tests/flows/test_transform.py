@@ -7,9 +7,9 @@ from flow_cases import CASES, build_case
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import GlowCoupling
-from farout.flows.networks import dense_subnets
 from farout.flows.permutations import Permutation
 from farout.flows.reshapes import Flatten, MultiScale, Squeeze
+from farout.flows.subnets import dense_subnets
 from farout.flows.transform import Chain
 
 PLAIN = [name for name in CASES if ", conditional" not in name]

@@ -21,10 +21,10 @@ from farout.talk import figures as talk
 from farout.talk.differences import differences
 from farout.talk.presets import PRESETS
 from farout.talk.published import CLASSIFIERS, DISCRIMINATORS
-from farout.talk.rows import done_rows, row_file
+from farout.talk.result_tables import _judged, ap_at_talks_shares, source_of, taken_rows
 from farout.talk.run import EXPERIMENTS, open_context, reproduce
 from farout.talk.sets import open_set, parse_sets
-from farout.talk.tables import _judged, ap_at_talks_shares, source_of, taken_rows
+from farout.talk.table_rows import done_rows, row_file
 
 TINY = replace(
     PRESETS["smoke"],
@@ -173,7 +173,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import farout.talk.tables as tables
+import farout.talk.result_tables as tables
 from farout.talk.differences import differences
 from farout.talk.presets import Preset
 from farout.talk.run import reproduce

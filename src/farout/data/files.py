@@ -6,7 +6,7 @@ from pathlib import Path
 from farout.data.arrays import dataset_from_arrays, read_npy, read_npz
 from farout.data.dataset import Dataset
 from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_labels
-from farout.data.images import ImageSize, read_image_folder
+from farout.data.image_folders import ImageSize, read_image_folder
 from farout.data.tables import read_csv, read_parquet
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
 

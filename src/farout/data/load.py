@@ -6,7 +6,7 @@ from pathlib import Path
 from farout.data.catalogue import CATALOGUE
 from farout.data.dataset import Dataset
 from farout.data.files import read_path
-from farout.data.images import ImageSize
+from farout.data.image_folders import ImageSize
 from farout.data.locate import PathLike
 from farout.data.named import load_named, split_dataset
 from farout.data.spec import SPLITS, DataSpec, Split, is_split, parse_spec

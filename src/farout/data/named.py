@@ -14,7 +14,7 @@ from farout.data.convert import scale_images
 from farout.data.dataset import Dataset
 from farout.data.faces import EXPRESSIONS, make_faces
 from farout.data.idx import read_idx, read_idx_labels
-from farout.data.images import list_images, read_images
+from farout.data.image_folders import list_images, read_images
 from farout.data.locate import PathLike, find_ferg, find_idx
 from farout.data.spec import Split
 from farout.data.splits import train_test_split_indices

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from farout.errors import InvalidSettingError
-from farout.flows.networks import SubnetFactory
+from farout.flows.subnets import SubnetFactory
 from farout.flows.transform import Shape, Transform
 
 __all__ = [

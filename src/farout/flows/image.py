@@ -8,9 +8,9 @@ from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import GlowCoupling
 from farout.flows.flow import Flow
-from farout.flows.networks import conv_subnets, dense_subnets
 from farout.flows.permutations import Permutation
 from farout.flows.reshapes import DOWNSAMPLINGS, Flatten, MultiScale
+from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.transform import Chain, Shape, Transform
 from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks, dense_width
 

@@ -7,8 +7,8 @@ from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import COUPLINGS, Coupling
 from farout.flows.flow import Flow
-from farout.flows.networks import dense_subnets
 from farout.flows.permutations import Orthogonal, Permutation
+from farout.flows.subnets import dense_subnets
 from farout.flows.transform import Chain, Shape, Transform
 
 __all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "dense_width", "toy_flow", "vector_flow"]

@@ -10,7 +10,7 @@ from farout.base.validation import Rows, check_positive
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.ratio_rule import RatioRule
-from farout.outliers.rows import Candidates, RowSource
+from farout.outliers.row_source import Candidates, RowSource
 
 __all__ = ["Boundary"]
 

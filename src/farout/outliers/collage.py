@@ -10,7 +10,7 @@ from farout.base.validation import Rows, check_positive
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.split import SplitFlow
-from farout.outliers.rows import Candidates, RowSource
+from farout.outliers.row_source import Candidates, RowSource
 from farout.outliers.symmetries import positions, turned
 
 __all__ = ["Collage"]

@@ -10,7 +10,7 @@ from farout.flows.density import FlowDensity
 from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
-from farout.outliers.rows import RowSource
+from farout.outliers.row_source import RowSource
 from farout.outliers.source import OutlierSource
 from farout.outliers.turned import Turned
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.outliers.rows import Candidates, RowSource
+from farout.outliers.row_source import Candidates, RowSource
 from farout.outliers.symmetries import TURNS, positions, turned
 
 __all__ = ["Turned"]

@@ -5,7 +5,7 @@ from typing import Any
 from farout.detectors.discriminator import OutlierDiscriminator
 from farout.talk.context import Context, Finding
 from farout.talk.published import DISCRIMINATORS, PublishedRow
-from farout.talk.tables import records_of, source_of, table_finding
+from farout.talk.result_tables import records_of, source_of, table_finding
 
 __all__ = ["discriminators"]
 

@@ -15,8 +15,8 @@ from farout.outliers.real import RealOutliers
 from farout.outliers.source import OutlierSource
 from farout.talk.context import Context, Figure, Finding, Table
 from farout.talk.published import TALK_ROWS, PublishedRow
-from farout.talk.rows import done_rows, row_file
 from farout.talk.sets import JudgedSet
+from farout.talk.table_rows import done_rows, row_file
 
 __all__ = ["METRICS", "ap_at_talks_shares", "records_of", "source_of", "table_finding", "taken_rows"]
 
