@@ -12,7 +12,7 @@ from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.split import SplitFlow
 from farout.outliers import collage as module
-from farout.outliers import rows as base
+from farout.outliers import row_source as base
 from farout.outliers.collage import Collage
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
