@@ -338,7 +338,7 @@ class _Objective:
 
 
 def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
-    """Bring the weights of convolutions into another order in memory."""
+    """Bring the weights of convolutions into another order in memory, and all others into the usual one."""
     for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
+        order = layout if parameter.ndim == 4 else torch.contiguous_format
+        parameter.data = parameter.data.contiguous(memory_format=order)

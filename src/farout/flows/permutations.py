@@ -63,7 +63,7 @@ class Orthogonal(Transform):
         gauss = torch.randn(n, n, dtype=torch.float64, generator=generator)
         q, r = torch.linalg.qr(gauss)
         # The signs of R's diagonal make the rotation uniform (Haar) rather than an artefact of QR.
-        self.register_buffer("rotation", (q * r.diagonal().sign()).to(torch.get_default_dtype()))
+        self.register_buffer("rotation", (q * r.diagonal().sign()).to(torch.get_default_dtype()).contiguous())
         self.skew = nn.Parameter(torch.zeros(n, n)) if learned else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
