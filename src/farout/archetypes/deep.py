@@ -280,7 +280,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         )
 
     def _describe(self, X: NDArray[Any], y: NDArray[Any] | None) -> None:
-        """Set what is told of the archetypes, and the law of the nullspace part."""
+        """Set the attributes that describe the archetypes, and fit the distribution of the nullspace part."""
         picked = np.random.default_rng(self.seed_).permutation(len(X))[:LAW_ROWS]
         labels = self._condition(None if y is None else y[picked])
         T = self._latents_of(X[picked], None if y is None else y[picked])
@@ -340,8 +340,8 @@ class DeepArchetypes(TransformerMixin, Estimator):
             Rows that add up to 1. Negative parts are steps beyond the hull.
         y : label or array of shape (n,), optional
         nullspace : {"fitted", "normal"}, optional
-            Put the part of the latent that weights are blind to back: drawn from the law of the training data's own, or
-            from a standard normal. Without it, data are the decoded ``M_C A Z`` alone.
+            Add a nullspace part, which the weights don't depend on: drawn from the normal distribution fitted to that
+            of the training data, or from a standard normal. Without it, data are the decoded ``M_C A Z`` alone.
         exact : bool, default=True
             With a nullspace part: start from the latents that have exactly the weights ``A``, so that encoding gives
             them back, or else from ``M_C A Z``, as on the author's slides.
@@ -449,7 +449,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         exact: bool = True,
         random_state: Any = None,
     ) -> NDArray[Any]:
-        """Data told by their archetype weights, and back.
+        """Reconstruct data from their archetype weights.
 
         Parameters
         ----------

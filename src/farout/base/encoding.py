@@ -107,7 +107,7 @@ class Writer:
 
 
 class Reader:
-    """The way back from JSON values and tensors to models.
+    """Rebuilds models from JSON values and tensors.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The base of every estimator and source: ``fit`` forgets, checks, learns, and leaves nothing behind when it fails."""
+"""Base of all estimators and sources: ``fit`` resets, checks, learns, and leaves the model unfitted when it fails."""
 
 import contextlib
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Nested:
 
 @dataclass(frozen=True)
 class Defaults:
-    """Settings that a model hands to the models inside it, which take them where their own are left open.
+    """Settings passed to nested models, which use them for the parameters that they leave unset.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The nearest rows of a reference, exactly, and the same whatever rows are asked about beside them."""
+"""Exact nearest neighbours; a row's result doesn't depend on the other rows of the query."""
 
 import numpy as np
 from numpy.typing import NDArray

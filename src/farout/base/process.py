@@ -1,4 +1,4 @@
-"""What belongs to the whole process, borrowed and given back: signals, torch's generators, the number of threads."""
+"""Process-wide state that a fit changes and restores: signals, torch's generators, the number of threads."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""Waits as people see them: a bar with the time left on a terminal, one line as a stage begins and ends in a log."""
+"""Progress display: a bar with the time left on terminals, a line as a stage begins and ends in logs."""
 
 import contextlib
 import importlib.util

@@ -47,7 +47,7 @@ Objective = Callable[[Batch, float], tuple[Tensor, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Training:
-    """Where and how a fit runs; what it learns is the model's own business.
+    """Device, precision, checkpoints and logs of a training.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how fast a module learns.
+    """Optimization settings: steps, batch size, learning rate, early stopping.
 
     Parameters
     ----------
@@ -517,7 +517,7 @@ class _Loop:
             _write(Path(self.where.checkpoint_dir) / file, saved)
 
     def _save_what_was_whole(self, error: BaseException) -> None:
-        """After an error in the middle of a step, unless that is about the training, keep what the step began with."""
+        """After an error within a step, save the state from before it, unless the training itself failed."""
         begun = self.before
         if begun is None or isinstance(error, FaroutError) or self.processes > 1:
             return

@@ -1,4 +1,4 @@
-"""Checks at the door of every estimator: rows, labels, settings; each failure is one message that says what to do."""
+"""Input checks of all estimators: rows, labels and settings; each failure is one message that says what to do."""
 
 import contextlib
 import datetime
@@ -62,7 +62,7 @@ class HoldsRows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Checked rows with the names of their columns: how one estimator hands rows to another.
+    """Checked rows with the names of their columns, as one estimator passes them to another.
 
     They are not checked again but for their number and width. Names are compared where both sides have some.
 

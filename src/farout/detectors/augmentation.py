@@ -1,4 +1,4 @@
-"""Augmentation of training images, the same law for inliers and for outliers."""
+"""Augmentation of training images, with the same distribution for inliers and outliers."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""CautiousClassifier: a classifier that was taught, on generated outliers, to say that it doesn't know."""
+"""CautiousClassifier: a classifier trained to predict uniform probabilities on generated outliers."""
 
 from collections.abc import Callable
 from typing import Any, Literal, cast
@@ -54,7 +54,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         each step. "auto": 10 000 for images; fresh ones for vectors, which are quickly made, where a strength has a
         schedule, and for `RealOutliers`.
     augmentation : {"affine"} or callable, optional
-        Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
+        Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
         model units, and gives one of the same shape.
     auxiliary_weight : float or "auto", default="auto"
@@ -67,7 +67,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         inliers, and let the five nearest vote on the classes (after Papernot & McDaniel, 2018). "auto": for images,
         unless nothing is learned from outliers. It needs a network whose last layer is linear.
     contamination : float, default=0.05
-        Share of inliers that the threshold of ``is_inlier`` gives up, in (0, 0.5].
+        Share of held-out inliers below the threshold of ``is_inlier``, in (0, 0.5].
     calibration_fraction : float, default=0.1
         Share of rows held out to set the threshold.
     training : Training, optional

@@ -49,7 +49,7 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         each step. "auto": 10 000 for images; fresh ones for vectors, which are quickly made, where a strength has a
         schedule, and for `RealOutliers`.
     augmentation : {"affine"} or callable, optional
-        Of inliers and outliers alike, or their difference in law would be learned. "affine" turns, zooms, shears
+        Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
         model units, and gives one of the same shape.
     one_vs_rest : bool or "auto", default="auto"

@@ -281,7 +281,7 @@ class ExposedModel(Estimator):
 
     @torch.no_grad()
     def _logits(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Logits of shape (n, n_outputs) of checked rows, which are taken as they come: no noise, no flow."""
+        """Logits of checked rows, of shape (n, n_outputs), without noise or flow."""
         network = self._inference_network()
         with suitable_threads(X.shape[1]):
             parts = [network(events).cpu() for events in self._chunks(X, dtype_of(network))]

@@ -1,4 +1,4 @@
-"""How inliers and outliers reach the network that tells them apart: one batch, processed alike, augmented alike."""
+"""Training batches of inliers and outliers, processed and augmented alike."""
 
 from typing import Any, NamedTuple
 

@@ -88,7 +88,7 @@ def discriminator_loss(d_in: Tensor, d_out: Tensor) -> Tensor:
 
 
 def one_vs_rest_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
-    """Eq. 9 where a row is an outlier of each class but its own, and an outlier one of all classes.
+    """One-vs-rest form of eq. 9: a row is a negative of every class but its own, an outlier of all.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def one_vs_rest_loss(d_in: Tensor, y_in: Tensor, d_out: Tensor) -> Tensor:
 
 
 def auxiliary_loss(logits: Tensor, y: Tensor, kind: Tensor, n_in: int, n_classes: int) -> Tensor:
-    """Cross entropy of telling class and kind at once, of inliers and of outliers in equal parts.
+    """Cross entropy of class and kind of outlier jointly, with inliers and outliers weighted equally.
 
     An auxiliary task for the same features: a network that only learns to be undecided on outliers sees them all as
     one, and forgets what else there is in a picture. Joint labels of class and transformation are by Lee et al. (2020).

@@ -156,7 +156,7 @@ def negative_log_odds(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _rest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What all classes but the likeliest have, in units of its probability."""
+    """Total probability of all other classes, relative to that of the likeliest."""
     ordered = np.sort(np.asarray(logits, np.float64), axis=1)
     total: NDArray[np.float64] = np.exp(ordered[:, :-1] - ordered[:, -1:]).sum(axis=1)
     return total

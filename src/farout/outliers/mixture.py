@@ -96,7 +96,7 @@ class Mixture(OutlierSource):
         self._learn_shape_and_classes()
 
     def _learn_shape_and_classes(self) -> None:
-        """The shape of events, as the source that knows most of it has it, and the classes, where all know the same."""
+        """Set event shape and classes from the sources; classes only where all sources have the same."""
         self.event_shape_ = max((s.event_shape_ for s in self.sources_), key=len)
         known = [classes for classes in map(classes_of, self.sources_) if classes is not None]
         if len(known) < len(self.sources_):

@@ -1,4 +1,4 @@
-"""The one list of outlier sources: names, classes, options and help, from which Python, settings and commands are told.
+"""Registry of the outlier sources: names, classes, options and help, for settings and commands.
 
 It imports nothing of farout, so that ``farout --help`` can read it quickly.
 """
@@ -146,17 +146,17 @@ class Source:
 _STRENGTH = Option("strength", "range", "distance in sigma, a number or a range such as 2-4", 2.5)
 _COVARIANCE = Option("covariance", "choice", "class: shaped as each class's latents are", "identity",
                      ("identity", "class"), rows_for="class")
-_LAW = Option("law", "choice", "law of the radius", "exact", ("exact", "author"))
-_WEIGHTS = Option("concentration", "numbers", "of the weights' Dirichlet law, below 1 for outliers; one or k", 0.3)
+_LAW = Option("law", "choice", "distribution of the radius", "exact", ("exact", "author"))
+_WEIGHTS = Option("concentration", "numbers", "of the Dirichlet distribution, below 1 for outliers; one or k", 0.3)
 _PAST = Option("beyond", "range", "steps past the hull, such as 1 or 0.5-2", 0.0)
 _COUNT = Option("n_archetypes", "count", "archetypes to fit, where --flow is no run of archetypes", 3,
                 flags=("--n-archetypes", "-k"))
-_PART = Option("w", "choice", "what weights don't see: as in training, from N(0, I), or a row's own", "fitted",
+_PART = Option("w", "choice", "nullspace part: as in training, from N(0, I), or a row's own", "fitted",
                ("fitted", "normal", "own"), rows_for="own")
 _EXACT = Option("exact", "switch", "encoding gives the weights back, or the talk's form", True,
                 flags=("--exact/--slides",))
 _QUANTILE = Option("quantile", "number", "share of inliers that the rule would call outliers", 0.1)
-_WALK = Option("beyond", "number", "length of the walk over that to the boundary, 1 or more", 1.0)
+_WALK = Option("beyond", "number", "distance as a multiple of that to the boundary, 1 or more", 1.0)
 _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag")
 
 _ALL = (
@@ -170,11 +170,11 @@ _ALL = (
     Source("archetypal", "farout.outliers.archetypal:Archetypal",
            "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),
     Source("nullspace", "farout.outliers.nullspace:Nullspace",
-           "these with what the weights don't see", "archetypes", (_WEIGHTS, _PART, _EXACT, _COUNT)),
+           "mixtures of archetypes with a random nullspace part", "archetypes", (_WEIGHTS, _PART, _EXACT, _COUNT)),
     Source("collage", "farout.outliers.collage:Collage", "parts of training rows put together", "rows", (_QUANTILE,)),
     Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
     Source("boundary", "farout.outliers.boundary:Boundary",
-           "training rows, walked to the boundary of what is normal", "rows", (_QUANTILE, _WALK)),
+           "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
 )
 # fmt: on
 

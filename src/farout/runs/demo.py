@@ -117,7 +117,7 @@ def _require_free(folder: Path, force: bool) -> None:
 
 
 def _models(flow: Path, flow_steps: int, steps: int) -> list[tuple[str, str, TrainSettings]]:
-    """Plain and cautious differ in beta alone: same network, steps, seed and path of the inliers."""
+    """Plain and cautious differ in beta only: same network, steps, seed and processing of inliers."""
     shared = {"data": TRAIN, "flow_run": str(flow), "source": {"name": "normal", "strength": STRENGTH}}
 
     def classifier(beta: float) -> TrainSettings:

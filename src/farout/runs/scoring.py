@@ -273,13 +273,13 @@ def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[s
     trained = run.settings.data
     source = getattr(run.settings, "source", None)
     real = [] if source is None else source.options.get("outliers", [])
-    flattered = [
-        f"{data.name} shares rows with {trained}, which the run was trained on: its figures are flattered."
+    optimistic = [
+        f"{data.name} shares rows with {trained}, which the run was trained on: its results are too optimistic."
         for data in (inliers, *outliers)
         if shared_rows(data.name, trained, default_split="test")
     ]
-    return flattered + [
-        f"{data.name} shares rows with {spec}, the outliers that the run was trained on: its figures are flattered."
+    return optimistic + [
+        f"{data.name} shares rows with {spec}, outliers that the run was trained on: its results are too optimistic."
         for data in outliers
         for spec in real
         if shared_rows(data.name, spec, default_split="test")
