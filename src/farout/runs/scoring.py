@@ -278,7 +278,7 @@ def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[s
         for data in (inliers, *outliers)
         if shared_rows(data.name, trained, default_split="test")
     ]
-    return flattered + [
+    return list(dict.fromkeys(flattered)) + [
         f"{data.name} shares rows with {spec}, the outliers that the run was trained on: its figures are flattered."
         for data in outliers
         for spec in real
