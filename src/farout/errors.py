@@ -43,7 +43,7 @@ class ReadingOptionError(InvalidDataError, InvalidSettingError):
         Its name, such as "label".
     """
 
-    def __init__(self, option: str, message: str) -> None:
+    def __init__(self, message: str, option: str = "") -> None:
         super().__init__(message)
         self.option = option
 

@@ -160,7 +160,7 @@ def _keys(keys: Sequence[str], path: Path, label: str | None, anomaly: str | Non
     for option, key, what in (("label", label, "labels"), ("anomaly", anomaly, "marks of anomalies")):
         if key is not None and key not in keys:
             raise ReadingOptionError(
-                option, f"{path} holds no {what} called {key!r}; the keys there are: {', '.join(keys)}"
+                f"{path} holds no {what} called {key!r}; the keys there are: {', '.join(keys)}", option
             )
     free = [key for key in keys if key not in (label, anomaly, _NAMES_KEY)]
     data_key = _pick(_DATA_KEYS, free, path, "data")

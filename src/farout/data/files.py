@@ -88,4 +88,4 @@ def _read_idx_pair(path: Path) -> Dataset:
 
 def _refuse(given: bool, option: str, path: Path, reason: str) -> None:
     if given:
-        raise ReadingOptionError(option, f"{option} has no meaning for {path}: {reason}; leave it out")
+        raise ReadingOptionError(f"{option} has no meaning for {path}: {reason}; leave it out", option)

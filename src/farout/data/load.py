@@ -94,7 +94,7 @@ def _refuse_file_options(name: str, **options: object) -> None:
     for option, value in options.items():
         if value is not None:
             raise ReadingOptionError(
-                option,
                 f"{option} has no meaning for the named set {name}; leave it out, or write "
                 f"./{name} for a file or folder of that name",
+                option,
             )

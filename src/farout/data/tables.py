@@ -350,7 +350,7 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
 def _label_column(names: list[str], path: Path, label: str | None, anomaly: str | None) -> str | None:
     for option, asked in (("label", label), ("anomaly", anomaly)):
         if asked is not None and asked not in names:
-            raise ReadingOptionError(option, f"{path} has no column {asked!r}; its columns are: {listed(names, 50)}")
+            raise ReadingOptionError(f"{path} has no column {asked!r}; its columns are: {listed(names, 50)}", option)
     if label is not None:
         return label
     found = [name for name in names if name.lower() in LABEL_NAMES and name != anomaly]
