@@ -13,6 +13,7 @@ KINDS = {
     "InvalidTypeError": TypeError,
     "InvalidSettingError": ValueError,
     "DataNotFoundError": FileNotFoundError,
+    "ReadingOptionError": ValueError,
     "NotFittedError": sklearn.exceptions.NotFittedError,
     "DivergedError": ArithmeticError,
     "RunError": ValueError,

@@ -13,6 +13,7 @@ __all__ = [
     "InvalidSettingError",
     "InvalidTypeError",
     "NotFittedError",
+    "ReadingOptionError",
     "RunError",
 ]
 
@@ -31,6 +32,20 @@ class InvalidTypeError(InvalidDataError, TypeError):
 
 class InvalidSettingError(FaroutError, ValueError):
     """A parameter, option or configuration value that makes no sense."""
+
+
+class ReadingOptionError(InvalidDataError, InvalidSettingError):
+    """An option of reading that the data have nothing for: a column that isn't there, a size where there are no images.
+
+    Attributes
+    ----------
+    option : str
+        Its name, such as "label".
+    """
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class DataNotFoundError(FaroutError, FileNotFoundError):

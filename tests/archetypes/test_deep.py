@@ -277,7 +277,7 @@ def test_weights_that_make_no_sense_are_refused(deep):
 
 def test_calls_that_make_no_sense_are_refused(deep, blobs):
     X = blobs[0]
-    with pytest.raises(InvalidSettingError, match="n_samples must be at least 1"):
+    with pytest.raises(InvalidSettingError, match="n_samples must be a whole number of 1 or more"):
         deep.sample(0)
     with pytest.raises(InvalidSettingError, match="4 of them"):
         deep.sample(3, concentration=[1, 2])

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import farout as fo
 from farout.cli import main
@@ -132,3 +133,46 @@ def test_outliers_are_written_with_the_columns_of_the_data(made, tmp_path):
     words = ["generate", f"{made}/det", "--source", "collage", "-n", "5", "--out", str(out)]
     assert main([*words, "--quantile", "0.5"]) == 0
     assert out.read_text().splitlines()[0].replace('"', "") == "a,b,c"
+
+
+@pytest.fixture(scope="module")
+def named(made):
+    """A run whose labels are a column called kind."""
+    kinds = ["a", "b"] * 150
+    table(made / "kinds.csv", kind=kinds)
+    words = ["--label", "kind", "--max-steps", "10", "--out", f"{made}/named"]
+    assert main(["train", "discriminator", f"{made}/kinds.csv", *words]) == 0
+    return made / "named"
+
+
+def test_outliers_need_no_column_of_labels(named, made, capsys):
+    sets = ["--inliers", f"{made}/kinds.csv", "--outliers", f"{made}/bad.csv"]
+    assert main(["evaluate", str(named), *sets, "--label", "kind"]) == 0
+    assert main(["evaluate", str(named), *sets, "--label", "sort"]) == 1
+    assert "no column 'sort'" in capsys.readouterr().err
+
+
+def test_columns_and_sizes_of_training_are_passed_by_where_data_have_none(named, made, tmp_path, capsys):
+    """The advice to leave out what was not given can't be followed."""
+    for name in ("grey/a", "grey/b"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / name / "0.png")
+    assert main(["score", str(named), f"{tmp_path}/grey"]) == 1
+    assert "its rows have shape (1, 8, 8)" in capsys.readouterr().err
+    np.savez(tmp_path / "rows.npz", X=ROWS, feature_names=list("abc"))
+    assert main(["score", str(named), f"{tmp_path}/rows.npz", "--out", f"{tmp_path}/s.csv"]) == 0
+
+
+def test_a_row_without_a_label_is_told_as_such(named, made, capsys):
+    table(made / "holes.csv", kind=["", *["a"] * 299])
+    assert main(["score", str(named), f"{made}/holes.csv"]) == 1
+    assert "row 1 (the first is 1) has no label" in capsys.readouterr().err
+
+
+def test_marked_rows_of_the_inliers_are_outliers_where_no_others_are_given(made, capsys):
+    words = ["evaluate", f"{made}/det", "--inliers", f"{made}/marked.csv"]
+    assert main([*words, "--anomaly", "is_bad", "--json"]) == 0
+    kept = json.loads(capsys.readouterr().out)["outliers"][f"{made}/marked.csv"]
+    assert (kept["n_in"], kept["n_out"]) == (300, 40)
+    assert main(["evaluate", f"{made}/det", "--inliers", f"{made}/t.csv"]) == 2
+    assert "no rows marked as anomalies" in capsys.readouterr().err

@@ -296,6 +296,13 @@ def test_a_column_that_seems_to_mark_anomalies_is_told(csv, label, taken):
         load_data(csv("a,is_outlier\n1,0\n2,1\n"), label=label)
 
 
+@pytest.mark.parametrize("name", ["is_bad", "fraud", "bad", "Defect", "is_attack"])
+def test_a_feature_named_as_marks_often_are_is_told_and_a_label_of_that_name_is_not(csv, name):
+    with pytest.warns(UserWarning, match="is taken for a feature"):
+        load_data(csv(f"a,{name}\n1,0\n2,1\n"))
+    assert load_data(csv(f"a,{name}\n1,0\n2,1\n"), label=name).y is not None
+
+
 def test_dates_as_labels_are_one_text_whatever_the_file(csv, tmp_path):
     days = [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 2), datetime.datetime(2020, 1, 1)]
     kinds = {

@@ -263,3 +263,23 @@ def test_blobs_are_what_the_other_tests_take_them_for():
     X, y = blobs(300, 0)
     assert np.bincount(y).tolist() == [100, 100, 100]
     assert len({tuple(row) for row in X}) == 300
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_events_have_the_shape_of_the_flow_that_is_given(nested):
+    """Flat rows and no ``event_shape``: the fitted flow knows that they are images."""
+    X = fo.load_data("digits:train@0-1").X[:100]
+    flow = fo.FlowDensity(event_shape=(1, 8, 8), max_steps=2, random_state=0).fit(X)
+    source = fo.NormalShell(2.5, flow=flow)
+    model = fo.OutlierDiscriminator(fo.Mixture([source]) if nested else source, max_steps=2, random_state=0)
+    assert model.fit(X).event_shape_ == (1, 8, 8)
+
+
+def test_a_flow_of_vectors_makes_outliers_for_a_model_of_images():
+    X = fo.load_data("digits:train@0-1").X[:100]
+    flow = fo.FlowDensity(event_shape=(X.shape[1],), max_steps=2, random_state=0).fit(X)
+    for n_outliers in (None, 50):
+        model = fo.OutlierDiscriminator(
+            fo.NormalShell(2.5, flow=flow), event_shape=(1, 8, 8), n_outliers=n_outliers, max_steps=2, random_state=0
+        )
+        assert np.isfinite(model.fit(X).score_samples(X[:5])).all()

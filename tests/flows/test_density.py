@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits, make_blobs
 
 from farout.base.holdout import holdout_split
 from farout.flows.density import FlowDensity
+from farout.flows.scores import flow_scores
 
 SMALL = {"n_blocks": 3, "hidden": 32}
 QUICK = {"options": {"n_blocks": 2, "hidden": 16}, "max_steps": 15}
@@ -228,3 +229,14 @@ def test_history_shows_the_loss_fall_and_the_best_weights_are_kept():
         kept, _ = flow._objective(rest, 0.0)((rows,), 1.0)
     assert kept.item() == pytest.approx(validation.min(), abs=1e-4)
     assert validation[-1] > validation.min() + 0.02
+
+
+@pytest.mark.parametrize("score", ["likelihood", "ratio"])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_rows_beyond_all_numbers_have_the_lowest_score_and_no_nan(score, labelled):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 3)), np.arange(100) % 2
+    flow = FlowDensity(max_steps=2, random_state=0).fit(X, y if labelled else None)
+    near, far = flow_scores(flow, X[:2], score), flow_scores(flow, X[:2] * 1e300, score)
+    assert np.isfinite(far).all()
+    assert far.max() < near.min()

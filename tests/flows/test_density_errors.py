@@ -89,7 +89,7 @@ def test_settings_that_make_no_sense(settings, message):
         (lambda f: f.decode(X[:, :3]), r"Z must be finite, of shape \(n, 4\) with n >= 1; got shape \(60, 3\)"),
         (lambda f: f.decode(with_cell(np.inf)), "Z must be finite, .* 1 of its numbers not finite"),
         (lambda f: f.decode(X[:0]), r"with n >= 1; got shape \(0, 4\)"),
-        (lambda f: f.sample(0), "n_samples must be at least 1; got 0"),
+        (lambda f: f.sample(0), "n_samples must be a whole number of 1 or more; got 0"),
         (lambda f: f.sample(3, 7), "labels unseen in training: 7"),
         (lambda f: f.sample(3, [0, 1]), "X has 3 rows, but y has 2 labels"),
     ],

@@ -184,5 +184,5 @@ def test_nothing_before_fit_and_no_fewer_than_one(flow, blobs, Shell):
     for call in (lambda s: s.sample(1), lambda s: s.process_inliers(blobs[0]), lambda s: s.batches()):
         with pytest.raises(NotFittedError):
             call(Shell(flow=flow))
-    with pytest.raises(InvalidSettingError, match=f"{Shell.__name__}.sample: n must be at least 1; got 0"):
+    with pytest.raises(InvalidSettingError, match=f"{Shell.__name__}.sample: n must be a whole number of 1 or more"):
         Shell(flow=flow).fit(*blobs).sample(0)

@@ -114,15 +114,16 @@ def test_sources_of_different_classes_can_not_be_mixed(flow, blobs):
         Mixture([NormalShell(flow=flow), RealOutliers(FAR)]).fit(X, np.array(["q", "r"] * 150))
 
 
-@pytest.mark.parametrize("weights", [[1], [1, -1], [1, 0], [1, float("nan")], [[1, 1]]])
+@pytest.mark.parametrize("weights", [[1], [1, -1], [1, 0], [1, float("nan")], [[1, 1]], ["a", 1], [None, 1]])
 def test_weights_are_one_positive_number_a_source(flow, blobs, weights):
     with pytest.raises(InvalidSettingError, match="weights must be 2 numbers above 0, one a source; got"):
         Mixture([NormalShell(flow=flow), RealOutliers(FAR)], weights=weights).fit(*blobs)
 
 
-def test_a_mixture_of_nothing_is_refused(blobs):
-    with pytest.raises(InvalidSettingError, match="sources is empty; give at least one"):
-        Mixture([]).fit(*blobs)
+@pytest.mark.parametrize("sources", [[], None, NormalShell(), (s for s in [NormalShell()])])
+def test_a_mixture_of_no_list_of_sources_is_refused(blobs, sources):
+    with pytest.raises(InvalidSettingError, match="sources must be a list of at least one outlier source"):
+        Mixture(sources).fit(*blobs)
 
 
 def test_real_outliers_are_the_rows_that_were_given(blobs):

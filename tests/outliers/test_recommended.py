@@ -55,3 +55,9 @@ def test_it_is_cloned_saved_and_loaded_as_any_source(source, image_flow, tmp_pat
     assert set(source.get_params(deep=False)) == {"flow", "event_shape", "random_state"}
     again = fo.load(source.save(tmp_path / "run"))
     np.testing.assert_array_equal(again.sample(50, random_state=1).x, source.sample(50, random_state=1).x)
+
+
+def test_a_classifier_of_images_makes_its_outliers_once_without_being_told(image_flow, digits):
+    """The default source, with the default ``n_outliers``."""
+    clf = fo.CautiousClassifier(fo.Recommended(flow=image_flow), max_steps=2, random_state=0)
+    assert clf.fit(digits[0][:200], digits[1][:200]).source_.stays_fresh() is False

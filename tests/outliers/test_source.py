@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
+import farout as fo
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.extremal import NormalShell
@@ -119,7 +120,9 @@ def test_a_schedule_follows_the_progress_that_a_loop_sets(flow, blobs):
 
 
 def test_a_batch_holds_at_least_one(flow, blobs):
-    with pytest.raises(InvalidSettingError, match=r"NormalShell\.batches: batch_size must be at least 1; got 0"):
+    with pytest.raises(
+        InvalidSettingError, match=r"NormalShell\.batches: batch_size must be a whole number of 1 or more"
+    ):
         NormalShell(flow=flow).fit(*blobs).batches(0)
 
 
@@ -132,3 +135,32 @@ def test_real_images_come_as_events_too(images):
 
 def test_a_schedule_is_a_straight_line():
     assert [Schedule(4.0, 2.0).at(p) for p in (0.0, 0.5, 1.0)] == [4.0, 3.0, 2.0]
+
+
+@pytest.mark.parametrize("n", [2.5, "3", None, True])
+def test_numbers_of_outliers_are_whole_numbers(flow, blobs, n):
+    source = NormalShell(2.5, flow=flow).fit(*blobs)
+    for ask in (source.sample, source.batches, flow.sample):
+        with pytest.raises(InvalidSettingError, match="must be a whole number of 1 or more"):
+            ask(n)
+    with pytest.raises(InvalidSettingError, match="distinct must be a whole number"):
+        source.batches(distinct=2.5)
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y:sklearn.exceptions.DataConversionWarning")
+def test_classes_to_draw_for_may_stand_in_a_column(flow, blobs):
+    out = NormalShell(2.5, flow=flow).fit(*blobs).sample(2, [["a"], ["b"]], random_state=0)
+    assert out.y.tolist() == ["a", "b"]
+
+
+def test_a_truth_value_is_no_strength(flow, blobs):
+    with pytest.raises(InvalidSettingError, match="strength must be a number above 0"):
+        NormalShell(True, flow=flow).fit(*blobs)
+
+
+def test_a_loaded_source_makes_the_same_outliers_to_the_bit(flow, blobs, tmp_path):
+    """Matrices that the training leaves in another order in memory are read in that order too."""
+    source = NormalShell(2.5, flow=flow).fit(*blobs)
+    source.save(tmp_path / "run")
+    one, same = (s.sample(50, random_state=0).x for s in (source, fo.load(tmp_path / "run")))
+    np.testing.assert_array_equal(one, same)

@@ -19,7 +19,7 @@ def test_each_row_goes_through_the_network_once(name, tmp_path):
     train, test = fo.load_data("toy:train"), fo.load_data("toy:test")
     run = open_run(MODELS[name].fit(train.X, train.y).save(tmp_path / "run"))
     seen = []
-    run.model.network_.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    run.model._inference_network().register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     table = score_data(run, test)
     assert sum(seen) == len(test.X)
     np.testing.assert_array_equal(table.score, run.model.score_samples(test.X))

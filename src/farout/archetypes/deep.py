@@ -432,8 +432,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         """
         check_is_fitted(self)
         where = f"{type(self).__name__}.sample"
-        if n_samples < 1:
-            raise InvalidSettingError(f"{where}: n_samples must be at least 1; got {n_samples}.")
+        n_samples = check_number(n_samples, "n_samples", where, low=1, integer=True)
         k = len(self.positions_)
         rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)

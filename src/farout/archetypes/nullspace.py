@@ -4,9 +4,9 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
 
 from farout.errors import InvalidDataError
+from farout.flows.whitening import shrunk_factor
 
 __all__ = ["NullLaw", "RowSpace"]
 
@@ -95,7 +95,7 @@ class NullLaw:
     def of(cls, T: NDArray[Any]) -> "NullLaw":
         """Fit it to nullspace parts ``T`` of shape (n, d), with Ledoit and Wolf's (2004) shrinkage."""
         T = np.asarray(T, dtype=np.float64)
-        return cls(T.mean(axis=0), np.linalg.cholesky(ledoit_wolf(T)[0]))
+        return cls(T.mean(axis=0), shrunk_factor(T))
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """``n`` draws, of shape (n, d)."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from farout.errors import RunError
 
-__all__ = ["Reader", "Writer", "fitted_state"]
+__all__ = ["Reader", "Writer", "fitted_state", "lay_out_as_saved"]
 
 
 def fitted_state(model: Any) -> dict[str, Any]:
@@ -216,3 +216,9 @@ def _public_class(name: Any) -> type:
 
 def _unknown(name: Any) -> RunError:
     return RunError(f"This run holds a {name}, which this farout doesn't know as a model; update farout.")
+
+
+def lay_out_as_saved(module: nn.Module) -> None:
+    """Bring tensors of a module into the order in memory that a loaded one's have: the same results, to the bit."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.contiguous()

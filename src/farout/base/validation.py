@@ -729,7 +729,7 @@ def check_training(value: Any, where: str) -> Any:
     return value
 
 
-def seed_of(random_state: Any, where: str = "random_state") -> int:
+def seed_of(random_state: Any, where: str = "") -> int:
     """A seed from what scikit-learn calls ``random_state``: an int, a generator to draw from, or None.
 
     None gives fresh entropy: NumPy's global state is neither read nor moved.
@@ -748,6 +748,7 @@ def seed_of(random_state: Any, where: str = "random_state") -> int:
     if _is_number(random_state, integer=True) and 0 <= random_state < 2**63:
         return int(random_state)
     raise InvalidSettingError(
-        f"{where}: random_state must be a whole number from 0 to 2**63 - 1, a numpy.random.Generator or None; "
+        f"{where}{': ' * bool(where)}random_state must be a whole number from 0 to 2**63 - 1, a numpy.random.Generator "
+        "or RandomState, or None; "
         f"got {random_state!r:.80}."
     )

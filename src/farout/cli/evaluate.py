@@ -16,12 +16,13 @@ Inliers = Annotated[
     ),
 ]
 OutlierSets = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--outliers",
         show_envvar=False,
         metavar="DATA...",
-        help="One or several sets after one flag; of a set with marked anomalies, those.",
+        help="One or several sets after one flag; of a set with marked anomalies, those. "
+        "Without it, those of --inliers.",
         show_default=False,
     ),
 ]
@@ -30,7 +31,7 @@ OutlierSets = Annotated[
 def evaluate(
     run: o.RunArgument,
     inliers: Inliers,
-    outliers: OutlierSets,
+    outliers: OutlierSets = None,
     seed: o.Seed = 0,
     data_root: o.DataRoot = None,
     label: o.Label = None,
@@ -48,13 +49,18 @@ def evaluate(
     from farout.runs.loading import inliers_of, load_test_data, outliers_of
     from farout.runs.scoring import EvaluatedSets, check_scores, check_sets, evaluate_run, write_evaluation
 
-    names = o.sets_of(outliers)
+    names = o.sets_of(outliers or []) or [inliers]
     check_sets(names)
     with console.stage(f"opening {run}"):
         loaded = open_run(run)
     check_scores(loaded)
     specs = [inliers, *names]
     first, *rest = load_test_data(specs, data_root, label, image_size, anomaly, run=loaded, show=console.talks)
+    if not outliers and (first.anomaly is None or not first.anomaly.any()):
+        raise typer.BadParameter(
+            f"{inliers} has no rows marked as anomalies; give sets of outliers, or as --anomaly the column of marks",
+            param_hint="'--outliers'",
+        )
     normal, sets = inliers_of(first), [outliers_of(data) for data in rest]
     with console.stage(f"scoring {sum(map(len, [normal, *sets]))} rows"):
         table, scores, warnings = evaluate_run(loaded, normal, sets, seed=seed)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from farout.data.convert import scale_images, to_labels, to_marks, to_rows
 from farout.data.dataset import Dataset
-from farout.errors import InvalidDataError
+from farout.errors import InvalidDataError, ReadingOptionError
 
 __all__ = ["dataset_from_arrays", "read_npy", "read_npz"]
 
@@ -157,9 +157,11 @@ def _channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:
 
 def _keys(keys: Sequence[str], path: Path, label: str | None, anomaly: str | None) -> tuple[str, str | None]:
     """Which key of an archive is the data, and which the labels."""
-    for key, what in ((label, "labels"), (anomaly, "marks of anomalies")):
+    for option, key, what in (("label", label, "labels"), ("anomaly", anomaly, "marks of anomalies")):
         if key is not None and key not in keys:
-            raise InvalidDataError(f"{path} holds no {what} called {key!r}; the keys there are: {', '.join(keys)}")
+            raise ReadingOptionError(
+                f"{path} holds no {what} called {key!r}; the keys there are: {', '.join(keys)}", option
+            )
     free = [key for key in keys if key not in (label, anomaly, _NAMES_KEY)]
     data_key = _pick(_DATA_KEYS, free, path, "data")
     if data_key is None and len(free) == 1:

@@ -8,7 +8,7 @@ from farout.data.dataset import Dataset
 from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_labels
 from farout.data.image_folders import ImageSize, read_image_folder
 from farout.data.tables import read_csv, read_parquet
-from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
+from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["read_path"]
 
@@ -88,4 +88,4 @@ def _read_idx_pair(path: Path) -> Dataset:
 
 def _refuse(given: bool, option: str, path: Path, reason: str) -> None:
     if given:
-        raise InvalidSettingError(f"{option} has no meaning for {path}: {reason}; leave it out")
+        raise ReadingOptionError(f"{option} has no meaning for {path}: {reason}; leave it out", option)

@@ -11,7 +11,7 @@ from farout.data.locate import PathLike
 from farout.data.named import load_named, split_dataset
 from farout.data.spec import SPLITS, DataSpec, Split, is_split, parse_spec
 from farout.data.suggest import unknown_set_message
-from farout.errors import DataNotFoundError, InvalidSettingError
+from farout.errors import DataNotFoundError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["load_data"]
 
@@ -93,7 +93,8 @@ def _looks_like_path(source: str) -> bool:
 def _refuse_file_options(name: str, **options: object) -> None:
     for option, value in options.items():
         if value is not None:
-            raise InvalidSettingError(
+            raise ReadingOptionError(
                 f"{option} has no meaning for the named set {name}; leave it out, or write "
-                f"./{name} for a file or folder of that name"
+                f"./{name} for a file or folder of that name",
+                option,
             )

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from farout.data.convert import listed, to_labels, to_marks, to_rows, warn
 from farout.data.dataset import Dataset
-from farout.errors import InvalidDataError
+from farout.errors import InvalidDataError, ReadingOptionError
 
 __all__ = ["LABEL_NAMES", "read_csv", "read_parquet"]
 
 LABEL_NAMES = ("label", "class", "target", "y")
 _MARK_NAME = re.compile("anomal|outlier", re.IGNORECASE)
+_MAYBE_MARK_NAME = re.compile("abnormal|fraud|defect|attack|intrusi|malicious|(^|_)bad($|_)", re.IGNORECASE)
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
 # UTF-32 first: its mark begins like that of UTF-16.
 _BOMS = {
@@ -330,7 +331,7 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
             "one of each is needed"
         )
     for name in (*features, label):
-        if name is not None and _MARK_NAME.search(name):
+        if name is not None and (_MARK_NAME.search(name) or (name != label and _MAYBE_MARK_NAME.search(name))):
             _warn_of_marks(table.column(name), name, path, is_label=name == label)
     narrow = all(table.schema.field(name).type in (pa.float16(), pa.float32()) for name in features)
     X = np.empty((table.num_rows, len(features)), dtype=np.float32 if narrow else np.float64)
@@ -347,9 +348,9 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
 
 
 def _label_column(names: list[str], path: Path, label: str | None, anomaly: str | None) -> str | None:
-    for asked in (label, anomaly):
+    for option, asked in (("label", label), ("anomaly", anomaly)):
         if asked is not None and asked not in names:
-            raise InvalidDataError(f"{path} has no column {asked!r}; its columns are: {listed(names, 50)}")
+            raise ReadingOptionError(f"{path} has no column {asked!r}; its columns are: {listed(names, 50)}", option)
     if label is not None:
         return label
     found = [name for name in names if name.lower() in LABEL_NAMES and name != anomaly]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
@@ -22,7 +23,7 @@ from farout.detectors.proximity import ROWS, Proximity, last_linear, with_featur
 from farout.errors import InvalidSettingError
 from farout.flows.units import Units
 from farout.outliers.recommended import Recommended
-from farout.outliers.source import OutlierSource
+from farout.outliers.source import OutlierSource, shapes_inside
 
 __all__ = ["ExposedModel", "Scored"]
 
@@ -124,7 +125,10 @@ class ExposedModel(Estimator):
     def _learn(self, X: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Fit the source and the network on checked rows, but for those held out for the threshold."""
         where = type(self).__name__
-        self.event_shape_ = resolve_event_shape(self._handing().event_shape, X.shape[1], where)
+        shape = self._handing().event_shape
+        if shape is None and self.source is not None:
+            shape = next(iter(shapes_inside(self.source)), None)
+        self.event_shape_ = resolve_event_shape(shape, X.shape[1], where)
         indices = np.full(len(X), -1)
         if labels is not None:
             self.classes_, found = np.unique(labels, return_inverse=True)
@@ -148,7 +152,7 @@ class ExposedModel(Estimator):
         if name == "units_":
             return Units(self.event_shape_)
         return make_network(
-            self.network, self.event_shape_, self._n_outputs(), self.seed_, batch_size=int(self.batch_size)
+            self.network, self.event_shape_, self._n_outputs(), self.seed_, batch_size=min(int(self.batch_size), 1024)
         )
 
     def _train(self, X: NDArray[Any], y: NDArray[np.int64]) -> None:
@@ -166,14 +170,14 @@ class ExposedModel(Estimator):
             self.units_,
             X,
             y,
-            self.batch_size if self._uses_outliers() else 0,
+            min(self.batch_size, len(X)) if self._uses_outliers() else 0,
             self._distinct(),
             resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
             np.random.default_rng(self.seed_),
             dtype,
         )
         head = self._auxiliary_head()
-        _lay_out(self.network_, torch.channels_last)  # half again as quick on a CPU
+        _lay_out_channels_last(self.network_)  # half again as quick on a CPU
         history = train(
             self.network_ if head is None else nn.ModuleList([self.network_, head]),
             self._objective(feed, head),
@@ -185,7 +189,7 @@ class ExposedModel(Estimator):
             name=type(self).__name__,
         )
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
-        _lay_out(self.network_, torch.contiguous_format)  # as a loaded one's: the same scores, to the bit
+        lay_out_as_saved(self.network_)
         device = inference_device(self.training)
         self.network_.eval().to(device)
         self.units_.to(device)
@@ -337,8 +341,8 @@ class _Objective:
         self.feed.load_state_dict(state)
 
 
-def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
-    """Bring the weights of convolutions into another order in memory, and all others into the usual one."""
+def _lay_out_channels_last(network: nn.Module) -> None:
+    """Bring the weights of convolutions into another order in memory."""
     for parameter in network.parameters():
-        order = layout if parameter.ndim == 4 else torch.contiguous_format
-        parameter.data = parameter.data.contiguous(memory_format=order)
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -89,7 +89,7 @@ class Feed:
             self.events = self._inliers(np.arange(len(X)))
         if self.outliers is not None and self.outliers.pool is not None:
             x, *labels = self.outliers.pool
-            self.outliers.pool = (units(x)[0].to(dtype), *labels)
+            self.outliers.pool = (self._in_model_units(x), *labels)
 
     def batch(self, rows: Tensor, y: Tensor, progress: float) -> Step:
         """Events of training rows and, after them, of outliers.
@@ -113,9 +113,14 @@ class Feed:
         self.outliers.batches.progress = progress
         x, theirs, kind = (column[: len(rows)] for column in next(self.outliers))
         if self.outliers.pool is None:
-            x = self.units(x)[0].to(self.dtype)
+            x = self._in_model_units(x)
         both = torch.cat([events, x.to(rows.device)])
         return Step(self._augmented(both), self._own_classes(theirs).to(y.device), kind.to(y.device))
+
+    def _in_model_units(self, x: Tensor) -> Tensor:
+        """Outliers in the model's units and shape: its flow may see events as vectors that the model sees as images."""
+        events: Tensor = self.units(x.reshape(len(x), *self.units.in_shape))[0]
+        return events.to(self.dtype)
 
     def _augmented(self, events: Tensor) -> Tensor:
         return events if self.augmentation is None else self.augmentation(events)

@@ -12,6 +12,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, History, Objective, Training, inference_device, seeded, suitable_threads, train
@@ -23,7 +24,7 @@ from farout.base.validation import (
     encode_labels,
     resolve_event_shape,
 )
-from farout.errors import InvalidDataError, InvalidSettingError
+from farout.errors import InvalidDataError
 from farout.flows.architectures import build_flow
 from farout.flows.columns import OnColumns, on_columns
 from farout.flows.flow import NO_CLASS, Flow
@@ -301,6 +302,7 @@ class FlowDensity(DensityMixin, Estimator):
         # Vectors are scored in float64, so that a row's score doesn't depend on the rows beside it.
         dtype = torch.float64 if len(self.event_shape_) == 1 else torch.float32
         self.flow_.to(inference_device(self.training), dtype)
+        lay_out_as_saved(self.flow_)
 
     # --- rows in and out -----------------------------------------------------------------------------------------
 
@@ -548,8 +550,7 @@ class FlowDensity(DensityMixin, Estimator):
             If ``n_samples`` is below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise InvalidSettingError(f"{type(self).__name__}.sample: n_samples must be at least 1; got {n_samples}.")
+        n_samples = check_number(n_samples, "n_samples", f"{type(self).__name__}.sample", low=1, integer=True)
         rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)
         Z = rng.standard_normal((n_samples, self.n_features_in_))
@@ -560,7 +561,7 @@ class FlowDensity(DensityMixin, Estimator):
         if y is not None:
             labels: NDArray[Any] = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
             self._label_indices(labels, n)
-            return labels
+            return labels.reshape(n)
         classes = classes_of(self)
         return None if classes is None else rng.choice(classes, size=n, p=self.class_prior_)
 

@@ -8,18 +8,23 @@ from farout.flows.density import FlowDensity
 
 __all__ = ["compares_classes", "default_score", "flow_scores"]
 
+LOWEST = np.finfo(np.float64).min
+
 
 def flow_scores(flow: FlowDensity, X: ArrayLike, score: str) -> NDArray[np.float64]:
     """Scores of rows under a fitted flow, in nats, of shape (n,); higher is more normal.
 
-    "likelihood" is ``max_y log p(x|y)``, or ``log p(x)`` without labels; "ratio" is that less ``log p(x)``.
+    "likelihood" is ``max_y log p(x|y)``, or ``log p(x)`` without labels; "ratio" is that less ``log p(x)``. Rows so far
+    away that their density is below any number have the lowest score that there is.
     """
     if classes_of(flow) is None:
-        return flow.score_samples(X)
-    likelihood: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
+        return np.maximum(flow.score_samples(X), LOWEST)
+    scores: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
     if score == "ratio":
-        likelihood -= flow.score_samples(X)
-    return likelihood
+        of_any = flow.score_samples(X)
+        known = np.isfinite(scores) & np.isfinite(of_any)
+        scores = np.where(known, np.subtract(scores, of_any, where=known, out=np.zeros_like(scores)), LOWEST)
+    return np.maximum(scores, LOWEST)
 
 
 def default_score(flow: FlowDensity) -> str:

@@ -1,14 +1,36 @@
 """Whitening: a linear map to zero mean and unit covariance, by a shrunk estimate of the covariance."""
 
 import math
+from typing import Any, cast
 
+import numpy as np
 import torch
-from sklearn.covariance import LedoitWolf
+from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf, ledoit_wolf
 from torch import Tensor
 
 from farout.flows.transform import Shape, Transform
 
-__all__ = ["Whitening"]
+__all__ = ["Whitening", "shrunk_factor"]
+
+
+def shrunk_factor(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """F with ``F F^T`` the Ledoit-Wolf covariance of rows: triangular, unless they are alike in a direction.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+
+    Returns
+    -------
+    ndarray of shape (d, d)
+    """
+    covariance = ledoit_wolf(np.asarray(rows, np.float64))[0]
+    try:
+        return cast(NDArray[np.float64], np.linalg.cholesky(covariance))
+    except np.linalg.LinAlgError:  # rounding left it just short of positive
+        values, vectors = np.linalg.eigh(covariance)
+        return cast(NDArray[np.float64], vectors * np.sqrt(np.clip(values, 0, None)))
 
 
 class Whitening(Transform):

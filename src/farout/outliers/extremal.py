@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.covariance import ledoit_wolf
 
 from farout.base.estimator import Nested, classes_of
 from farout.base.validation import Rows, check_choice
 from farout.errors import InvalidDataError
 from farout.flows.density import FlowDensity
+from farout.flows.whitening import shrunk_factor
 from farout.outliers.radii import author_gumbel, largest_norms
 from farout.outliers.source import Outliers, OutlierSource, Strength, draw_strengths, strength_ends
 
@@ -51,8 +51,8 @@ class _Shell(OutlierSource):
                 f"classes; got {'no labels' if y is None else [len(g) for g in groups]}. Use covariance='identity'."
             )
         centres = np.stack([g.mean(axis=0) for g in groups])
-        # Shrinks to a multiple of the identity (Ledoit & Wolf, 2004), since n is seldom far above d.
-        factors = [np.linalg.cholesky(ledoit_wolf(g.astype(np.float64))[0]) for g in groups]
+        # Shrunk to a multiple of the identity (Ledoit & Wolf, 2004), since n is seldom far above d.
+        factors = [shrunk_factor(g) for g in groups]
         return centres, np.stack(factors).astype(Z.dtype)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:

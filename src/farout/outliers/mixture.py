@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from farout.base.estimator import Nested, classes_of, is_fitted
 from farout.base.validation import Rows
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.outliers.source import Outliers, OutlierSource
+from farout.outliers.source import Outliers, OutlierSource, shapes_inside
 
 __all__ = ["Mixture"]
 
@@ -69,12 +69,14 @@ class Mixture(OutlierSource):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not len(self.sources):
-            raise InvalidSettingError("Mixture: sources is empty; give at least one.")
+        if not isinstance(self.sources, list | tuple) or not self.sources:
+            raise InvalidSettingError(
+                f"Mixture: sources must be a list of at least one outlier source; got {self.sources!r:.80}."
+            )
         for source in self.sources:
             if not isinstance(source, OutlierSource):
                 raise InvalidSettingError(f"Mixture: sources must be outlier sources; got {source!r}.")
-        weights = np.ones(len(self.sources)) if self.weights is None else np.asarray(self.weights, float)
+        weights = np.ones(len(self.sources)) if self.weights is None else _numbers(self.weights)
         if weights.shape != (len(self.sources),) or not (np.isfinite(weights) & (weights > 0)).all():
             raise InvalidSettingError(
                 f"Mixture: weights must be {len(self.sources)} numbers above 0, one a source; got {self.weights!r}."
@@ -88,7 +90,7 @@ class Mixture(OutlierSource):
         self, sources: Sequence[OutlierSource], weights: Sequence[float], X: ArrayLike, y: ArrayLike | None
     ) -> None:
         """Fit all sources on the same normal data."""
-        asked = [self._handing().event_shape, *(shape for s in sources for shape in _shapes(s))]
+        asked = [self._handing().event_shape, *(shape for s in sources for shape in shapes_inside(s))]
         shape = next((s for s in asked if s is not None), None)
         X = self._check_rows(X, shape)
         self.sources_ = [self._fitted(source, X, y, event_shape=shape) for source in sources]
@@ -145,9 +147,12 @@ class Mixture(OutlierSource):
         return out
 
 
-def _shapes(source: OutlierSource) -> list[tuple[int, ...] | None]:
-    """Event shapes that a source and the models inside it were given."""
-    return [model.get_params(deep=False).get("event_shape") for model in source.nested_models()]
+def _numbers(values: Any) -> NDArray[np.float64]:
+    """Weights as an array; one that is empty where they aren't numbers."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bool) -> Outliers:

@@ -8,12 +8,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from farout.base.estimator import Estimator, classes_of, is_fitted
-from farout.base.validation import check_labels, encode_labels, seed_of
+from farout.base.validation import check_labels, check_number, encode_labels, seed_of
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.sharing import fitted_flow
@@ -107,7 +108,7 @@ def strength_ends(strength: Strength, where: str) -> tuple[float, ...]:
         ends: tuple[Any, ...] = (strength.start, strength.end)
     else:
         ends = tuple(np.atleast_1d(cast(Any, strength)).tolist())
-    numbers = all(isinstance(e, int | float) and np.isfinite(e) and e > 0 for e in ends)
+    numbers = all(isinstance(e, int | float) and not isinstance(e, bool) and np.isfinite(e) and e > 0 for e in ends)
     if not numbers or not 1 <= len(ends) <= 2:
         raise InvalidSettingError(
             f"{where}: strength must be a number above 0, a range (low, high), or a Schedule; got {strength!r}."
@@ -199,8 +200,7 @@ class OutlierSource(Estimator):
             If a class is unknown.
         """
         check_is_fitted(self)
-        if n < 1:
-            raise InvalidSettingError(f"{type(self).__name__}.sample: n must be at least 1; got {n}.")
+        n = check_number(n, "n", f"{type(self).__name__}.sample", low=1, integer=True)
         return self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
 
     @property
@@ -240,9 +240,9 @@ class OutlierSource(Estimator):
             If ``batch_size`` or ``distinct`` is below 1.
         """
         check_is_fitted(self)
-        for name, value in (("batch_size", batch_size), ("distinct", distinct)):
-            if value is not None and value < 1:
-                raise InvalidSettingError(f"{type(self).__name__}.batches: {name} must be at least 1; got {value}.")
+        where = f"{type(self).__name__}.batches"
+        batch_size = check_number(batch_size, "batch_size", where, low=1, integer=True)
+        distinct = check_number(distinct, "distinct", where, low=1, integer=True, none_ok=True)
         return OutlierBatches(self, batch_size, seed_of(random_state), distinct, kinds)
 
     # --- for sources that stand on a flow, given as the parameter ``flow`` --------------------------------------------
@@ -288,8 +288,17 @@ class OutlierSource(Estimator):
         classes, where = classes_of(self), type(self).__name__
         if classes is None:
             raise InvalidDataError(f"{where}: got y, but it was fitted without labels; leave y out.")
-        labels = np.full(n, y) if np.ndim(cast(Any, y)) == 0 else np.asarray(y)
+        labels = np.full(n, y) if np.ndim(cast(Any, y)) == 0 else check_labels(y, n, where)
         return classes[encode_labels(labels, classes, n, where)]
+
+
+def shapes_inside(source: OutlierSource) -> list[tuple[int, ...]]:
+    """Event shapes that a source and the models inside it were given, and those of images that fitted ones learned."""
+    shapes = []
+    for model in cast(OutlierSource, clone(source)).nested_models():  # without what an earlier fit of the source left
+        learned = vars(model).get("event_shape_", ())
+        shapes.append(learned if len(learned) == 3 else model.get_params(deep=False).get("event_shape"))
+    return [shape for shape in shapes if shape is not None]
 
 
 class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):

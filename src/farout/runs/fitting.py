@@ -8,6 +8,7 @@ from typing import Any
 from farout.archetypes.deep import DeepArchetypes
 from farout.base.estimator import classes_of
 from farout.base.training import Training
+from farout.base.validation import Rows
 from farout.data import Dataset
 from farout.detectors.classifier import CautiousClassifier
 from farout.detectors.discriminator import OutlierDiscriminator
@@ -137,7 +138,7 @@ def _figures(
     if isinstance(settings, DetectorSettings) and settings.check_source is not None:
         source = make_source(SourceSettings(name=settings.check_source), model.flow_, (), archetypes)
         source.fit(rows_for(normal), None if flow_classes(model) is None else normal.y)
-        sets["auroc_on_generated"] = source.sample(CHECKED, random_state=settings.seed).x
+        sets["auroc_on_generated"] = Rows(source.sample(CHECKED, random_state=settings.seed).x, normal.feature_names)
     return {
         name: round(evaluate(model.calibration_scores_, {name: model.score_samples(X)}, n_bootstrap=0)[name].auroc, 4)
         for name, X in sets.items()

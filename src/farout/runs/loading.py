@@ -1,6 +1,5 @@
 """Data of a run: the rows that it is trained on, and the rows that it is judged by."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from farout.base.progress import stage
 from farout.data import Dataset, load_data
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
-from farout.errors import InvalidDataError
+from farout.errors import InvalidDataError, ReadingOptionError
 from farout.runs.folder import Run
 from farout.runs.settings import RunSettings
 
@@ -18,6 +17,7 @@ __all__ = [
     "TrainingData",
     "fitted_on",
     "inliers_of",
+    "load_again",
     "load_outliers",
     "load_test_data",
     "load_training",
@@ -53,8 +53,13 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
         If the data can't be loaded, or all rows are marked as anomalies.
     """
     with stage(f"loading {settings.data}", show=show):
-        data = _load(
-            settings.data, data_root, "train", settings.label, settings.anomaly, settings.image_size, named=True
+        data = load_data(
+            settings.data,
+            data_root=data_root,
+            default_split="train",
+            label=settings.label,
+            anomaly=settings.anomaly,
+            image_size=settings.image_size,
         )
     marks = data.anomaly
     if marks is None:
@@ -64,24 +69,6 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             f"{data.name}: all rows are marked as anomalies by {settings.anomaly!r}, none is normal."
         )
     return TrainingData(data.take(~marks), data.take(marks) if marks.any() else None)
-
-
-def _load(
-    spec: str,
-    data_root: str | Path | None,
-    split: Any,
-    label: str | None,
-    anomaly: str | None,
-    image_size: int | None,
-    *,
-    named: bool = False,
-) -> Dataset:
-    """Options of files and folders pass by the named sets that stand beside them, unless ``named``."""
-    asked: dict[str, Any] = {"label": label, "anomaly": anomaly, "image_size": image_size}
-    if not named and parse_spec(spec).source in CATALOGUE:
-        asked = {}
-    given = {key: value for key, value in asked.items() if value is not None}
-    return load_data(spec, data_root=data_root, default_split=split, **given)
 
 
 def refuse_marks(data: Dataset, label: str | None) -> None:
@@ -130,32 +117,57 @@ def load_test_data(
     specs : sequence of str
     data_root : path, optional
     label, image_size, anomaly : optional
-        Of files and folders.
+        Of files and folders: read where a set has them, and one of the sets must.
     run : Run, optional
-        Whose label and anomaly columns and size of images are meant where these are left out; a file without these
-        columns is as good.
+        Whose label and anomaly columns and size of images are meant where these are left out; no set needs to have
+        them.
     show : bool
         Show the name of each wait.
+
+    Raises
+    ------
+    FaroutError
+        If a set can't be loaded, or none has the column that was asked for.
     """
-    asked = None if run is None else run.settings
-    size = image_size or (None if asked is None else asked.image_size)
-    labels = [label] if label or asked is None or asked.label is None else [asked.label, None]
-    marks = [anomaly] if anomaly or asked is None or asked.anomaly is None else [asked.anomaly, None]
-    found = []
+    asked = {"label": label, "anomaly": anomaly, "image_size": image_size}
+    found, refusals = [], []
     for spec in specs:
         with stage(f"loading {spec}", show=show):
-            found.append(_first(spec, data_root, [(a, b) for a in labels for b in marks], size))
+            data, refused = _load_what_fits(spec, data_root, asked, run)
+        found.append(data)
+        refusals.append(refused)
+    for name, value in asked.items():
+        if value is not None and all(name in refused for refused in refusals):
+            raise refusals[0][name]
     return found
 
 
-def _first(
-    spec: str, data_root: str | Path | None, columns: Sequence[tuple[str | None, str | None]], size: int | None
+def load_again(
+    spec: str, data_root: str | Path | None, run: Run, label: str | None, image_size: int | None, anomaly: str | None
 ) -> Dataset:
-    """The data with the first of the pairs of columns that they have."""
-    for label, anomaly in columns[:-1]:
-        with contextlib.suppress(InvalidDataError):
-            return _load(spec, data_root, "test", label, anomaly, size)
-    return _load(spec, data_root, "test", *columns[-1], size)
+    """One of the sets that `load_test_data` was given, with the same options, which another of them may have needed."""
+    asked = {"label": label, "anomaly": anomaly, "image_size": image_size}
+    return _load_what_fits(spec, data_root, asked, run)[0]
+
+
+def _load_what_fits(
+    spec: str, data_root: str | Path | None, asked: dict[str, Any], run: Run | None
+) -> tuple[Dataset, dict[str, ReadingOptionError]]:
+    """Data, and why they refused an option: read with what was asked, or else as the run has it, where they have it."""
+    kept = {} if run is None or run.settings is None else {name: getattr(run.settings, name) for name in asked}
+    options = {name: kept.get(name) if value is None else value for name, value in asked.items()}
+    refused: dict[str, ReadingOptionError] = {}
+    while True:
+        try:
+            return load_data(spec, data_root=data_root, default_split="test", **options), refused
+        except ReadingOptionError as error:
+            refused[error.option] = error
+            options[error.option] = None
+        except InvalidDataError as error:
+            for name, refusal in refused.items():
+                if asked[name] is not None:  # what was asked for isn't there: the likelier cause
+                    raise refusal from error
+            raise
 
 
 def inliers_of(data: Dataset) -> Dataset:

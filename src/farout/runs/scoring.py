@@ -278,7 +278,7 @@ def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[s
         for data in (inliers, *outliers)
         if shared_rows(data.name, trained, default_split="test")
     ]
-    return optimistic + [
+    return list(dict.fromkeys(optimistic)) + [
         f"{data.name} shares rows with {spec}, outliers that the run was trained on: its results are too optimistic."
         for data in outliers
         for spec in real

@@ -16,7 +16,7 @@ from farout.flows.density import FlowDensity
 from farout.latent import chi_mean_std, radii
 from farout.runs.archetype_story import archetype_story, is_archetypes
 from farout.runs.folder import Run, flow_of
-from farout.runs.loading import fitted_on, inliers_of, load_test_data, outliers_of
+from farout.runs.loading import fitted_on, inliers_of, load_again, outliers_of
 from farout.runs.scoring import EvaluatedSets, read_evaluation
 
 __all__ = ["STRENGTHS", "flow_pictures", "latent_radii", "run_story"]
@@ -142,7 +142,7 @@ def _evaluated_data(run: Run, kept: EvaluatedSets, data_root: str | Path | None)
     found = {}
     for name, spec in [("inliers", kept.inliers), *((spec, spec) for spec in kept.outliers)]:
         try:
-            (data,) = load_test_data([spec], data_root, kept.label, kept.image_size, kept.anomaly, run=run)
+            data = load_again(spec, data_root, run, kept.label, kept.image_size, kept.anomaly)
             found[name] = run.matched(inliers_of(data) if name == "inliers" else outliers_of(data))
         except FaroutError:
             continue
