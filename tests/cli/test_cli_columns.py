@@ -145,6 +145,12 @@ def named(made):
     return made / "named"
 
 
+def test_the_classes_of_outliers_are_called_as_in_the_data(named, tmp_path):
+    out = tmp_path / "o.csv"
+    assert main(["generate", str(named), "--source", "normal", "-n", "5", "--out", str(out)]) == 0
+    assert out.read_text().splitlines()[0].replace('"', "") == "a,b,c,kind"
+
+
 def test_outliers_need_no_column_of_labels(named, made, capsys):
     sets = ["--inliers", f"{made}/kinds.csv", "--outliers", f"{made}/bad.csv"]
     assert main(["evaluate", str(named), *sets, "--label", "kind"]) == 0

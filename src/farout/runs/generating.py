@@ -164,7 +164,8 @@ def _table(out: Outliers, run: Run) -> pa.Table:
         name: out.x[:, i] for i, name in enumerate(run.feature_names or _numbered(out.x.shape[1]))
     }
     if out.y is not None:
-        columns["label"] = out.y
+        # As the data call it, so that the file is DATA again with the same --label.
+        columns[(run.settings.label if run.settings is not None else None) or "label"] = out.y
     return pa.table(columns)
 
 
