@@ -112,7 +112,9 @@ def scores_of_logits(logits):
 def features_of(model, X):
     """Penultimate features of the default network."""
     body = model.network_[:-1]
-    parts = [body(model._model_units(X[i : i + 1000])).double().numpy() for i in range(0, len(X), 1000)]
+    parts = [
+        body(model.units_.to_model(X[i : i + 1000], torch.float32)).double().numpy() for i in range(0, len(X), 1000)
+    ]
     return np.concatenate(parts)
 
 
