@@ -1,0 +1,68 @@
+"""The benchmarks run from end to end at their smallest; what they measure is not looked at here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    """The output of a benchmark, which must end well."""
+    command = [sys.executable, str(BENCHMARKS / script), *(str(a) for a in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classifier", "discriminator"])
+def test_images_with_classes_held_out(tmp_path: Path, kind: str) -> None:
+    rows = ["plain", "noise", "mixup", "vos", "normal", "gumbel", "collage", "turned", "boundary", "recommended"]
+    steps = ["--steps", "3", "--flow-steps", "3", "--folds", "2", "--seeds", "0", "--outliers", "50"]
+    printed = run(
+        "outlier_quality.py",
+        "holdout",
+        "--inliers",
+        "digits",
+        "--kind",
+        kind,
+        *steps,
+        "--out",
+        tmp_path,
+        "--rows",
+        *rows,
+    )
+    assert all(f"| {row} |" in printed for row in rows)
+
+
+@pytest.mark.slow
+def test_tables_of_anomalies(tmp_path: Path, data_root: Path) -> None:
+    where = ["--data-root", data_root, "--out", tmp_path / "tables.jsonl"]
+    printed = run(
+        "outlier_quality.py", "tables", *where, "--sets", "6_cardio", "--seeds", "0", "--detectors", "FlowDetector"
+    )
+    assert "| FlowDetector |" in printed
+
+
+@pytest.mark.slow
+def test_archetypes(tmp_path: Path, data_root: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run(
+        "archetypes.py",
+        "--data-root",
+        data_root,
+        "-k",
+        "3",
+        "--rows",
+        "200",
+        "--seeds",
+        "0",
+        "--no-peer",
+        "--out",
+        figures,
+    )
+    assert figures.is_file()
