@@ -43,14 +43,8 @@ def fit_archetypes(
     ----------
     settings : ArchetypeSettings
         ``flow_run`` starts deep ones from the flow of another run; without it, one is fitted on the way.
-    out : path
-        The run folder.
-    data_root : path, optional
-        Where named sets are looked for first.
-    resume, force : bool
-        Go on from an interrupted run, or replace one that is there.
-    verbose : bool
-        Show what is going on, on stderr.
+    out, data_root, resume, force, verbose
+        As in `farout.runs.fitting.fit_flow`.
 
     Returns
     -------
