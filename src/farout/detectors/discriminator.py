@@ -89,6 +89,8 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``.
     reference_ : float32 ndarray of shape (n, k)
         Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
         images as features of unit norm. ``joined_`` says how scores are joined.
@@ -196,6 +198,11 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
 
     def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -self._scored(X).against
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        if self.score_by == "max":
+            return super()._abnormality(X)
+        return -self._logits(X).max(axis=1)  # a random class differs between a row and what is tried on it
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from farout.base.training import Budget, Objective, Training, inference_device, 
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
+from farout.detectors.explaining import ExplainsMixin, typical_rows
 from farout.detectors.feeding import Feed, Step
 from farout.base.losses import auxiliary_loss
 from farout.detectors.joined import Joined
@@ -56,7 +57,7 @@ class Scored(NamedTuple):
     votes: NDArray[np.int64] | None = None
 
 
-class ExposedModel(Estimator):
+class ExposedModel(ExplainsMixin, Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
     _networks = ("units_", "network_")
@@ -153,6 +154,8 @@ class ExposedModel(Estimator):
         if source is not None:
             self.source_ = self._fitted(source, X[inner], None if labels is None else labels[inner])
         self._train(X[inner], indices[inner])
+        if len(self.event_shape_) == 1:
+            self.typical_rows_ = typical_rows(X[inner], self.seed_)
         if self._is_distance_aware():
             if self._is_vector():
                 self._set_reach(X[inner], indices[inner], X[held])
@@ -302,6 +305,9 @@ class ExposedModel(Estimator):
         if "discriminant_" in vars(self):
             scores["ratio"] = Discriminant(**self.discriminant_).against(rows[:, :-1])
         return scores
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return self._scored(X).against
 
     def _scored(self, X: NDArray[Any]) -> Scored:
         """Scores of checked rows."""

@@ -1,0 +1,238 @@
+"""Which columns make a row unusual: each in turn is exchanged with what the other columns let expect."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from farout.errors import InvalidDataError, RunError
+from farout.flows.units import ROUNDING, Units
+
+__all__ = ["ExplainsMixin", "explain_rows", "typical_rows"]
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Abnormality = Callable[[NDArray[Any]], Floats]
+
+ROWS = 1000  # training rows kept to take values from, at most
+VALUES = 5  # nearest of them, of whose values the middle one is expected
+REACH = 3.0  # standard deviations from which on one column counts no more: it alone must not decide which rows are near
+DEPARTED = 10.0  # standard deviations that stand for another value than a constant
+COLUMNS = 32  # columns that are tried on each row, at most; docs/results/part-6.md has others
+NUMBERS = 2**21  # numbers in the rows that are scored at a time
+LARGEST = 1e100  # bound of scores and distances, so that sums stay finite
+
+
+class ExplainsMixin(ABC):
+    """``explain`` for a detector of vectors; a fit of it keeps ``typical_rows_``, of `typical_rows`."""
+
+    typical_rows_: NDArray[np.float64]
+
+    @abstractmethod
+    def _abnormality(self, X: NDArray[Any]) -> Floats:
+        """How unusual checked rows are, of shape (n,), higher is stranger; not yet bounded to a probability."""
+
+    def explain(self, X: ArrayLike) -> Floats:
+        """How much each column has to do with how unusual a row is.
+
+        Two questions are asked of each column. How much less unusual is the row when the column has the value that the
+        other columns let expect, which is the middle one among the five training rows nearest in the other columns? And
+        how much more unusual is the nearest training row when this column takes the row's value? Of all columns'
+        answers to either question, each column has a share; answers below 0 count as 0. The mean of the two shares is
+        returned. The answers are the last and the first of the terms that a Shapley value averages (Shapley, 1953):
+        the first question finds columns that don't go with the others, the second several strange ones at once.
+
+        Unusual is what `score_samples` says, before it is bounded to a probability. If no column makes a difference to
+        it, shares follow the distances from the expected values, in standard deviations.
+
+        The cost is that of scoring 66 rows for each one: the 32 columns farthest from their expected values are tried,
+        and the shares of others are 0.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            Shares of the columns: 0 or more, with a sum of 1 in each row. Columns of a frame that are encoded, such as
+            categories, have one share each.
+
+        Raises
+        ------
+        InvalidDataError
+            If the model was fitted on images, or the rows can't be used.
+        RunError
+            If the model was saved by an earlier version, which kept no training rows.
+        """
+        rows = self._query(X)  # type: ignore[attr-defined]
+        where = type(self).__name__
+        if len(vars(self).get("event_shape_") or (1,)) == 3:
+            raise InvalidDataError(
+                f"{where}.explain: it was fitted on images, and shares are those of columns of tables and embeddings; "
+                "score_samples tells how unusual an image is."
+            )
+        if "typical_rows_" not in vars(self):
+            raise RunError(f"{where}.explain: it was saved by an earlier farout, which kept no rows; fit it again.")
+        schema = vars(self).get("schema_")  # of a frame, whose columns may be several of ours
+        groups = None if schema is None else list(schema.groups().values())
+        return explain_rows(self._abnormality, rows, self.typical_rows_, groups)
+
+
+def typical_rows(X: NDArray[Any], seed: int) -> Floats:
+    """Some training rows, at most 1 000, of shape (m, d): `explain_rows` takes expected values from them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    seed : int
+    """
+    kept = np.sort(np.random.default_rng(seed).permutation(len(X))[:ROWS])
+    return X[kept].astype(np.float64)
+
+
+def explain_rows(
+    abnormality: Abnormality,
+    X: NDArray[Any],
+    typical: Floats,
+    groups: Sequence[Sequence[int]] | None = None,
+    *,
+    most: int = COLUMNS,
+) -> Floats:
+    """Shares of columns in how unusual rows are; `ExplainsMixin.explain` says what they mean.
+
+    Parameters
+    ----------
+    abnormality : callable
+        How unusual rows of shape (n, d) are, of shape (n,); higher is stranger. It is asked about many rows at once, and
+        its answer for a row must not depend on those beside it.
+    X : ndarray of shape (n, d)
+        Finite.
+    typical : ndarray of shape (m, d)
+        Training rows.
+    groups : sequence of sequences of int, optional
+        Indices of columns that belong together, such as those of the levels of a category; a group without columns has
+        a share of 0. Each column alone when omitted.
+    most : int, default=32
+        Columns or groups that are tried on each row, at most.
+
+    Returns
+    -------
+    ndarray of shape (n, d) or (n, n_groups)
+        0 or more, with a sum of 1 in each row.
+
+    Examples
+    --------
+    >>> typical = np.random.default_rng(0).normal(size=(200, 3))
+    >>> rows = np.array([[0.1, 9.0, -0.2], [5.0, 5.0, 0.0]])
+    >>> explain_rows(lambda X: np.linalg.norm(X, axis=1), rows, typical).round(1).tolist()
+    [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
+    """
+    rows = np.asarray(X, np.float64)
+    members = [np.asarray(group, np.int64) for group in (np.arange(rows.shape[1])[:, None] if groups is None else groups)]
+    space = _Space(typical, members)
+    at_once = max(1, NUMBERS // (2 * (min(most, len(members)) + 1) * rows.shape[1]))
+    parts = [_shares(abnormality, rows[i : i + at_once], space, most) for i in range(0, len(rows), at_once)]
+    return np.concatenate(parts)
+
+
+class _Likeness(NamedTuple):
+    """What typical rows tell of one row: the nearest of them, the values expected, of shape (d,), and the distances
+    from these, of shape (n_groups,), in standard deviations."""
+
+    nearest: Floats
+    expected: Floats
+    far: Floats
+
+
+class _Space:
+    """Typical rows and the groups of their columns."""
+
+    def __init__(self, typical: Floats, members: list[Indices]) -> None:
+        self.typical = typical
+        self.members = members
+        self.units = Units.of(typical, (typical.shape[1],))
+        self.single = np.array([k for k, columns in enumerate(members) if len(columns) == 1], np.int64)
+
+    def apart(self, values: Floats, others: Floats) -> Floats:
+        """Distances in each column, in standard deviations, of shape (..., d)."""
+        scale, varies = self.units.scale.numpy(), self.units.varies
+        with np.errstate(over="ignore"):
+            difference = np.abs(values - others)
+            departed = np.where(difference > ROUNDING * np.abs(others), DEPARTED, 0.0)
+            return np.where(varies, difference / np.where(varies, scale, 1.0), departed).clip(max=LARGEST)
+
+    def likeness(self, row: Floats) -> _Likeness:
+        """What typical rows tell of a row of shape (d,)."""
+        squares = np.square(np.minimum(self.apart(row, self.typical), REACH))
+        # Equally near rows, but for rounding, come by their place, so that single precision chooses the same ones.
+        place = 1e-10 * np.arange(len(squares))
+        total = squares.sum(axis=1)
+        of_groups = np.stack([squares[:, columns].sum(axis=1) for columns in self.members], axis=1)
+        without = np.round(total[:, None] - of_groups, 6) + place[:, None]
+        k = min(VALUES, len(without))
+        near = np.argpartition(without, k - 1, axis=0)[:k] if k < len(without) else np.argsort(without, axis=0)
+        near = np.sort(near, axis=0)  # by place; which they are is all that matters
+        expected = self._middle(row, near)
+        distances = np.square(self.apart(row, expected).clip(max=np.sqrt(LARGEST)))
+        far = np.sqrt([distances[columns].sum() for columns in self.members])
+        return _Likeness(self.typical[int(np.argmin(np.round(total, 6) + place))], expected, far)
+
+    def _middle(self, row: Floats, near: Indices) -> Floats:
+        """Of the rows near to each group, of shape (k, n_groups), the values of the middle one: nearest to the others.
+
+        In a single column these are the median; of an even number, the lower middle one.
+        """
+        expected, k = row.copy(), len(near)
+        columns = np.array([self.members[g][0] for g in self.single], np.int64)
+        values = self.typical[near[:, self.single], columns]
+        expected[columns] = np.sort(values, axis=0)[(k - 1) // 2]
+        for group, several in enumerate(self.members):
+            if len(several) > 1:
+                found = self.typical[near[:, group]][:, several]
+                scale = np.where(self.units.varies, self.units.scale.numpy(), 1.0)[several]
+                distances = np.abs((found[:, None] - found[None]) / scale).sum(axis=(1, 2))
+                expected[several] = found[int(np.argmin(np.round(distances, 6)))]
+        return expected
+
+
+def _shares(abnormality: Abnormality, rows: Floats, space: _Space, most: int) -> Floats:
+    """Shares of some rows, which are scored together with all that is tried on them."""
+    n, d = rows.shape
+    nearest, expected, far = (np.stack(found) for found in zip(*map(space.likeness, rows), strict=True))
+    tried = np.argsort(-far, axis=1, kind="stable")[:, :most]
+    without, into = np.repeat(rows[:, None], tried.shape[1], axis=1), np.repeat(nearest[:, None], tried.shape[1], axis=1)
+    for i, k in np.ndindex(*tried.shape):
+        columns = space.members[tried[i, k]]
+        without[i, k, columns], into[i, k, columns] = expected[i, columns], rows[i, columns]
+    every = np.concatenate([rows, nearest, without.reshape(-1, d), into.reshape(-1, d)])
+    found = abnormality(every).clip(-LARGEST, LARGEST)
+    own, plain = found[:n, None], found[n : 2 * n, None]
+    left, risen = found[2 * n :].reshape(2, *tried.shape)
+    lessened, added = (_above_rounding(*ends, tried, far.shape) for ends in ((own, left), (risen, plain)))
+    # Where one question has no answer, the other's stands for it, and where neither has, the distances do.
+    some = np.array([len(columns) > 0 for columns in space.members], np.float64)
+    first, second = _in_proportion(lessened, added, far, some), _in_proportion(added, lessened, far, some)
+    return (first + second) / 2
+
+
+def _above_rounding(high: Floats, low: Floats, tried: Indices, shape: tuple[int, ...]) -> Floats:
+    """Differences of scores of the groups that were tried, in an array of all groups; 0 where they are no more than
+    rounding."""
+    difference = high - low
+    difference[difference <= 1e-9 * np.maximum(np.abs(high), np.abs(low))] = 0
+    every = np.zeros(shape)
+    np.put_along_axis(every, tried, difference, axis=1)
+    return every
+
+
+def _in_proportion(*choices: Floats) -> Floats:
+    """Rows with a sum of 1: of each row the first of the choices in which it isn't all 0."""
+    chosen = choices[-1]
+    for choice in choices[-2::-1]:
+        chosen = np.where(choice.max(axis=1, keepdims=True) > 0, choice, chosen)
+    chosen = chosen / chosen.max(axis=1, keepdims=True)
+    shares: Floats = chosen / chosen.sum(axis=1, keepdims=True)
+    return shares
