@@ -75,12 +75,6 @@ def test_a_saved_model_explains_alike(model, tmp_path):
     np.testing.assert_array_equal(fo.load(model.save(tmp_path / "run")).explain(rows), model.explain(rows))
 
 
-def test_the_scores_of_rows_are_no_part_of_the_random_state(model):
-    before = np.random.get_state()[1].copy()
-    model.explain(TEST[:2])
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
-
-
 @pytest.mark.parametrize("size", [5.0, 8.0, 100.0, 1e6])
 @pytest.mark.parametrize("score", ["nearest", "likelihood", "typicality"])
 def test_the_column_that_was_moved_comes_first(score, size):

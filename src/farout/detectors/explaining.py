@@ -20,7 +20,7 @@ ROWS = 1000  # training rows kept to take values from, at most
 VALUES = 5  # nearest of them, of whose values the middle one is expected
 REACH = 3.0  # standard deviations from which on one column counts no more: it alone must not decide which rows are near
 DEPARTED = 10.0  # standard deviations that stand for another value than a constant
-COLUMNS = 32  # columns that are tried on each row, at most; docs/results/part-6.md has others
+COLUMNS = 16  # columns that are tried on each row, at most; docs/results/part-6.md has others
 NUMBERS = 2**21  # numbers in the rows that are scored at a time
 LARGEST = 1e100  # bound of scores and distances, so that sums stay finite
 
@@ -47,7 +47,7 @@ class ExplainsMixin(ABC):
         Unusual is what `score_samples` says, before it is bounded to a probability. If no column makes a difference to
         it, shares follow the distances from the expected values, in standard deviations.
 
-        The cost is that of scoring 66 rows for each one: the 32 columns farthest from their expected values are tried,
+        The cost is that of scoring 34 rows for each one: the 16 columns farthest from their expected values are tried,
         and the shares of others are 0.
 
         Parameters
@@ -106,8 +106,8 @@ def explain_rows(
     Parameters
     ----------
     abnormality : callable
-        How unusual rows of shape (n, d) are, of shape (n,); higher is stranger. It is asked about many rows at once, and
-        its answer for a row must not depend on those beside it.
+        How unusual rows of shape (n, d) are, of shape (n,); higher is stranger. It is asked about many rows at once,
+        and its answer for a row must not depend on those beside it.
     X : ndarray of shape (n, d)
         Finite.
     typical : ndarray of shape (m, d)
@@ -115,7 +115,7 @@ def explain_rows(
     groups : sequence of sequences of int, optional
         Indices of columns that belong together, such as those of the levels of a category; a group without columns has
         a share of 0. Each column alone when omitted.
-    most : int, default=32
+    most : int, default=16
         Columns or groups that are tried on each row, at most.
 
     Returns
@@ -131,7 +131,9 @@ def explain_rows(
     [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
     """
     rows = np.asarray(X, np.float64)
-    members = [np.asarray(group, np.int64) for group in (np.arange(rows.shape[1])[:, None] if groups is None else groups)]
+    members = [
+        np.asarray(group, np.int64) for group in (np.arange(rows.shape[1])[:, None] if groups is None else groups)
+    ]
     space = _Space(typical, members)
     at_once = max(1, NUMBERS // (2 * (min(most, len(members)) + 1) * rows.shape[1]))
     parts = [_shares(abnormality, rows[i : i + at_once], space, most) for i in range(0, len(rows), at_once)]
@@ -139,12 +141,11 @@ def explain_rows(
 
 
 class _Likeness(NamedTuple):
-    """What typical rows tell of one row: the nearest of them, the values expected, of shape (d,), and the distances
-    from these, of shape (n_groups,), in standard deviations."""
+    """What typical rows tell of one row."""
 
-    nearest: Floats
-    expected: Floats
-    far: Floats
+    nearest: Floats  # of them, of shape (d,)
+    expected: Floats  # value of each column, of shape (d,)
+    far: Floats  # distance of each group from what is expected, of shape (n_groups,), in standard deviations
 
 
 class _Space:
@@ -203,7 +204,10 @@ def _shares(abnormality: Abnormality, rows: Floats, space: _Space, most: int) ->
     n, d = rows.shape
     nearest, expected, far = (np.stack(found) for found in zip(*map(space.likeness, rows), strict=True))
     tried = np.argsort(-far, axis=1, kind="stable")[:, :most]
-    without, into = np.repeat(rows[:, None], tried.shape[1], axis=1), np.repeat(nearest[:, None], tried.shape[1], axis=1)
+    without, into = (
+        np.repeat(rows[:, None], tried.shape[1], axis=1),
+        np.repeat(nearest[:, None], tried.shape[1], axis=1),
+    )
     for i, k in np.ndindex(*tried.shape):
         columns = space.members[tried[i, k]]
         without[i, k, columns], into[i, k, columns] = expected[i, columns], rows[i, columns]
@@ -219,8 +223,7 @@ def _shares(abnormality: Abnormality, rows: Floats, space: _Space, most: int) ->
 
 
 def _above_rounding(high: Floats, low: Floats, tried: Indices, shape: tuple[int, ...]) -> Floats:
-    """Differences of scores of the groups that were tried, in an array of all groups; 0 where they are no more than
-    rounding."""
+    """Differences of scores of the groups that were tried, among zeros for the others; those of rounding are 0."""
     difference = high - low
     difference[difference <= 1e-9 * np.maximum(np.abs(high), np.abs(low))] = 0
     every = np.zeros(shape)
