@@ -94,6 +94,28 @@ def test_a_discriminator_tells_the_column_that_it_objects_to():
         assert (found.explain(rows).argmax(axis=1) == column)[flagged].mean() >= 0.9
 
 
+def test_a_classifier_tells_the_column_of_rows_that_it_is_sure_of_too():
+    found = MODELS["classifier"]().fit(X, Y)
+    for size in (8.0, 100.0, 1e6):
+        rows, column = planted(size)
+        assert (found.explain(rows).argmax(axis=1) == column).mean() >= 0.9
+
+
+def test_between_usual_and_unusual_the_score_takes_over_from_the_distances():
+    typical = np.random.default_rng(0).normal(size=(200, 3))
+
+    def last(Q):
+        return np.abs(Q[:, 2])
+
+    row = np.array([[9.0, 0.0, 3.0]])  # the first column is far, and the score sees the last alone
+    shares = [explain_rows(last, row, typical, usual=ends)[0] for ends in [(3.0, 4.0), (2.0, 4.0), (1.0, 3.0)]]
+    by_distance, between, by_score = shares
+    assert by_distance[0] > 0.8
+    np.testing.assert_allclose(by_score, [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(between, (by_distance + by_score) / 2, atol=1e-12)
+    np.testing.assert_array_equal(explain_rows(last, row, typical), by_score[None])
+
+
 def test_a_value_that_does_not_go_with_the_others_is_found_inside_its_range():
     rng = np.random.default_rng(0)
     factor = rng.uniform(-1, 1, (400, 1))

@@ -90,7 +90,8 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     offset_ : float
         Threshold of the score.
     typical_rows_ : ndarray of shape (n, d)
-        Only for vectors: at most 1 000 training rows, for ``explain``.
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
     reference_ : float32 ndarray of shape (n, k)
         Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
         images as features of unit norm. ``joined_`` says how scores are joined.
@@ -202,7 +203,8 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.score_by == "max":
             return super()._abnormality(X)
-        return -self._logits(X).max(axis=1)  # a random class differs between a row and what is tried on it
+        best: NDArray[np.float64] = self._logits(X).max(axis=1)  # a random one differs between rows that are compared
+        return -best
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

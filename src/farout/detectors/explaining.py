@@ -26,13 +26,26 @@ LARGEST = 1e100  # bound of scores and distances, so that sums stay finite
 
 
 class ExplainsMixin(ABC):
-    """``explain`` for a detector of vectors; a fit of it keeps ``typical_rows_``, of `typical_rows`."""
+    """``explain`` for a detector of vectors; its fit calls `_keep_typical` once the detector can score rows."""
 
+    contamination: float
+    seed_: int
     typical_rows_: NDArray[np.float64]
+    usual_abnormality_: NDArray[np.float64]
 
     @abstractmethod
     def _abnormality(self, X: NDArray[Any]) -> Floats:
         """How unusual checked rows are, of shape (n,), higher is stranger; not yet bounded to a probability."""
+
+    def _keep_typical(self, inner: NDArray[Any], held: NDArray[Any]) -> None:
+        """Keep what ``explain`` needs: at most 1 000 training rows, and how unusual held-out rows are.
+
+        ``typical_rows_`` has the shape (m, d); ``usual_abnormality_`` are the median and the quantile that only a share
+        of ``contamination`` exceeds, of training rows where none were held out.
+        """
+        self.typical_rows_ = typical_rows(inner, self.seed_)
+        found = self._abnormality(held if len(held) else inner).clip(-LARGEST, LARGEST)
+        self.usual_abnormality_ = np.quantile(found, [0.5, 1 - self.contamination])
 
     def explain(self, X: ArrayLike) -> Floats:
         """How much each column has to do with how unusual a row is.
@@ -44,8 +57,10 @@ class ExplainsMixin(ABC):
         returned. The answers are the last and the first of the terms that a Shapley value averages (Shapley, 1953):
         the first question finds columns that don't go with the others, the second several strange ones at once.
 
-        Unusual is what `score_samples` says, before it is bounded to a probability. If no column makes a difference to
-        it, shares follow the distances from the expected values, in standard deviations.
+        Unusual is what `score_samples` says, before it is bounded to a probability. Where that finds a row no more
+        unusual than half of the held-out rows, there is nothing that a column could have done to it, and shares are
+        those in the squared distance from the expected values, in standard deviations. From there to the threshold,
+        shares pass over from these to those of the score.
 
         The cost is that of scoring 34 rows for each one: the 16 columns farthest from their expected values are tried,
         and the shares of others are 0.
@@ -78,7 +93,8 @@ class ExplainsMixin(ABC):
             raise RunError(f"{where}.explain: it was saved by an earlier farout, which kept no rows; fit it again.")
         schema = vars(self).get("schema_")  # of a frame, whose columns may be several of ours
         groups = None if schema is None else list(schema.groups().values())
-        return explain_rows(self._abnormality, rows, self.typical_rows_, groups)
+        low, high = self.usual_abnormality_.tolist()
+        return explain_rows(self._abnormality, rows, self.typical_rows_, groups, usual=(low, high))
 
 
 def typical_rows(X: NDArray[Any], seed: int) -> Floats:
@@ -99,6 +115,7 @@ def explain_rows(
     typical: Floats,
     groups: Sequence[Sequence[int]] | None = None,
     *,
+    usual: tuple[float, float] = (-LARGEST, -LARGEST),
     most: int = COLUMNS,
 ) -> Floats:
     """Shares of columns in how unusual rows are; `ExplainsMixin.explain` says what they mean.
@@ -115,6 +132,9 @@ def explain_rows(
     groups : sequence of sequences of int, optional
         Indices of columns that belong together, such as those of the levels of a category; a group without columns has
         a share of 0. Each column alone when omitted.
+    usual : tuple of float, optional
+        How unusual a row is of which distances alone tell the shares, and of which the score alone does; between them,
+        both do. The score alone when omitted.
     most : int, default=16
         Columns or groups that are tried on each row, at most.
 
@@ -136,7 +156,7 @@ def explain_rows(
     ]
     space = _Space(typical, members)
     at_once = max(1, NUMBERS // (2 * (min(most, len(members)) + 1) * rows.shape[1]))
-    parts = [_shares(abnormality, rows[i : i + at_once], space, most) for i in range(0, len(rows), at_once)]
+    parts = [_shares(abnormality, rows[i : i + at_once], space, usual, most) for i in range(0, len(rows), at_once)]
     return np.concatenate(parts)
 
 
@@ -145,7 +165,7 @@ class _Likeness(NamedTuple):
 
     nearest: Floats  # of them, of shape (d,)
     expected: Floats  # value of each column, of shape (d,)
-    far: Floats  # distance of each group from what is expected, of shape (n_groups,), in standard deviations
+    far: Floats  # squared distance of each group from what is expected, of shape (n_groups,), in standard deviations
 
 
 class _Space:
@@ -178,7 +198,7 @@ class _Space:
         near = np.sort(near, axis=0)  # by place; which they are is all that matters
         expected = self._middle(row, near)
         distances = np.square(self.apart(row, expected).clip(max=np.sqrt(LARGEST)))
-        far = np.sqrt([distances[columns].sum() for columns in self.members])
+        far = np.array([distances[columns].sum() for columns in self.members])
         return _Likeness(self.typical[int(np.argmin(np.round(total, 6) + place))], expected, far)
 
     def _middle(self, row: Floats, near: Indices) -> Floats:
@@ -199,7 +219,7 @@ class _Space:
         return expected
 
 
-def _shares(abnormality: Abnormality, rows: Floats, space: _Space, most: int) -> Floats:
+def _shares(abnormality: Abnormality, rows: Floats, space: _Space, usual: tuple[float, float], most: int) -> Floats:
     """Shares of some rows, which are scored together with all that is tried on them."""
     n, d = rows.shape
     nearest, expected, far = (np.stack(found) for found in zip(*map(space.likeness, rows), strict=True))
@@ -215,14 +235,16 @@ def _shares(abnormality: Abnormality, rows: Floats, space: _Space, most: int) ->
     found = abnormality(every).clip(-LARGEST, LARGEST)
     own, plain = found[:n, None], found[n : 2 * n, None]
     left, risen = found[2 * n :].reshape(2, *tried.shape)
-    lessened, added = (_above_rounding(*ends, tried, far.shape) for ends in ((own, left), (risen, plain)))
+    lessened, added = _differences(own, left, tried, far.shape), _differences(risen, plain, tried, far.shape)
     # Where one question has no answer, the other's stands for it, and where neither has, the distances do.
-    some = np.array([len(columns) > 0 for columns in space.members], np.float64)
+    some = np.broadcast_to([float(len(columns) > 0) for columns in space.members], far.shape)
     first, second = _in_proportion(lessened, added, far, some), _in_proportion(added, lessened, far, some)
-    return (first + second) / 2
+    low, high = usual
+    weight = ((own - low) / max(high - low, 1e-9 * max(abs(low), 1.0))).clip(0, 1)
+    return weight * (first + second) / 2 + (1 - weight) * _in_proportion(far, some)
 
 
-def _above_rounding(high: Floats, low: Floats, tried: Indices, shape: tuple[int, ...]) -> Floats:
+def _differences(high: Floats, low: Floats, tried: Indices, shape: tuple[int, ...]) -> Floats:
     """Differences of scores of the groups that were tried, among zeros for the others; those of rounding are 0."""
     difference = high - low
     difference[difference <= 1e-9 * np.maximum(np.abs(high), np.abs(low))] = 0

@@ -16,7 +16,7 @@ from farout.base.training import Budget, Objective, Training, inference_device, 
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
-from farout.detectors.explaining import ExplainsMixin, typical_rows
+from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.feeding import Feed, Step
 from farout.base.losses import auxiliary_loss
 from farout.detectors.joined import Joined
@@ -154,8 +154,6 @@ class ExposedModel(ExplainsMixin, Estimator):
         if source is not None:
             self.source_ = self._fitted(source, X[inner], None if labels is None else labels[inner])
         self._train(X[inner], indices[inner])
-        if len(self.event_shape_) == 1:
-            self.typical_rows_ = typical_rows(X[inner], self.seed_)
         if self._is_distance_aware():
             if self._is_vector():
                 self._set_reach(X[inner], indices[inner], X[held])
@@ -163,6 +161,8 @@ class ExposedModel(ExplainsMixin, Estimator):
                 self._set_distances(X[inner], indices[inner], X[held])
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+        if len(self.event_shape_) == 1:
+            self._keep_typical(X[inner], X[held])
 
     def _build(self, name: str) -> nn.Module:
         if name == "units_":

@@ -10,7 +10,7 @@ from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
-from farout.detectors.explaining import ExplainsMixin, typical_rows
+from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.joined import Joined
 from farout.detectors.reach import in_units, log_distance
 from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
@@ -87,7 +87,8 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         and ``spread_`` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
         ``local_scales_`` is how far the training rows lie from each other.
     typical_rows_ : ndarray of shape (n, d)
-        Only for vectors: at most 1 000 training rows, for ``explain``.
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
 
     Examples
     --------
@@ -149,8 +150,6 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         inner, held = holdout_split(len(X), self._held_fraction(len(X)), indices, self.seed_)
         self.flow_ = fitted_flow(self, flow, X[inner], None if labels is None else labels[inner])
         self.event_shape_ = self.flow_.event_shape_
-        if len(self.event_shape_) == 1:
-            self.typical_rows_ = typical_rows(X[inner], self.seed_)
         classes = classes_of(self.flow_)
         if classes is not None:
             self.classes_ = classes
@@ -164,6 +163,8 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         else:
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+        if len(self.event_shape_) == 1:
+            self._keep_typical(X[inner], X[held])
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":
