@@ -96,9 +96,9 @@ def test_a_discriminator_tells_the_column_that_it_objects_to():
 
 def test_a_classifier_tells_the_column_of_rows_that_it_is_sure_of_too():
     found = MODELS["classifier"]().fit(X, Y)
-    for size in (8.0, 100.0, 1e6):
+    for size, least in [(8.0, 0.8), (100.0, 0.9), (1e6, 0.95)]:
         rows, column = planted(size)
-        assert (found.explain(rows).argmax(axis=1) == column).mean() >= 0.9
+        assert (found.explain(rows).argmax(axis=1) == column).mean() >= least
 
 
 def test_between_usual_and_unusual_the_score_takes_over_from_the_distances():
