@@ -1,5 +1,6 @@
 """OutlierDiscriminator: a network that tells normal data from generated outliers."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -203,8 +204,9 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.score_by == "max":
             return super()._abnormality(X)
-        best: NDArray[np.float64] = self._logits(X).max(axis=1)  # a random one differs between rows that are compared
-        return -best
+        best = copy.copy(self)  # of a random class, a row and what is tried on it would be scored by different ones
+        best.score_by = "max"
+        return best._scored(X).against
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:
