@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,7 +52,8 @@ class ExplainsMixin(ABC):
 
         Two questions are asked of each column. How much less unusual is the row when the column has the value that the
         other columns let expect, which is the middle one among the five training rows nearest in the other columns? And
-        how much more unusual is the nearest training row when this column takes the row's value? Of all columns'
+        how much more unusual is a normal row when it takes the column's value? That is the training row nearest to this
+        one, once the column with the largest answer to the first question has the value expected. Of all columns'
         answers to either question, each column has a share; answers below 0 count as 0. The mean of the two shares is
         returned. The answers are the last and the first of the terms that a Shapley value averages (Shapley, 1953):
         the first question finds columns that don't go with the others, the second several strange ones at once.
@@ -160,14 +161,6 @@ def explain_rows(
     return np.concatenate(parts)
 
 
-class _Likeness(NamedTuple):
-    """What typical rows tell of one row."""
-
-    nearest: Floats  # of them, of shape (d,)
-    expected: Floats  # value of each column, of shape (d,)
-    far: Floats  # squared distance of each group from what is expected, of shape (n_groups,), in standard deviations
-
-
 class _Space:
     """Typical rows and the groups of their columns."""
 
@@ -185,21 +178,29 @@ class _Space:
             departed = np.where(difference > ROUNDING * np.abs(others), DEPARTED, 0.0)
             return np.where(varies, difference / np.where(varies, scale, 1.0), departed).clip(max=LARGEST)
 
-    def likeness(self, row: Floats) -> _Likeness:
-        """What typical rows tell of a row of shape (d,)."""
+    def squares(self, row: Floats) -> Floats:
+        """Squared distances of a row of shape (d,) to typical rows, bounded in each group, of shape (m, n_groups)."""
         squares = np.square(np.minimum(self.apart(row, self.typical), REACH))
-        # Equally near rows, but for rounding, come by their place, so that single precision chooses the same ones.
-        place = 1e-10 * np.arange(len(squares))
-        total = squares.sum(axis=1)
         of_groups = np.stack([squares[:, columns].sum(axis=1) for columns in self.members], axis=1)
-        without = np.round(total[:, None] - of_groups, 6) + place[:, None]
-        k = min(VALUES, len(without))
-        near = np.argpartition(without, k - 1, axis=0)[:k] if k < len(without) else np.argsort(without, axis=0)
-        near = np.sort(near, axis=0)  # by place; which they are is all that matters
-        expected = self._middle(row, near)
+        return np.minimum(of_groups, REACH**2)
+
+    def nearest(self, row: Floats) -> Floats:
+        """The typical row that is nearest to one of shape (d,)."""
+        found: Floats = self.typical[int(_ranks(self.squares(row).sum(axis=1)).argmin())]
+        return found
+
+    def expected(self, row: Floats) -> tuple[Floats, Floats]:
+        """What the other columns let expect of each column of a row, of shape (d,), and how far the row is from it.
+
+        These are squared distances of the groups, of shape (n_groups,), in standard deviations.
+        """
+        squares = self.squares(row)
+        others = _ranks(squares.sum(axis=1, keepdims=True) - squares)
+        k = min(VALUES, len(others))
+        near = np.argpartition(others, k - 1, axis=0)[:k] if k < len(others) else np.argsort(others, axis=0)
+        expected = self._middle(row, np.sort(near, axis=0))  # by place: which they are is all that matters
         distances = np.square(self.apart(row, expected).clip(max=np.sqrt(LARGEST)))
-        far = np.array([distances[columns].sum() for columns in self.members])
-        return _Likeness(self.typical[int(np.argmin(np.round(total, 6) + place))], expected, far)
+        return expected, np.array([distances[columns].sum() for columns in self.members])
 
     def _middle(self, row: Floats, near: Indices) -> Floats:
         """Of the rows near to each group, of shape (k, n_groups), the values of the middle one: nearest to the others.
@@ -219,29 +220,46 @@ class _Space:
         return expected
 
 
+def _ranks(distances: Floats) -> Floats:
+    """Distances of rows, of shape (m, ...), so that those which are equal but for rounding are in order of their place.
+
+    Single and double precision then choose the same rows.
+    """
+    return np.round(distances, 6) + 1e-10 * np.arange(len(distances)).reshape(-1, *[1] * (distances.ndim - 1))
+
+
 def _shares(abnormality: Abnormality, rows: Floats, space: _Space, usual: tuple[float, float], most: int) -> Floats:
     """Shares of some rows, which are scored together with all that is tried on them."""
-    n, d = rows.shape
-    nearest, expected, far = (np.stack(found) for found in zip(*map(space.likeness, rows), strict=True))
+    n = len(rows)
+    expected, far = (np.stack(found) for found in zip(*map(space.expected, rows), strict=True))
     tried = np.argsort(-far, axis=1, kind="stable")[:, :most]
-    without, into = (
-        np.repeat(rows[:, None], tried.shape[1], axis=1),
-        np.repeat(nearest[:, None], tried.shape[1], axis=1),
-    )
-    for i, k in np.ndindex(*tried.shape):
-        columns = space.members[tried[i, k]]
-        without[i, k, columns], into[i, k, columns] = expected[i, columns], rows[i, columns]
-    every = np.concatenate([rows, nearest, without.reshape(-1, d), into.reshape(-1, d)])
-    found = abnormality(every).clip(-LARGEST, LARGEST)
-    own, plain = found[:n, None], found[n : 2 * n, None]
-    left, risen = found[2 * n :].reshape(2, *tried.shape)
-    lessened, added = _differences(own, left, tried, far.shape), _differences(risen, plain, tried, far.shape)
+    found = _scores(abnormality, rows, expected, space, tried)
+    own = found[:n, None]
+    lessened = _differences(own, found[n:].reshape(tried.shape), tried, far.shape)
+    # The column that does most must not choose the normal row that it is tried on: a neighbour has the same value.
+    cleaned = rows.copy()
+    for i, first in enumerate(np.where(lessened.max(axis=1) > 0, lessened.argmax(axis=1), tried[:, 0])):
+        columns = space.members[first]
+        cleaned[i, columns] = expected[i, columns]
+    normal = np.stack([space.nearest(row) for row in cleaned])
+    found = _scores(abnormality, normal, rows, space, tried)
+    added = _differences(found[n:].reshape(tried.shape), found[:n, None], tried, far.shape)
     # Where one question has no answer, the other's stands for it, and where neither has, the distances do.
     some = np.broadcast_to([float(len(columns) > 0) for columns in space.members], far.shape)
     first, second = _in_proportion(lessened, added, far, some), _in_proportion(added, lessened, far, some)
     low, high = usual
     weight = ((own - low) / max(high - low, 1e-9 * max(abs(low), 1.0))).clip(0, 1)
     return weight * (first + second) / 2 + (1 - weight) * _in_proportion(far, some)
+
+
+def _scores(abnormality: Abnormality, rows: Floats, values: Floats, space: _Space, tried: Indices) -> Floats:
+    """Of rows, and then of each row with one of the groups that are tried taken from ``values``."""
+    variants = np.repeat(rows[:, None], tried.shape[1], axis=1)
+    for i, k in np.ndindex(*tried.shape):
+        columns = space.members[tried[i, k]]
+        variants[i, k, columns] = values[i, columns]
+    every = np.concatenate([rows, variants.reshape(-1, rows.shape[1])])
+    return abnormality(every).clip(-LARGEST, LARGEST)
 
 
 def _differences(high: Floats, low: Floats, tried: Indices, shape: tuple[int, ...]) -> Floats:
