@@ -181,8 +181,8 @@ class _Space:
     def squares(self, row: Floats) -> Floats:
         """Squared distances of a row of shape (d,) to typical rows, bounded in each group, of shape (m, n_groups)."""
         squares = np.square(np.minimum(self.apart(row, self.typical), REACH))
-        of_groups = np.stack([squares[:, columns].sum(axis=1) for columns in self.members], axis=1)
-        return np.minimum(of_groups, REACH**2)
+        of_groups: Floats = np.stack([squares[:, columns].sum(axis=1) for columns in self.members], axis=1)
+        return of_groups.clip(max=REACH**2)
 
     def nearest(self, row: Floats) -> Floats:
         """The typical row that is nearest to one of shape (d,)."""
