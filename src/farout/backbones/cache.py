@@ -86,7 +86,7 @@ class FeatureCache:
             "features": np.ascontiguousarray(features, dtype=np.float32),
         }
         file = self.folder / f"{content_key(*keys).hex()}.safetensors"
-        metadata = {"format": FORMAT, "sha256": _sha256(arrays)}
+        metadata = {FORMAT: _sha256(arrays)}  # one entry: the order of several is random, and so would be the file
         write_atomically(file, lambda path: safetensors.numpy.save_file(arrays, path, metadata=metadata))
 
 
@@ -100,7 +100,7 @@ def _read(file: Path, places: Any) -> tuple[list[bytes], NDArray[np.float32]]:
             opened.get_tensor("features") if wanted else np.empty((0, opened.get_slice("features").get_shape()[1]))
         )
         metadata = opened.metadata() or {}
-    if wanted and metadata.get("sha256") != _sha256({"keys": keys, "features": features}):
+    if wanted and metadata.get(FORMAT) != _sha256({"keys": keys, "features": features}):
         raise ValueError("changed after it was written")
     return [listed[i] for i in wanted], features[wanted]
 
