@@ -60,4 +60,15 @@ def test_the_archetypes_are_those_of_the_text(example):
 def test_the_commands_exist():
     text = "".join(block for kind, block in BLOCKS if kind == "")
     commands = {line.split()[1] for line in text.splitlines() if line.startswith("farout ")}
-    assert commands == {"data", "fit", "generate", "train", "score", "evaluate", "report", "archetypes", "reproduce"}
+    assert commands == {
+        "data",
+        "fit",
+        "generate",
+        "train",
+        "score",
+        "evaluate",
+        "report",
+        "archetypes",
+        "reproduce",
+        "embed",
+    }
