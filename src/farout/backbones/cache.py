@@ -81,7 +81,7 @@ class FeatureCache:
         """Store features (n, d) under their keys, in one file."""
         if not keys:
             return
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "keys": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), -1),
             "features": np.ascontiguousarray(features, dtype=np.float32),
         }

@@ -316,7 +316,7 @@ class SentenceNetwork:
 
     def fingerprint(self) -> str:
         """A hash of all that its features follow from, beside the sentences."""
-        tokenizer = getattr(self.model, "tokenizer", None)
+        tokenizer: Any = getattr(self.model, "tokenizer", None)
         words = sorted(tokenizer.get_vocab().items()) if hasattr(tokenizer, "get_vocab") else []
         return _fingerprint(self.model, repr((self.model.max_seq_length, self.model.prompts, words)))
 

@@ -87,6 +87,7 @@ def embed(
     out = Path(out)
     check_target(out, force, (".npz",))
     path = Path(spec).expanduser()
+    X: Any
     y: NDArray[Any] | None = None
     marks: NDArray[np.bool_] | None = None
     files: NDArray[np.str_] | None = None
