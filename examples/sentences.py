@@ -35,8 +35,9 @@ unseen = [  # what nobody taught it
     "why do cats purr",
 ]
 
-source = fo.NormalShell(strength=2.5, flow=fo.FlowDensity(max_steps=100))  # a short fit, for a short example
-model = make_pipeline(fo.Features(backbone), fo.CautiousClassifier(source, max_steps=300, random_state=0))
+source = fo.NormalShell(strength=2.5, flow=fo.FlowDensity(max_steps=50))  # a short fit, for a short example
+classifier = fo.CautiousClassifier(source, max_steps=100, random_state=0)
+model = make_pipeline(fo.Features(backbone), classifier)
 model.fit(X[~test], y[~test])
 
 print(f"questions of the three kinds, classified rightly: {model.score(X[test], y[test]):.0%}")
