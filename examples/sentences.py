@@ -19,7 +19,8 @@ QUESTIONS = {
     "hotel": ["find a cheap room in {} {}", "which hotel in {} is free {}", "i want to sleep in {} {}"],
 }
 CITIES, DAYS = ["rome", "paris", "oslo", "lima", "cairo", "tokyo"], ["today", "tomorrow", "on sunday", "next week"]
-questions = [(text.format(*w), y) for y, texts in QUESTIONS.items() for text, w in product(texts, product(CITIES, DAYS))]
+WHERE_AND_WHEN = list(product(CITIES, DAYS))
+questions = [(text.format(*w), y) for y, texts in QUESTIONS.items() for text, w in product(texts, WHERE_AND_WHEN)]
 X, y = np.array([q for q, _ in questions]), np.array([label for _, label in questions])
 test = np.random.default_rng(0).random(len(X)) < 0.3
 unseen = [  # what nobody taught it
