@@ -1,6 +1,7 @@
 """Features that were computed are found again, by content alone; what is damaged is made anew."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -106,9 +107,10 @@ def test_the_code_of_a_network_counts(tmp_path, monkeypatch, pictures, seen):
         "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return x.mean((2, 3)) * {}\n"
     )
     made = []
-    for name, factor in (("net_of_one", 1), ("net_of_two", 2)):
-        (tmp_path / f"{name}.py").write_text(code.format(factor))
-        made.append(fo.Features(f"{name}:Net", cache=tmp_path / "cache", **SMALL).fit_transform(pictures))
+    for factor in ("1", "2.0"):  # of another length, so that Python takes the file for a new one
+        (tmp_path / "net_that_changes.py").write_text(code.format(factor))
+        made.append(fo.Features("net_that_changes:Net", cache=tmp_path / "cache", **SMALL).fit_transform(pictures))
+        del sys.modules["net_that_changes"]
     np.testing.assert_allclose(made[1], 2 * made[0], rtol=1e-6)
 
 

@@ -154,6 +154,7 @@ def test_the_network_given_stays_as_it_is(small, pictures):
     assert not small.stem[0].weight.requires_grad
     assert small.head.weight.requires_grad
     assert not small.stem._forward_hooks
+    assert not features.network_.tapped._forward_hooks
     assert all(torch.equal(t, before[name]) for name, t in small.state_dict().items())
     with torch.no_grad():
         small.stem[0].weight.zero_()  # as its owner goes on to train it
@@ -172,12 +173,17 @@ def test_the_same_every_time_and_nothing_global_is_moved(pictures):
     found = features.fit_transform(pictures)
     np.testing.assert_array_equal(features.transform(pictures), found)
     np.testing.assert_array_equal(clone(features).fit_transform(pictures), found)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        np.testing.assert_array_equal(features.transform(pictures), found)
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == own
     assert (np.random.get_state()[1] == old).all()  # noqa: NPY002
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad)
+
+
+def test_as_precise_within_mixed_precision(small, pictures):
+    features = fo.Features(small, **SMALL).fit(pictures)
+    found = features.transform(pictures)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(features.transform(pictures), found)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
