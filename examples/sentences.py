@@ -36,9 +36,7 @@ unseen = [  # what nobody taught it
     "why do cats purr",
 ]
 
-source = fo.NormalShell(strength=2.5, flow=fo.FlowDensity(max_steps=50))  # a short fit, for a short example
-classifier = fo.CautiousClassifier(source, max_steps=100, random_state=0)
-model = make_pipeline(fo.Features(backbone), classifier)
+model = make_pipeline(fo.Features(backbone), fo.CautiousClassifier(random_state=0))
 model.fit(X[~test], y[~test])
 
 print(f"questions of the three kinds, classified rightly: {model.score(X[test], y[test]):.0%}")
