@@ -144,6 +144,7 @@ class Source:
 
 # fmt: off
 _STRENGTH = Option("strength", "range", "distance in sigma, a number or a range such as 2-4", 2.5)
+_TAIL = Option("tail", "range", "in place of --strength: probability that a held-out row lies as far out, such as 1e-3")
 _COVARIANCE = Option("covariance", "choice", "class: shaped as each class's latents are", "identity",
                      ("identity", "class"), rows_for="class")
 _LAW = Option("law", "choice", "distribution of the radius", "exact", ("exact", "author"))
@@ -163,9 +164,9 @@ _ALL = (
     Source("recommended", "farout.outliers.recommended:Recommended",
            "images: turned, collage and normal together; tables: normal", "rows"),
     Source("normal", "farout.outliers.extremal:NormalShell",
-           "a wider normal distribution in latent space", "flow", (_STRENGTH, _COVARIANCE)),
+           "a wider normal distribution in latent space", "flow", (_STRENGTH, _TAIL, _COVARIANCE)),
     Source("gumbel", "farout.outliers.extremal:GumbelShell",
-           "the radius of the largest of many normal points", "flow", (_STRENGTH, _LAW, _COVARIANCE)),
+           "the radius of the largest of many normal points", "flow", (_STRENGTH, _TAIL, _LAW, _COVARIANCE)),
     Source("real", "farout.outliers.real:RealOutliers", "outliers that you have", "data", (_SETS,)),
     Source("archetypal", "farout.outliers.archetypal:Archetypal",
            "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),
