@@ -176,6 +176,8 @@ _ALL = (
     Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
+    Source("walk", "farout.outliers.walk:Walk",
+           "walks from between neighbouring classes down the flow's density", "rows", (_QUANTILE,)),
 )
 # fmt: on
 
