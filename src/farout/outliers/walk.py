@@ -29,16 +29,15 @@ NUMBERS = 2**18  # elements that go through the flow with gradients at a time
 
 
 class Walk(OutlierSource):
-    """Outliers between neighbouring classes, by Hamiltonian walks down the flow's density (after HamOS; Li et al., 2025).
+    """Outliers between neighbouring classes, by Hamiltonian walks down the flow's density (HamOS; Li et al., 2025).
 
-    A chain starts at a row that was moved half the way from the centre of its class to the centre of a neighbouring one,
-    in units of the columns. From there it walks through latent space: in each round it gets a new random momentum, takes
-    3 leapfrog steps of 0.1 along the exact gradient of ``-log p(x)``, and takes or refuses the step by Metropolis' rule,
-    so that it is drawn to places of low density. HamOS estimates the density by nearest neighbours, and starts at the
-    middle of the centres alone. Points that one of the classes near it explains, by ``log p(x|y) - log p(x)``, are left
-    out. Without labels, or with one class, clusters by k-means take the place of classes, and points are left out whose
-    ``log p(x)`` is that of an inlier. Where all training rows have one length, as embeddings often have, outliers are
-    brought to it.
+    A chain starts at a row that was moved half the way from the centre of its class to that of a neighbouring class, in
+    units of the columns. From there it walks through latent space. A round gives it a new random momentum and takes 3
+    leapfrog steps of 0.1 along the exact gradient of ``-log p(x)``, which Metropolis' rule accepts or refuses, so that
+    it is drawn to places of low density. HamOS estimates the density by nearest neighbours, and starts at the middle of
+    the centres. Points that one of the classes near them explains, by ``log p(x|y) - log p(x)``, are left out. Without
+    labels, or with one class, clusters by k-means take the place of classes, and points are left out whose ``log p(x)``
+    is that of an inlier. Where all training rows have one length, as embeddings often have, outliers are brought to it.
 
     Candidates are made once, in ``fit``, and drawn from. They cost some 10 passes of as many rows through the flow.
 
@@ -168,7 +167,7 @@ class Walk(OutlierSource):
         most = len(np.unique(scaled, axis=0))
         n_clusters = min(int(self.n_clusters), max(2, len(X) // 10), most)
         found = KMeans(n_clusters, n_init=1, random_state=self.seed_ % 2**32).fit_predict(scaled)
-        return np.unique(found, return_inverse=True)[1], int(len(np.unique(found)))
+        return np.unique(found, return_inverse=True)[1], len(np.unique(found))
 
     def _walked(
         self, X: NDArray[Any], groups: Ints, n_groups: int, norm: float | None, rng: np.random.Generator
