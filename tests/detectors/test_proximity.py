@@ -10,7 +10,7 @@ from torch import nn
 
 import farout as fo
 from farout.detectors import proximity as features
-from farout.detectors.losses import auxiliary_loss, one_vs_rest_loss
+from farout.base.losses import auxiliary_loss, one_vs_rest_loss
 from farout.detectors.proximity import Proximity, last_linear, with_features, with_log_odds, with_votes
 from farout.errors import InvalidSettingError
 from farout.outliers.source import Outliers

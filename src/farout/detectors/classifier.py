@@ -9,13 +9,13 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
+from farout.base.log_odds import negative_log_odds, with_log_odds, with_votes
+from farout.base.losses import cautious_loss
 from farout.base.training import Training
 from farout.base.validation import check_labels, check_number
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.calibration import conformal
 from farout.detectors.exposure import ExposedModel
-from farout.detectors.losses import cautious_loss
-from farout.detectors.proximity import negative_log_odds, with_log_odds, with_votes
 from farout.errors import InvalidDataError
 from farout.outliers.source import OutlierSource
 
@@ -183,9 +183,9 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
     def _probabilities(self, X: NDArray[Any]) -> NDArray[np.float64]:
         logits, against, votes = self._scored(X)
-        if votes is None:
+        if "joined_" not in vars(self):
             return cast(NDArray[np.float64], softmax(logits, axis=1))
-        return with_log_odds(with_votes(logits, votes), against)
+        return with_log_odds(logits if votes is None else with_votes(logits, votes), against)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""

@@ -13,7 +13,7 @@ from farout.base.validation import check_choice
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.calibration import LABELS, NoveltyMixin, normal_rows
 from farout.detectors.exposure import ExposedModel
-from farout.detectors.losses import discriminator_loss, one_vs_rest_loss
+from farout.base.losses import discriminator_loss, one_vs_rest_loss
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
 
