@@ -192,7 +192,7 @@ class Walk(OutlierSource):
 
     def _chains(self, Z: NDArray[Any]) -> list[NDArray[Any]]:
         """Latents after each round of chains that start at ``Z`` (n, d)."""
-        device = self.flow_._units.shift.device
+        device = self.flow_.units.shift.device
         size = max(1, NUMBERS // Z.shape[1])
         parts = []
         for i in range(0, len(Z), size):
