@@ -82,7 +82,8 @@ class RadiusTail:
         p = np.interp(r, inner, shares, left=1.0)
         if self._fit:
             p = np.where(r > inner[-1], self._beyond(np.clip(r, inner[-1], self._farthest)), p)
-        return np.maximum(p, self.least)
+        told: Floats = np.maximum(p, self.least)
+        return told
 
     def interval(self, r: float, level: float = 0.95) -> tuple[float, float]:
         """Where the probability beyond ``r`` lies, with the confidence ``level``; up to 1, down to 0."""
@@ -156,4 +157,4 @@ class RadiusTail:
 
 
 def _in_tail(n: int) -> int:
-    return max(LEAST_EXCESSES, round(n ** (2 / 3)))
+    return max(LEAST_EXCESSES, round(math.pow(n, 2 / 3)))
