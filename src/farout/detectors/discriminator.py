@@ -66,9 +66,10 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
-        Subtract from the log-odds how much farther than inliers a row lies from the fifth nearest training row in the
-        network's features (after Sun et al., 2022), where the distance has twice the weight of the network on a scale
-        set by held-out inliers. "auto": for images. It needs a network whose last layer is linear.
+        Let log-odds fall with the distance from the training rows; "auto" does. See `CautiousClassifier`, where it is
+        the same: for vectors the distance to the nearest training row in units of the columns and, with classes, the
+        class ratio join the network's log-odds, and far away no row passes; for images it is the distance in the
+        network's features, which needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -89,7 +90,8 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     offset_ : float
         Threshold of the score.
     reference_ : float32 ndarray of shape (n, k)
-        Only if distance-aware: features of at most 20 000 training rows, of unit norm; ``proximity_`` is their scale.
+        Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
+        images as features of unit norm. ``joined_`` says how scores are joined.
 
     Examples
     --------

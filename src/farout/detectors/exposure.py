@@ -22,6 +22,7 @@ from farout.detectors.joined import Joined
 from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
 from farout.detectors.proximity import ROWS, feature_distances, last_linear, unit, with_features
 from farout.detectors.reach import in_units, log_distance
+from farout.detectors.vector_network import chosen_kind
 from farout.errors import InvalidSettingError
 from farout.flows.discriminant import Discriminant
 from farout.flows.units import Units
@@ -142,6 +143,9 @@ class ExposedModel(Estimator):
         resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
         self.units_ = Units.of(X, self.event_shape_)
         inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, self.seed_)
+        if self.network is None and self._is_vector() and self._n_outputs() > 1:
+            rows = self.units_.to_train(X[inner]).double().numpy()
+            self.network_kind_ = chosen_kind(rows, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
         self.network_ = self._build("network_")
         if (self._is_distance_aware() and not self._is_vector()) or self._auxiliary_weight():
             self._last_layer()  # an error before the source is fitted
@@ -161,7 +165,12 @@ class ExposedModel(Estimator):
         if name == "units_":
             return Units(self.event_shape_)
         return make_network(
-            self.network, self.event_shape_, self._n_outputs(), self.seed_, batch_size=min(int(self.batch_size), 1024)
+            self.network,
+            self.event_shape_,
+            self._n_outputs(),
+            self.seed_,
+            batch_size=min(int(self.batch_size), 1024),
+            kind=vars(self).get("network_kind_", "both"),
         )
 
     def _train(self, X: NDArray[Any], y: NDArray[np.int64]) -> None:

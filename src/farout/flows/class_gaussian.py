@@ -1,9 +1,10 @@
 """ClassGaussian: after whitening within classes, a shift for each class and one Gaussian for no class."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from farout.flows.discriminant import between_classes, class_means
+from farout.flows.discriminant import class_means
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["ClassGaussian"]
@@ -33,47 +34,46 @@ class ClassGaussian(Transform):
     """
 
     means: Tensor
-    directions: Tensor
-    shrink: Tensor
+    factor: Tensor
 
     def __init__(self, shape: Shape, n_classes: int) -> None:
         super().__init__(shape, condition_features=n_classes + 1)
-        rank = min(n_classes, shape[0])
         self.n_classes = n_classes
         self.register_buffer("means", torch.zeros(n_classes + 1, shape[0]))
-        # Directions in which class means differ, and what "no class" multiplies them by.
-        self.register_buffer("directions", torch.zeros(shape[0], rank))
-        self.register_buffer("shrink", torch.ones(rank))
+        # Of the covariance of "no class". Both directions use this one triangular factor, so that they are exact
+        # inverses in any precision.
+        self.register_buffer("factor", torch.eye(shape[0]))
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Learn the class means from rows and their classes; rows of no class have no say."""
-        if condition is not None:
-            labels = condition.argmax(1)
-            known = labels < self.n_classes
+        """Learn the class means from rows and their one-hot classes; rows of no class have no say."""
+        labels = _labels(condition)
+        known = labels < self.n_classes
+        if known.any():
             rows = x[known].detach().cpu().double().numpy()
             mean, means, shares = class_means(rows, labels[known].cpu().numpy(), self.n_classes)
+            between = ((means - mean) * shares[:, None]).T @ (means - mean)
             self.means[:-1] = torch.from_numpy(means)
             self.means[-1] = torch.from_numpy(mean)
-            directions, between = between_classes(None, means - mean, shares)
-            self.directions[:, : len(between)] = torch.from_numpy(directions)
-            self.shrink[: len(between)] = torch.from_numpy(1 + between).rsqrt()
+            self.factor.copy_(torch.from_numpy(np.linalg.cholesky(np.eye(len(mean)) + between)))
         return super().initialize(x, condition)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         labels = _labels(condition)
-        return self._scaled(x - self.means[labels], labels, self.shrink - 1), self._log_det(labels)
+        centred, of_none = x - self.means[labels], labels == self.n_classes
+        if of_none.any():
+            scaled = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
+            centred = torch.where(of_none[:, None], scaled, centred)
+        return centred, of_none * -self._log_det()
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         labels = _labels(condition)
-        return self._scaled(z, labels, 1 / self.shrink - 1) + self.means[labels], -self._log_det(labels)
+        of_none = labels == self.n_classes
+        if of_none.any():
+            z = torch.where(of_none[:, None], z @ self.factor.T, z)
+        return z + self.means[labels], of_none * self._log_det()
 
-    def _scaled(self, w: Tensor, labels: Tensor, by: Tensor) -> Tensor:
-        """Rows of no class with their parts along the directions made longer or shorter."""
-        of_none = (labels == self.n_classes)[:, None]
-        return torch.where(of_none, w + ((w @ self.directions) * by) @ self.directions.T, w)
-
-    def _log_det(self, labels: Tensor) -> Tensor:
-        return (labels == self.n_classes) * self.shrink.log().sum()
+    def _log_det(self) -> Tensor:
+        return self.factor.diagonal().log().sum()
 
 
 def _labels(condition: Tensor | None) -> Tensor:

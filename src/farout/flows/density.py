@@ -231,7 +231,7 @@ class FlowDensity(DensityMixin, Estimator):
             first[1:].initialize(events[inner], None if labels is None else self._condition(labels[inner]))
         rows = [self._from_units(first, events), *([] if labels is None else [torch.from_numpy(labels)])]
         fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
-        if len(first) > 1:  # it starts as the Gaussians of these rows
+        if self._n_gaussian():  # it starts as the Gaussians of these rows
             rest.initialize(*fitted)
         else:
             with seeded(self.seed_):
@@ -294,7 +294,7 @@ class FlowDensity(DensityMixin, Estimator):
             self.flow_ = self.flow_.on(self._chain[:gaussian])
             return History()
         before = copy.deepcopy(rest.state_dict()) if judged else {}
-        at_start = _judge(rest, objective, validation) if judged else math.inf
+        at_start = _judge(rest, objective, validation, self.class_dropout) if judged else math.inf
         budget = Budget(
             max_steps=self._steps(len(rows[0])),
             batch_size=self.batch_size,
@@ -313,7 +313,7 @@ class FlowDensity(DensityMixin, Estimator):
             verbose=self.verbose,
             name="flow",
         )
-        if judged and not _judge(rest, objective, validation) < at_start:
+        if judged and not _judge(rest, objective, validation, self.class_dropout) < at_start:
             rest.load_state_dict(before)
         return history
 
@@ -642,11 +642,19 @@ def _require_two_columns(varies: NDArray[np.bool_], where: str) -> None:
 
 
 @torch.no_grad()
-def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
-    """Loss of held-out rows, the mean of several draws of noise, which are the same each time."""
+def _judge(flow: Flow, objective: Objective, rows: list[Tensor], hidden: float) -> float:
+    """Loss of held-out rows, the mean of several draws of noise, which are the same each time.
+
+    ``hidden`` is the share of rows whose class is hidden in training.
+    """
     flow.eval()
     try:
         with seeded(0), suitable_threads(rows[0][0].numel()):
-            return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))
+            draws = [float(objective(rows, 1.0)[0]) for _ in range(4)]
+            if len(rows) > 1 and hidden:  # "no class" counts as much as it does in training
+                of_none = [rows[0], torch.full_like(rows[1], NO_CLASS)]
+                unlabelled = [float(objective(of_none, 1.0)[0]) for _ in range(4)]
+                return float((1 - hidden) * np.mean(draws) + hidden * np.mean(unlabelled))
+            return float(np.mean(draws))
     finally:
         flow.train()

@@ -103,14 +103,14 @@ def within_factor(residuals: NDArray[np.float64], n_classes: int) -> NDArray[np.
 
 
 def between_classes(
-    factor: NDArray[np.float64] | None, deviations: NDArray[np.float64], shares: NDArray[np.float64]
+    factor: NDArray[np.float64], deviations: NDArray[np.float64], shares: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Directions in which class means differ, orthonormal after whitening, and the variance of the means in each.
 
     Parameters
     ----------
-    factor : ndarray of shape (d, d) or None
-        Of `within_factor`; None for rows that are whitened already.
+    factor : ndarray of shape (d, d)
+        Of `within_factor`.
     deviations : ndarray of shape (n_classes, d)
         Class means less the mean of all rows.
     shares : ndarray of shape (n_classes,)
@@ -120,8 +120,7 @@ def between_classes(
     directions : ndarray of shape (d, r)
     variances : ndarray of shape (r,)
     """
-    weighted = (deviations * np.sqrt(shares)[:, None]).T
-    whitened = weighted if factor is None else solve_triangular(factor, weighted, lower=True)
+    whitened = solve_triangular(factor, (deviations * np.sqrt(shares)[:, None]).T, lower=True)
     directions, spread, _ = np.linalg.svd(whitened, full_matrices=False)
     kept = spread**2 > LEAST
     kept[0] = True

@@ -29,6 +29,7 @@ __all__ = [
 EMBEDDING_FEATURES = 16  # length of the class embedding in all ready-made flows
 DENSE_WEIGHTS = 50_000_000  # that dense blocks have at most, unless a width is asked for
 LEAST_WIDTH = 16
+MOST_WHITENED = 2048  # columns of which a flow with classes learns the covariance
 
 
 def vector_flow(
@@ -44,7 +45,8 @@ def vector_flow(
     """Build a flow for vectors: couplings with ActNorm and a fixed random rotation between them.
 
     With classes it begins as Gaussian discriminant analysis: whitening within classes, then a shift for each class and
-    one Gaussian for "no class" (`ClassGaussian`). The couplings learn how the data differ from that.
+    one Gaussian for "no class" (`ClassGaussian`). The couplings learn how the data differ from that. With more than
+    2 048 columns, of which no covariance can be kept, it doesn't.
 
     Parameters
     ----------
@@ -70,9 +72,11 @@ def vector_flow(
     (n_features,) = event_shape
     hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 512)) if hidden is None else hidden
     with seeded(seed):
-        steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes + 1 if n_classes else 0)
-        if not n_classes:
-            return Flow(Chain(steps))
+        begins = 0 < n_classes and n_features <= MOST_WHITENED
+        condition = n_classes + 1 if begins else EMBEDDING_FEATURES if n_classes else 0
+        steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, condition)
+        if not begins:
+            return Flow(Chain(steps), n_classes)
         gaussians = [Whitening(event_shape, within=True), ClassGaussian(event_shape, n_classes)]
         return Flow(Chain([*gaussians, *steps]), n_classes, one_hot(n_classes))
 

@@ -66,6 +66,7 @@ class Whitening(Transform):
     def __init__(self, shape: Shape, *, within: bool = False) -> None:
         super().__init__(shape)
         self.learns_classes = within
+        self.fitted_once = not within  # noise is added before it: it makes columns of the data smaller than they are
         # Both directions use this one triangular factor, so that they are exact inverses in any precision.
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("factor", torch.eye(shape[0]))
@@ -74,8 +75,8 @@ class Whitening(Transform):
         """Learn mean and covariance from ``x``, and with ``within`` from the classes."""
         rows = x.detach().cpu().double().numpy()
         if self.learns_classes and condition is not None:
-            labels, n_classes = condition.argmax(1).cpu().numpy(), condition.shape[1]
-            mean, means, _ = class_means(rows, labels, n_classes)
+            labels = condition.argmax(1).cpu().numpy()
+            mean, means, _ = class_means(rows, labels, condition.shape[1])
             factor = within_factor(rows - means[labels], len(np.unique(labels)))
             self.mean.copy_(torch.from_numpy(mean))
             self.factor.copy_(torch.from_numpy(factor))

@@ -23,7 +23,7 @@ class Noise(OutlierSource):
     ----------
     strength : float, (low, high) or Schedule, default=2.5
         Standard deviation of each column as a multiple of the data's; above 0.
-    law : {"normal", "uniform"}, default="normal"
+    noise : {"normal", "uniform"}, default="normal"
         Distribution of each column.
     random_state : int, Generator or None, default=None
         Has no effect: nothing is drawn in ``fit``.
@@ -45,16 +45,16 @@ class Noise(OutlierSource):
     """
 
     def __init__(
-        self, strength: Strength = 2.5, law: Literal["normal", "uniform"] = "normal", random_state: Any = None
+        self, strength: Strength = 2.5, noise: Literal["normal", "uniform"] = "normal", random_state: Any = None
     ) -> None:
         self.strength = strength
-        self.law = law
+        self.noise = noise
         self.random_state = random_state
 
     def _check_settings(self) -> None:
         where = type(self).__name__
         strength_ends(self.strength, where)
-        check_choice(self.law, "law", where, ("normal", "uniform"))
+        check_choice(self.noise, "noise", where, ("normal", "uniform"))
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Learn means and standard deviations of the columns."""
@@ -69,7 +69,7 @@ class Noise(OutlierSource):
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         strengths = draw_strengths(self.strength, n, progress, rng, type(self).__name__)
         shape = (n, self.n_features_in_)
-        u = rng.standard_normal(shape) if self.law == "normal" else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
+        u = rng.standard_normal(shape) if self.noise == "normal" else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
         x = self.mean_ + self.scale_ * strengths[:, None] * u
         labels = self._asked_labels(y, n)
         if labels is None and "classes_" in vars(self):

@@ -38,7 +38,7 @@ LEAST_ROWS = 60  # of all rows, for trials to say anything
 CLUSTERS = 8  # k-means clusters that stand for classes where there are fewer than three
 GRID = {"network": (0.0, 1.0), "distance": (0.25, 0.5, 1.0, 2.0), "ratio": (0.0, 0.5, 1.0, 2.0)}
 USUAL = {"network": 1.0, "distance": 1.0, "ratio": 0.5}
-CLEAR = 0.002  # gain in AUROC that another choice than the usual one must bring
+CLEAR = 0.003  # gain in AUROC that another choice than the usual one must bring
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,8 @@ def _best(trials: Sequence[Trial], plain: Sequence[Trial], folds: Sequence[Fold]
         slack = max(2 / n, 0.5 * math.sqrt(max(accuracy * (1 - accuracy), 1e-9) / n))
         kept = [t for t in trials if t.accuracy is not None and t.accuracy >= accuracy - slack]
         trials = kept or [max(trials, key=lambda t: cast(float, t.accuracy))]
-    return max(trials, key=lambda t: t.auroc).source
+    best = max(trials, key=lambda t: t.auroc)
+    return next(t.source for t in trials if t.auroc > best.auroc - CLEAR)  # candidates come in order of preference
 
 
 def _weights(students: Sequence[_Student], judged: Sequence[_Judged]) -> dict[str, float]:
