@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors, which see what is imported under its own name
     from farout.archetypes.deep import DeepArchetypes as DeepArchetypes
     from farout.archetypes.linear import ArchetypalAnalysis as ArchetypalAnalysis
+    from farout.backbones.features import Features as Features
     from farout.base.persistence import load as load
     from farout.base.training import Training as Training
     from farout.data import list_data as list_data
@@ -62,6 +63,7 @@ _HOMES = {
     "cautious_loss": "farout.base.losses",
     "discriminator_loss": "farout.base.losses",
     "Training": "farout.base.training",
+    "Features": "farout.backbones.features",
     "evaluate": "farout.evaluation",
     "load_data": "farout.data",
     "list_data": "farout.data",

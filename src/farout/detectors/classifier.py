@@ -95,6 +95,9 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
     reference_ : float32 ndarray of shape (n, k)
         Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
         images as features of unit norm, with ``reference_classes_``. ``joined_`` says how scores are joined.

@@ -1,5 +1,6 @@
 """OutlierDiscriminator: a network that tells normal data from generated outliers."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -89,6 +90,9 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
     reference_ : float32 ndarray of shape (n, k)
         Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
         images as features of unit norm. ``joined_`` says how scores are joined.
@@ -196,6 +200,13 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
 
     def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -self._scored(X).against
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        if self.score_by == "max":
+            return super()._abnormality(X)
+        best = copy.copy(self)  # of a random class, a row and what is tried on it would be scored by different ones
+        best.score_by = "max"
+        return best._scored(X).against
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from farout.base.training import Budget, Objective, Training, inference_device, 
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
+from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.feeding import Feed, Step
 from farout.base.losses import auxiliary_loss
 from farout.detectors.joined import Joined
@@ -56,7 +57,7 @@ class Scored(NamedTuple):
     votes: NDArray[np.int64] | None = None
 
 
-class ExposedModel(Estimator):
+class ExposedModel(ExplainsMixin, Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
     _networks = ("units_", "network_")
@@ -160,6 +161,8 @@ class ExposedModel(Estimator):
                 self._set_distances(X[inner], indices[inner], X[held])
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+        if len(self.event_shape_) == 1:
+            self._keep_typical(X[inner], X[held])
 
     def _build(self, name: str) -> nn.Module:
         if name == "units_":
@@ -302,6 +305,9 @@ class ExposedModel(Estimator):
         if "discriminant_" in vars(self):
             scores["ratio"] = Discriminant(**self.discriminant_).against(rows[:, :-1])
         return scores
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return self._scored(X).against
 
     def _scored(self, X: NDArray[Any]) -> Scored:
         """Scores of checked rows."""

@@ -10,6 +10,7 @@ from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
+from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.joined import Joined
 from farout.detectors.reach import in_units, log_distance
 from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
@@ -34,7 +35,7 @@ TABLE_FLOW: Mapping[str, Any] = {
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
-class FlowDetector(NoveltyMixin, Estimator):
+class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
     """A novelty detector that scores by the exact density of a normalizing flow, or by how near its training rows are.
 
     Parameters
@@ -85,6 +86,9 @@ class FlowDetector(NoveltyMixin, Estimator):
         Only for "nearest": the training rows that others are compared with, at most 20 000, in each view; ``centre_``
         and ``spread_`` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
         ``local_scales_`` is how far the training rows lie from each other.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
 
     Examples
     --------
@@ -159,6 +163,8 @@ class FlowDetector(NoveltyMixin, Estimator):
         else:
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+        if len(self.event_shape_) == 1:
+            self._keep_typical(X[inner], X[held])
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":
@@ -225,3 +231,6 @@ class FlowDetector(NoveltyMixin, Estimator):
             return scores
         logs = log_distance(self.reference_["units"], in_units(self.flow_.units, X))
         return -Joined(**self.joined_)({"ratio": -scores}, logs)
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return -self._score(X)

@@ -270,6 +270,9 @@ class FlowDensity(DensityMixin, Estimator):
             u = self.noisy(batch[0])
             labels = self.hidden(batch[1], rest.training) if len(batch) > 1 else None
             log_p = rest.log_prob(u, labels).mean()
+            if labels is not None and not rest.training and self.class_dropout:
+                # For held-out rows "no class" counts as much as it does in training, and every row by both.
+                log_p = torch.lerp(log_p, rest.log_prob(u).mean(), self.class_dropout)
             bits = -(log_p.detach() + log_det) / (size * math.log(2)) + offset
             return -(log_p + zeros) / varying, {"bits/dim": bits}
 
@@ -294,7 +297,7 @@ class FlowDensity(DensityMixin, Estimator):
             self.flow_ = self.flow_.on(self._chain[:gaussian])
             return History()
         before = copy.deepcopy(rest.state_dict()) if judged else {}
-        at_start = _judge(rest, objective, validation, self.class_dropout) if judged else math.inf
+        at_start = _judge(rest, objective, validation) if judged else math.inf
         budget = Budget(
             max_steps=self._steps(len(rows[0])),
             batch_size=self.batch_size,
@@ -313,7 +316,7 @@ class FlowDensity(DensityMixin, Estimator):
             verbose=self.verbose,
             name="flow",
         )
-        if judged and not _judge(rest, objective, validation, self.class_dropout) < at_start:
+        if judged and not _judge(rest, objective, validation) < at_start:
             rest.load_state_dict(before)
         return history
 
@@ -642,19 +645,12 @@ def _require_two_columns(varies: NDArray[np.bool_], where: str) -> None:
 
 
 @torch.no_grad()
-def _judge(flow: Flow, objective: Objective, rows: list[Tensor], hidden: float) -> float:
-    """Loss of held-out rows, the mean of several draws of noise, which are the same each time.
-
-    ``hidden`` is the share of rows whose class is hidden in training.
-    """
+def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
+    """Loss of held-out rows, the mean of several draws of noise, which are the same each time."""
     flow.eval()
     try:
         with seeded(0), suitable_threads(rows[0][0].numel()):
             draws = [float(objective(rows, 1.0)[0]) for _ in range(4)]
-            if len(rows) > 1 and hidden:  # "no class" counts as much as it does in training
-                of_none = [rows[0], torch.full_like(rows[1], NO_CLASS)]
-                unlabelled = [float(objective(of_none, 1.0)[0]) for _ in range(4)]
-                return float((1 - hidden) * np.mean(draws) + hidden * np.mean(unlabelled))
             return float(np.mean(draws))
     finally:
         flow.train()

@@ -82,8 +82,9 @@ def vector_flow(
 
 
 def one_hot(n_classes: int) -> nn.Embedding:
-    """Classes and, last, "no class" as one-hot conditions; fixed."""
-    return nn.Embedding.from_pretrained(torch.eye(n_classes + 1, dtype=torch.float32), freeze=True)
+    """Classes and, last, "no class" as one-hot conditions, fixed; as long as vectors that are learned are at first."""
+    length = math.sqrt(EMBEDDING_FEATURES)
+    return nn.Embedding.from_pretrained(length * torch.eye(n_classes + 1, dtype=torch.float32), freeze=True)
 
 
 def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) -> Flow:
