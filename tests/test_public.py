@@ -26,6 +26,7 @@ PROMISED = {
     "Boundary",
     "Recommended",
     "Turned",
+    "Walk",
     "ArchetypalAnalysis",
     "DeepArchetypes",
     "FlowDetector",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.outliers.source import Outliers as Outliers
     from farout.outliers.source import Schedule as Schedule
     from farout.outliers.turned import Turned as Turned
+    from farout.outliers.walk import Walk as Walk
 
     __version__: str
 
@@ -52,6 +53,7 @@ _HOMES = {
     "Mixture": "farout.outliers.mixture",
     "Recommended": "farout.outliers.recommended",
     "Turned": "farout.outliers.turned",
+    "Walk": "farout.outliers.walk",
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",
     "Schedule": "farout.outliers.source",

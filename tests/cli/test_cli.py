@@ -71,13 +71,31 @@ def test_generate_writes_what_the_python_face_gives(runs, tmp_path):
     flow = fo.load(runs / "flow")
     same = fo.GumbelShell(strength=(2, 4), flow=flow).fit(np.zeros((1, 2))).sample(50, random_state=5)
     with np.load(out) as file:
-        assert sorted(file.files) == ["event_shape", "source", "strength", "x", "y"]
+        assert sorted(file.files) == ["event_shape", "sigma", "source", "strength", "tail", "x", "y"]
         np.testing.assert_array_equal(file["x"], same.x)
         np.testing.assert_array_equal(file["y"], same.y)
         assert file["event_shape"].tolist() == [2]
         assert set(file["source"].tolist()) == {"GumbelShell"}
         assert file["strength"].min() >= 2
         assert file["strength"].max() <= 4
+
+
+def test_generate_takes_and_tells_a_tail_probability(runs, tmp_path, capsys):
+    out = tmp_path / "o.npz"
+    assert main(["generate", str(runs / "flow"), "--tail", "0.05", "-n", "400", "--out", str(out), "--json"]) == 0
+    shown, arrays = json.loads(capsys.readouterr().out), np.load(out)
+    assert shown["source"] == "normal"
+    same = fo.NormalShell(tail=0.05, flow=fo.load(runs / "flow")).fit(np.empty((0, 2))).sample(400, random_state=0)
+    np.testing.assert_array_equal(arrays["x"], same.x)
+    assert shown["tail_median"] == np.median(same.tail)
+    assert shown["sigma_median"] == pytest.approx(np.median(arrays["sigma"]))
+    assert arrays["tail"].shape == (400,)
+    far = ["generate", str(runs / "flow"), "--strength", "30", "-n", "9", "--out", str(out), "--force", "--json"]
+    assert main(far) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert 0 < shown["tail_below"] < 1 / 120, "the flow held out 120 rows"
+    assert main(["generate", str(runs / "flow"), "--tail", "1e-9", "--out", str(out), "--force"]) == 1
+    assert "more than 120 held-out rows can tell" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -36,6 +36,7 @@ from farout.flows.whitening import Whitening
 
 __all__ = ["CHUNK", "FlowDensity"]
 
+HELD = 10_000  # held-out rows whose radii are kept, at most
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
@@ -90,6 +91,9 @@ class FlowDensity(DensityMixin, Estimator):
     event_shape_ : tuple of int
     flow_ : Flow
         The torch module, from data units to latents. Flows on vectors are kept in float64 after training.
+    held_radii_ : ndarray of shape (m,)
+        Norms of the latents of the rows held out to keep the best weights, with the noise of training and each under
+        its own class; sorted. Empty where none were held out.
     history_ : dict of str to list of float
         Loss in nats a dimension, and bits/dim, by training step.
 
@@ -238,6 +242,16 @@ class FlowDensity(DensityMixin, Estimator):
         history = self._descend(rest, objective, fitted, validation)
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         self.freeze()
+        self.held_radii_ = self._radii(self.clipped(X[held[:HELD]]), None if labels is None else labels[held[:HELD]])
+
+    def _radii(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Sorted norms of the latents of rows, with the noise of training, under their classes."""
+        if not len(X):
+            return np.empty(0)
+        first, rest = self.parts()
+        generator = self._noise_generator(self.seed_)
+        Z = self._map(lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0], X, labels)
+        return np.sort(np.linalg.norm(Z.astype(np.float64), axis=1))
 
     @staticmethod
     @torch.no_grad()

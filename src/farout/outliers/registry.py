@@ -144,6 +144,7 @@ class Source:
 
 # fmt: off
 _STRENGTH = Option("strength", "range", "distance in sigma, a number or a range such as 2-4", 2.5)
+_TAIL = Option("tail", "range", "in place of --strength: probability that a held-out row lies as far out, such as 1e-3")
 _COVARIANCE = Option("covariance", "choice", "class: shaped as each class's latents are", "identity",
                      ("identity", "class"), rows_for="class")
 _LAW = Option("law", "choice", "distribution of the radius", "exact", ("exact", "author"))
@@ -169,9 +170,9 @@ _ALL = (
     Source("recommended", "farout.outliers.recommended:Recommended",
            "tables: chosen by trials on your rows; images: turned, collage and normal", "rows", (_BUDGET,)),
     Source("normal", "farout.outliers.extremal:NormalShell",
-           "a wider normal distribution in latent space", "flow", (_STRENGTH, _COVARIANCE)),
+           "a wider normal distribution in latent space", "flow", (_STRENGTH, _TAIL, _COVARIANCE)),
     Source("gumbel", "farout.outliers.extremal:GumbelShell",
-           "the radius of the largest of many normal points", "flow", (_STRENGTH, _LAW, _COVARIANCE)),
+           "the radius of the largest of many normal points", "flow", (_STRENGTH, _TAIL, _LAW, _COVARIANCE)),
     Source("exchange", "farout.outliers.exchange:Exchange",
            "rows whose columns are exchanged with another row's", "rows", (_CHANCE, _PARTNER, _BLOCK, _SPACE)),
     Source("noise", "farout.outliers.noise:Noise",
@@ -185,6 +186,8 @@ _ALL = (
     Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
+    Source("walk", "farout.outliers.walk:Walk",
+           "walks from between neighbouring classes down the flow's density", "rows", (_QUANTILE,)),
 )
 # fmt: on
 
