@@ -264,15 +264,15 @@ def _student(
     stream = None
     if source is not None:
         fitted = source.fit(Rows(X[fold.train]), None if labels is None else labels[fold.train])
-        stream = iter(OutlierBatches(fitted, BATCH, seed, 16 * BATCH, dtype=None))
-        x, *rest = cast(tuple[Tensor, ...], stream.pool)
-        stream.pool = (units.to_train(x.numpy()).float(), *rest)
+        # A few thousand that come again and again would be learned by heart, and rank sources otherwise than fresh ones.
+        stream = iter(OutlierBatches(fitted, BATCH, seed, dtype=None))
 
     def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
         rows = batch[0]
         if stream is None:
             return cautious_loss(net(rows), batch[1], None), {}
-        logits = net(torch.cat([rows, next(stream)[0][: len(rows)]]))
+        outliers = units.to_train(next(stream)[0][: len(rows)].numpy()).float()
+        logits = net(torch.cat([rows, outliers]))
         inside, outside = logits[: len(rows)], logits[len(rows) :]
         if own is None:
             return F.softplus(-inside).mean() + F.softplus(outside).mean(), {}
