@@ -37,7 +37,7 @@ FARTHEST = 1e6  # units that a network is asked about: numbers of more may overf
 CHUNK = 1024  # rows that go through the network at a time, for inference
 AUXILIARY_WEIGHT = 0.5  # for images
 IMAGE_WEIGHTS = {"distance": 2.0}  # beside 1 of the network's own score; docs/results/part-4.md has others
-VECTOR_WEIGHTS = {"distance": 1.0, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
+VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
 
 class Scored(NamedTuple):

@@ -45,7 +45,7 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
           What all images share cancels (after Ren et al., 2019). For vectors it begins as the relative Mahalanobis
           distance (Ren et al., 2021), and since a ratio tells nothing of what is far from all classes alike, it falls
-          with the distance to the nearest training row, from where 2 % of inliers lie. Needs labels.
+          with the distance to the nearest training row, from beyond what inliers have. Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
         - "nearest": minus the largest z-score, with regard to held-out inliers, of the log distance to near training

@@ -37,7 +37,7 @@ BETA = 0.3  # weight of outliers in the loss of small classifiers
 LEAST_ROWS = 60  # of all rows, for trials to say anything
 CLUSTERS = 8  # k-means clusters that stand for classes where there are fewer than three
 GRID = {"network": (0.0, 1.0), "distance": (0.25, 0.5, 1.0, 2.0), "ratio": (0.0, 0.5, 1.0, 2.0)}
-USUAL = {"network": 1.0, "distance": 1.0, "ratio": 0.5}
+USUAL = {"network": 1.0, "distance": 0.5, "ratio": 0.5}
 CLEAR = 0.003  # gain in AUROC that another choice than the usual one must bring
 
 
