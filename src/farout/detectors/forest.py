@@ -103,6 +103,7 @@ def forest_log_odds(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.
     forest : mapping of str to ndarray
         Of `contrast_forest`.
     rows : ndarray of shape (n, d)
+        Of numbers that float32 can hold.
     """
     parts = [_shares(forest, rows[i : i + CHUNK].astype(np.float32)) for i in range(0, len(rows), CHUNK)]
     least = 0.5 / len(forest["roots"])
