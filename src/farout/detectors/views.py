@@ -112,8 +112,9 @@ def view_weights(rows: NDArray[np.float64], names: Collection[str], seed: int) -
             by_cluster = [_aurocs(rows, clusters == c, names, rng) for c in range(CLUSTERS)]
             found += [[float(v) for v in np.mean(kept, axis=0)]] if (kept := [a for a in by_cluster if a]) else []
     mean = np.mean(found, axis=0) if found else np.zeros(len(names))
-    weights: NDArray[np.float64] = np.exp(SHARPNESS * (mean - mean.max()))
-    return weights / weights.sum()
+    ratios = np.exp(SHARPNESS * (mean - mean.max()))
+    weights: NDArray[np.float64] = ratios / ratios.sum()
+    return weights
 
 
 def _aurocs(
