@@ -113,13 +113,15 @@ def forest_log_odds(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.
 
 def _shares(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean share of contrasts in the leaves that rows end in."""
-    place = np.arange(len(rows))[:, None]
-    node = np.repeat(forest["roots"][None], len(rows), axis=0)
-    while True:
-        below = rows[place, forest["feature"][node]] <= forest["threshold"][node]
-        following = np.where(below, forest["left"][node], forest["right"][node])
-        if (following == node).all():
-            break
-        node = following
-    result: NDArray[np.float64] = forest["outlying"][node].astype(np.float64).mean(axis=1)
+    feature, threshold, left, right = (forest[name] for name in ("feature", "threshold", "left", "right"))
+    trees = len(forest["roots"])
+    node = np.tile(forest["roots"], len(rows))
+    going = np.arange(len(node))  # what hasn't come to a leaf: row i in tree j is i * trees + j
+    while len(going):
+        at = node[going]
+        below = rows[going // trees, feature[at]] <= threshold[at]
+        following = np.where(below, left[at], right[at])
+        node[going] = following
+        going = going[following != left[following]]
+    result: NDArray[np.float64] = forest["outlying"][node].astype(np.float64).reshape(-1, trees).mean(axis=1)
     return result
