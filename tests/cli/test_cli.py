@@ -10,6 +10,7 @@ import tomllib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -112,6 +113,50 @@ def test_score_gives_one_line_a_row(runs, tmp_path, capsys):
     capsys.readouterr()
     assert main(["score", str(runs / "clf"), "toy"]) == 0
     assert capsys.readouterr().out == out.read_text()
+
+
+def table_with_a_planted_column(path, n, seed, *, size=0.0):
+    """A CSV of four columns that go together; ``size`` moves one of each row, which comes back, by as many sd."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 1)) + 0.5 * rng.normal(size=(n, 4))
+    column = rng.integers(4, size=n)
+    X[np.arange(n), column] += size
+    names = ("width", "a, b", "share_x", "score")
+    pa.csv.write_csv(pa.table(dict(zip(names, X.T, strict=True))), path)
+    return np.array(names)[column]
+
+
+def test_score_explains_by_the_names_of_columns(tmp_path, capsys):
+    table_with_a_planted_column(tmp_path / "normal.csv", 60, 0)
+    planted = table_with_a_planted_column(tmp_path / "strange.csv", 40, 1, size=15.0)
+    run, out = str(tmp_path / "run"), tmp_path / "s.csv"
+    assert main(["train", "detector", str(tmp_path / "normal.csv"), "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["score", run, str(tmp_path / "strange.csv"), "--explain", "--out", str(out)]) == 0
+    assert "columns of outliers" in capsys.readouterr().out
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    shares = [name for name in lines[0] if name.startswith("share_")]
+    assert list(lines[0]) == ["score", "p_value", "decision", "top_column", *shares]
+    assert shares == ["share_width", "share_a, b", "share_share_x", "share_score"]
+    found = np.array([[float(line[name]) for name in shares] for line in lines])
+    np.testing.assert_array_equal(found, fo.load(run).explain(fo.load_data(str(tmp_path / "strange.csv"))))
+    assert (np.array([line["top_column"] for line in lines]) == planted).mean() > 0.95
+    assert main(["score", run, str(tmp_path / "strange.csv"), "--explain", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["top_column"] == [line["top_column"] for line in lines]
+    assert told["share_width"] == found[:, 0].tolist()
+    assert len(told["columns_of_outliers"]) == 4
+    page = tmp_path / "r.html"
+    sets = ["--inliers", str(tmp_path / "normal.csv"), "--outliers", str(tmp_path / "strange.csv")]
+    assert main(["evaluate", run, *sets]) == 0
+    assert main(["report", run, "--out", str(page)]) == 0
+    strangest = int(np.argmin([float(line["score"]) for line in lines]))
+    assert f"strange.csv, no. {strangest}: {planted[strangest]}" in page.read_text()
+
+
+def test_what_cannot_be_explained_is_said_before_anything_is_scored(runs, tmp_path, capsys):
+    assert main(["score", str(runs / "flow"), "toy", "--explain"]) == 1
+    assert "holds a FlowDensity" in capsys.readouterr().err
 
 
 def test_evaluate_keeps_the_table_and_report_shows_it(runs, tmp_path, capsys):

@@ -103,9 +103,10 @@ def forest_log_odds(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.
     forest : mapping of str to ndarray
         Of `contrast_forest`.
     rows : ndarray of shape (n, d)
-        Of numbers that float32 can hold.
     """
-    parts = [_shares(forest, rows[i : i + CHUNK].astype(np.float32)) for i in range(0, len(rows), CHUNK)]
+    most = np.finfo(np.float32).max
+    chunks = (rows[i : i + CHUNK].clip(-most, most).astype(np.float32) for i in range(0, len(rows), CHUNK))
+    parts = [_shares(forest, chunk) for chunk in chunks]
     least = 0.5 / len(forest["roots"])
     result: NDArray[np.float64] = logit(np.concatenate(parts).clip(least, 1 - least))
     return result
