@@ -130,7 +130,7 @@ def test_it_sees_what_single_columns_do_not_show(model):
 
 
 @pytest.mark.parametrize("departure", [1e-3, 1.0, 1e6])
-def test_a_departure_from_a_constant_counts_alike_whatever_its_size(model, departure):
+def test_a_departure_from_a_constant_counts_however_small_it_is(model, departure):
     rows = table(100, 4)
     other = rows.copy()
     other[:, 3] += departure

@@ -1,6 +1,5 @@
 """How far a row lies from the training rows, in several views: data units, normal scores, latents."""
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -33,11 +32,10 @@ SHARPNESS = 20.0  # log of the ratio of two views' weights, for each 1.0 between
 def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Rows in each view that the flow has, with one more column for departures from constant columns.
 
-    That column is 0 in training; ``sqrt(2 k log(n + 1))`` for k departures adds to a squared distance what they cost in
-    nats, doubled, as squares do in a normal log-density.
+    That column is 0 in training, and grows with the departure (`Units.departure`), so that one can be arbitrarily far
+    away in a constant column too.
     """
-    cost = 2 * math.log(flow.n_rows + 1)
-    departed = np.sqrt(cost * flow.departures(Rows(X)))[:, None]
+    departed = flow.units.departure(X)[:, None]
     return {name: np.hstack([rows, departed]) for name, rows in flow.stages(Rows(X)).items()}
 
 
