@@ -91,4 +91,5 @@ class Joined:
         total: NDArray[np.float64] = self.slope * (columns * self.powers).sum(axis=1) + self.shift
         if logs is None or not np.isfinite(self.edge):
             return total
-        return total + self.reach * np.maximum(logs - self.edge, 0.0) / np.log(2)
+        total += self.reach * np.maximum(logs - self.edge, 0.0) / np.log(2)
+        return total

@@ -172,9 +172,7 @@ def choose(
     judged = [_Judged.of(U, labels, fold) for fold in folds]
     tried: dict[str, list[_Student]] = {}
     for name, source in candidates.items() if labels is None else {"none": None, **candidates}.items():
-        tried[name] = [
-            _student(source, X, U, units, labels, fold, steps, seed + i) for i, fold in enumerate(folds)
-        ]
+        tried[name] = [_student(source, X, U, units, labels, fold, steps, seed + i) for i, fold in enumerate(folds)]
     trials = tuple(_summary(name, students, judged) for name, students in tried.items())
     best = _best([t for t in trials if t.source != "none"], [t for t in trials if t.source == "none"], folds)
     return Choice(best, _weights(tried[best], judged), trials)
@@ -264,7 +262,7 @@ def _student(
     stream = None
     if source is not None:
         fitted = source.fit(Rows(X[fold.train]), None if labels is None else labels[fold.train])
-        # A few thousand that come again and again would be learned by heart, and rank sources otherwise than fresh ones.
+        # A few thousand that come again would be learned by heart, and rank sources otherwise than fresh ones.
         stream = iter(OutlierBatches(fitted, BATCH, seed, dtype=None))
 
     def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:

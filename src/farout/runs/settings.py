@@ -234,9 +234,7 @@ class _Exposed(_Section):
         shown="0.5 for images, else 0",
         metavar="WEIGHT|auto",
     )
-    distance_aware: bool | Auto = setting(
-        "auto", "Whether rows far from training rows score lower.", shown="yes"
-    )
+    distance_aware: bool | Auto = setting("auto", "Whether rows far from training rows score lower.", shown="yes")
     contamination: float = setting(0.05, "Share of inliers that the threshold gives up.", gt=0, le=0.5)
 
 
