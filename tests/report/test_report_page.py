@@ -60,6 +60,11 @@ def full(name="letters", event_shape=(1, 4, 4)):
         evaluations={name: table},
         radii={name: np.linalg.norm(X, axis=1)},
         latent_dim=d,
+        trials=[
+            {"source": "none", "auroc": 0.8, "network": 0.7, "accuracy": 0.95, "chosen": False},
+            {"source": "exchange", "auroc": 0.912, "network": 0.9, "accuracy": None, "chosen": True},
+        ],
+        score_weights={"network": 1.0, "distance": 0.5},
         shares=None if len(event_shape) == 3 else np.eye(d)[:2],
         share_columns=[f"{name} {i}" for i in range(d)],
         share_rows=["first", name],
@@ -77,7 +82,7 @@ def page():
 @pytest.mark.parametrize("event_shape", [(1, 4, 4), (3, 4, 4), (5,), (2,)])
 def test_every_part_has_its_section(event_shape):
     outline = Outline(render_report(full(event_shape=event_shape)))
-    keys = ["results", "samples", "strengths", "examples", "scores", "radii", "training"]
+    keys = ["results", "samples", "strengths", "examples", "scores", "trials", "radii", "training"]
     for key in [*keys, *(["columns"] if len(event_shape) == 1 else []), "settings", "next"]:
         assert key in outline.ids
         assert f"#{key}" in outline.addresses, "in the contents"
@@ -112,6 +117,8 @@ def test_numbers_of_the_table_are_on_the_page(page):
         low, high = row.interval(metric)
         assert re.search(rf"{row[metric]:.3f}\s*<small>{low:.3f}–{high:.3f}</small>", page), metric
     assert "accuracy 0.875" in page
+    assert "exchange (chosen)" in page
+    assert "network 1, distance 0.5" in page
     assert "95 % bootstrap" in page
     assert "4711" in page
 

@@ -254,8 +254,8 @@ class ExposedModel(ExplainsMixin, Estimator):
         if layer is None:
             raise InvalidSettingError(
                 f"{type(self).__name__}: auxiliary_weight and, for images, distance_aware need a network whose last "
-                f"layer is a torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set auxiliary_weight=0 "
-                "and distance_aware=False."
+                f"layer is a torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set "
+                "auxiliary_weight=0 and distance_aware=False."
             )
         return layer
 

@@ -143,6 +143,10 @@ class ReportContent:
         How much each column has to do with how unusual a row is, of a few rows.
     share_columns, share_rows : sequence of str
         Names of these columns, and titles of these rows.
+    trials : sequence of mapping
+        What was compared to choose outliers: ``source``, ``auroc``, ``network``, ``accuracy`` (or None), ``chosen``.
+    score_weights : mapping of str to float
+        Weights of the joined score, with ``trials``.
     training : mapping of str to mapping of str to sequence of float
         Model -> series, as :func:`farout.plots.pictures.training_figure` takes them.
     archetypes : ArchetypeContent or None
@@ -175,6 +179,8 @@ class ReportContent:
     shares: Array | None = None
     share_columns: Sequence[str] = ()
     share_rows: Sequence[str] = ()
+    trials: Sequence[Mapping[str, Any]] = ()
+    score_weights: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     archetypes: ArchetypeContent | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from farout.plots.pictures import (
 from farout.plots.shares import shares_figure
 from farout.report.archetype_sections import archetype_sections
 from farout.report.content import ReportContent
-from farout.report.parts import Drawn, Section, section
+from farout.report.parts import Drawn, Section, Table, section
 
 __all__ = ["flat_settings", "sections", "table_rows"]
 
@@ -27,7 +27,7 @@ _TAILS = "The first and the last bin also count everything beyond them."
 
 def sections(content: ReportContent) -> list[Section]:
     """Build all sections for which there is content, in the order of the page."""
-    parts = [archetype_sections, _samples, _strengths, _examples, _scores, _shares, _radii, _training]
+    parts = [archetype_sections, _samples, _strengths, _examples, _scores, _shares, _trials, _radii, _training]
     return [found for part in parts for found in part(content)]
 
 
@@ -122,6 +122,30 @@ def _shares(content: ReportContent) -> Iterator[Section]:
         "unusual the row is when the column has the value that the others let expect, and how much more unusual a "
         "normal row is with the column's value.",
         [Drawn(figure, "", f"Shares of columns, and the largest of each row: {told}", wide=True)],
+    )
+
+
+def _trials(content: ReportContent) -> Iterator[Section]:
+    if not content.trials:
+        return
+    rows = tuple(
+        (
+            ("plain training" if trial["source"] == "none" else trial["source"])
+            + (" (chosen)" if trial["chosen"] else ""),
+            f"{trial['auroc']:.3f}",
+            f"{trial['network']:.3f}",
+            "–" if trial["accuracy"] is None else f"{trial['accuracy']:.3f}",
+        )
+        for trial in content.trials
+    )
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in content.score_weights.items())
+    yield section(
+        "trials",
+        "How the outliers were chosen",
+        "Classes of the normal rows (clusters, where there are fewer than three) were held out, and small models that "
+        f"learned from each source told them from the others. Weights of the joined score: {weights}.",
+        [],
+        tables=[Table(("source", "AUROC, joined score", "AUROC, network", "accuracy"), rows)],
     )
 
 

@@ -58,6 +58,9 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     if kept is not None:
         story |= {"evaluations": {run.kind: kept[0].table}, "scores": {run.kind: kept[1]}}
         story |= strangest_rows(run, sets, kept[1])
+    source = vars(model).get("source_")
+    if getattr(source, "comparison_", None):
+        story |= {"trials": source.comparison_, "score_weights": source.score_weights_}
     if is_archetypes(model):
         story["archetypes"] = archetype_story(run, data)
     if flow is not None:
