@@ -8,6 +8,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.archetypes.linear import ArchetypalAnalysis as ArchetypalAnalysis
     from farout.base.persistence import load as load
     from farout.base.training import Training as Training
+    from farout.columns import Column as Column
+    from farout.columns import Schema as Schema
     from farout.data import list_data as list_data
     from farout.data import load_data as load_data
     from farout.detectors.classifier import CautiousClassifier as CautiousClassifier
@@ -56,6 +58,8 @@ _HOMES = {
     "cautious_loss": "farout.detectors.losses",
     "discriminator_loss": "farout.detectors.losses",
     "Training": "farout.base.training",
+    "Schema": "farout.columns",
+    "Column": "farout.columns",
     "evaluate": "farout.evaluation",
     "load_data": "farout.data",
     "list_data": "farout.data",

@@ -465,15 +465,15 @@ class FlowDensity(DensityMixin, Estimator):
         ndarray of shape (n, d)
         """
         check_is_fitted(self)
-        Z = np.asarray(Z)
-        if Z.ndim != 2 or Z.shape[1] != self.n_features_in_ or not len(Z) or not np.isfinite(Z).all():
+        Z, width = np.asarray(Z), math.prod(self.event_shape_)
+        if Z.ndim != 2 or Z.shape[1] != width or not len(Z) or not np.isfinite(Z).all():
             raise InvalidDataError(
-                f"{type(self).__name__}.decode: Z must be finite, of shape (n, {self.n_features_in_}) with n >= 1; "
+                f"{type(self).__name__}.decode: Z must be finite, of shape (n, {width}) with n >= 1; "
                 f"got shape {Z.shape}, {int((~np.isfinite(Z)).sum())} of its numbers not finite."
             )
         labels = self._label_indices(y, len(Z))
         latents = Z.astype(self._dtype, copy=False)
-        X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (self.n_features_in_,))
+        X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (width,))
         if clip and self._units.value_range is not None:
             X = X.clip(*self._units.value_range)
         return X.astype(self._dtype, copy=False)
@@ -553,7 +553,7 @@ class FlowDensity(DensityMixin, Estimator):
         n_samples = check_number(n_samples, "n_samples", f"{type(self).__name__}.sample", low=1, integer=True)
         rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)
-        Z = rng.standard_normal((n_samples, self.n_features_in_))
+        Z = rng.standard_normal((n_samples, math.prod(self.event_shape_)))
         return self.decode(Z, labels, clip=True), labels
 
     def draw_labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
