@@ -151,6 +151,12 @@ class Estimator(BaseEstimator):
             return Rows(X, schema.encoded_names, schema=schema)
         return Rows(X, None if names is None else tuple(names))
 
+    @property
+    def _width(self) -> int:
+        """Numbers that a row is inside: those of its code, if it was fitted on a frame."""
+        schema = vars(self).get("schema_")
+        return int(self.n_features_in_ if schema is None else schema.width)
+
     # --- frames --------------------------------------------------------------------------------------------------
 
     def _learned(self, X: ArrayLike) -> Any:

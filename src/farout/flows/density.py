@@ -17,6 +17,7 @@ from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, History, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import (
+    Rows,
     check_flag,
     check_labels,
     check_number,
@@ -413,6 +414,10 @@ class FlowDensity(DensityMixin, Estimator):
             ends = {"units": 1, "scores": 2, "latents": len(self._chain)}
         return {name: self.through(self._chain[:end], X).astype(np.float64) for name, end in ends.items()}
 
+    def no_rows(self) -> Rows:
+        """Rows such as it was fitted on, but none of them, for a source that stands on this flow and needs no other."""
+        return self._named(np.empty((0, math.prod(self.event_shape_))))
+
     def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
         """Checked rows of a table with values that lie extremely far out clipped, for what is learned of latents."""
         return self._units.clipped(X)
@@ -463,6 +468,7 @@ class FlowDensity(DensityMixin, Estimator):
         Returns
         -------
         ndarray of shape (n, d)
+            After a fit on a frame these are codes, as in ``sample``.
         """
         check_is_fitted(self)
         Z, width = np.asarray(Z), math.prod(self.event_shape_)
@@ -540,7 +546,8 @@ class FlowDensity(DensityMixin, Estimator):
         Returns
         -------
         X : ndarray of shape (n_samples, d)
-            Images are clipped to the range of the training images.
+            Images are clipped to the range of the training images. After a fit on a frame these are codes:
+            ``schema_.decode(X)`` is a frame of the same columns.
         y : ndarray of shape (n_samples,) or None
             None for a flow without classes.
 

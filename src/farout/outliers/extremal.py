@@ -138,7 +138,7 @@ class NormalShell(_Shell):
         self, n: int, progress: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         strengths = self._strengths(n, progress, rng)
-        return strengths[:, None] * rng.standard_normal((n, self.n_features_in_)), strengths
+        return strengths[:, None] * rng.standard_normal((n, self._width)), strengths
 
 
 class GumbelShell(_Shell):
@@ -202,8 +202,8 @@ class GumbelShell(_Shell):
         self, n: int, progress: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         strengths = self._strengths(n, progress, rng)
-        radii = _LAWS[self.law](self.n_features_in_, strengths, rng)
-        gauss = rng.standard_normal((n, self.n_features_in_))
+        radii = _LAWS[self.law](self._width, strengths, rng)
+        gauss = rng.standard_normal((n, self._width))
         directions = gauss / np.linalg.norm(gauss, axis=1, keepdims=True)
         return radii[:, None] * directions, strengths
 

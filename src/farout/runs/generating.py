@@ -81,7 +81,7 @@ def generate_outliers(
         rows = fitted_on(run, data_root)
         source.fit(rows_for(rows), rows.y)
     else:
-        source.fit(np.empty((0, flow.n_features_in_)))
+        source.fit(flow.no_rows())
     drawn: Outliers = source.sample(n, labels, random_state=seed)
     return drawn
 
