@@ -215,7 +215,7 @@ def check_rows(estimator: Any, X: Any, event_shape: Any = None, *, reset: bool, 
         )
     schema = None if reset else getattr(estimator, "schema_", None)
     if schema is not None and not schema.is_plain:
-        return _encoded_rows(schema, values, named is not None, where)
+        return _encoded_rows(schema, values, names, where)
     _check_features(estimator, values if named is None else named, values.shape[1], shape, reset=reset)
     fitted_names = getattr(estimator, "feature_names_in_", None)
     names = names if fitted_names is None else tuple(fitted_names)
@@ -256,9 +256,9 @@ def _rows_of_schema(estimator: Any, rows: Rows, schema: Schema, shape: Shape | N
     return Rows(rows.X, schema.encoded_names, shape or rows.event_shape, schema)
 
 
-def _encoded_rows(schema: Schema, values: NDArray[Any], named: bool, where: str) -> Rows:
+def _encoded_rows(schema: Schema, values: NDArray[Any], names: Sequence[str] | None, where: str) -> Rows:
     """An array for a model that was fitted on a frame: its code."""
-    if named or values.shape[1] != schema.width:
+    if values.shape[1] != schema.width or (names is not None and tuple(names) != schema.encoded_names):
         raise InvalidDataError(
             f"{where}: X has {values.shape[1]} columns and isn't a frame, and it was fitted on a frame; give a frame "
             f"with the columns {', '.join(map(repr, schema.names[:5]))}{', ...' if len(schema.names) > 5 else ''}, or "

@@ -60,6 +60,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             label=settings.label,
             anomaly=settings.anomaly,
             image_size=settings.image_size,
+            drop=settings.drop,
         )
     marks = data.anomaly
     if marks is None:

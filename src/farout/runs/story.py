@@ -133,7 +133,7 @@ def _rows(sets: Mapping[str, Dataset]) -> dict[str, Rows]:
 
 def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
     try:
-        return fitted_on(run, data_root)
+        return run.encoded(fitted_on(run, data_root))
     except FaroutError:  # moved or changed since: a report without them is still one
         return None
 
@@ -143,7 +143,7 @@ def _evaluated_data(run: Run, kept: EvaluatedSets, data_root: str | Path | None)
     for name, spec in [("inliers", kept.inliers), *((spec, spec) for spec in kept.outliers)]:
         try:
             data = load_again(spec, data_root, run, kept.label, kept.image_size, kept.anomaly)
-            found[name] = run.matched(inliers_of(data) if name == "inliers" else outliers_of(data))
+            found[name] = run.encoded(inliers_of(data) if name == "inliers" else outliers_of(data))
         except FaroutError:
             continue
     return found
