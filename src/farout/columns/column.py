@@ -94,7 +94,7 @@ class Column:
             If cells of this type have no code, such as lists.
         """
         kind = cells.type
-        if pa.types.is_null(kind):
+        if pa.types.is_null(kind) or (pa.types.is_dictionary(kind) and pa.types.is_null(kind.value_type)):
             return cls(name, "empty", missing=True)
         if pa.types.is_dictionary(kind):
             return cls._learn_categories(name, cells, ordered and kind.ordered)
@@ -132,9 +132,7 @@ class Column:
                 f"column {name!r} holds categories of {value_type}; give text or whole numbers as categories, or the "
                 "values themselves."
             )
-        whole = pa.chunked_array(cells.unify_dictionaries().chunks, cells.type).combine_chunks()
-        whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
-        categories = tuple(whole.dictionary.to_pylist())
+        categories = tuple(cells.unify_dictionaries().chunk(0).dictionary.to_pylist())
         if ordered:
             return cls(name, "ordered", levels=categories, categories=categories)._filled(cells)
         return replace(cls._learn_levels(name, cells.cast(value_type)), categories=categories)
@@ -262,9 +260,13 @@ class Column:
         known = pa.array(self.levels)
         if not self.levels or pa.types.is_null(values.type):
             return np.full(len(cells), -1)
+        # Files may hold a column of codes once as text and once, where all are digits, as whole numbers.
+        alike = [pa.types.is_integer(kind) or _is_text(kind) for kind in (values.type, known.type)]
+        if values.type != known.type and not all(alike):
+            raise other_type(self, values.type, known.type)
         try:
             values = values.cast(known.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except pa.ArrowInvalid as error:
             raise other_type(self, values.type, known.type) from error
         found = pc.index_in(values, value_set=known)
         return np.asarray(found.fill_null(-1), dtype=np.int64)

@@ -1,11 +1,10 @@
 """Loading the named sets: the rows of one split, without leaks between splits."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
