@@ -231,6 +231,27 @@ def test_days_stay_days_and_cents_stay_cents():
     assert all(round(v, 2) == v for v in back["price"].to_pylist())
 
 
+def test_hard_ends_are_kept():
+    rng = np.random.default_rng(0)
+    frame = pa.table(
+        {
+            "share": rng.choice([0.0, 0.25, 1.0], 200),
+            "count": rng.poisson(3, 200) + 1,
+            "height": rng.normal(size=200),
+            "wait": rng.lognormal(size=200),
+        }
+    )
+    schema = Schema.learn(frame)
+    back = schema.decode(1000 * rng.normal(size=(300, 4))).to_pydict()
+    ends = {name: (min(values), max(values)) for name, values in back.items()}
+    assert ends["share"] == (0, 1)
+    assert ends["count"][0] == 1
+    assert ends["count"][1] > 100
+    assert ends["height"][0] < -100 < 100 < ends["height"][1]
+    assert ends["wait"][0] == 0
+    assert ends["wait"][1] > 100
+
+
 def test_what_has_no_code_is_told():
     with pytest.raises(InvalidTypeError, match="Model: column 'l' holds list.*leave it out"):
         Schema.learn(pa.table({"l": [[1], [2]]}), "Model")

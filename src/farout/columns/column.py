@@ -21,6 +21,7 @@ FEWEST_ROWS = 20  # rows below which nothing is concluded from how often values 
 SINGLES = 0.5  # share of rows whose level occurs only once from which on a column counts as an id
 EXACT = 2**53  # whole numbers up to here are exact as float64
 MOST_DECIMALS = 6
+WALL = 0.01  # share of rows that have the least or greatest value from which on nothing comes back beyond it
 _DAY = 86_400
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -46,6 +47,9 @@ class Column:
         that days stay days.
     decimals : int, optional
         Decimals that continuous values are rounded to when they come back, where all have so few.
+    low, high : float, optional
+        Ends that numbers come back within: 0 where none are below, and the least or greatest value where at least one
+        row in a hundred has it, as shares have 0 and 1.
     levels : tuple, optional
         Of a category, the most frequent first; of an ordered one, in its order.
     categories : tuple, optional
@@ -72,6 +76,8 @@ class Column:
     offset: int = 0
     step: int = 1
     decimals: int | None = None
+    low: float | None = None
+    high: float | None = None
     levels: tuple[Any, ...] = ()
     categories: tuple[Any, ...] | None = None
 
@@ -172,7 +178,9 @@ class Column:
         if not len(present):
             return replace(self, missing=True)
         middle = len(present) // 2
-        return replace(self, missing=bool(missing.any()), fill=float(np.partition(present, middle)[middle]))
+        low, high = _ends(present) if self.kind in ("continuous", "integer") else (None, None)
+        fill = float(np.partition(present, middle)[middle])
+        return replace(self, missing=bool(missing.any()), fill=fill, low=low, high=high)
 
     # --- encoding ------------------------------------------------------------------------------------------------
 
@@ -299,15 +307,15 @@ class Column:
     def decode(self, codes: NDArray[np.float64], kind: pa.DataType) -> pa.Array:
         """Cells of a type from their code, of shape (n, len(encoded_names)): the nearest values that there can be.
 
-        Categories become the level whose column is largest, whole numbers and dates are rounded and clipped to what
-        the type holds. An id is missing: which one it would be, nobody knows.
+        Categories become the level whose column is largest; numbers and dates are rounded and clipped to what the type
+        and the column hold. An id is missing: which one it would be, nobody knows.
         """
         if self.kind in ("empty", "id"):
             return pa.nulls(len(codes), kind)
         if self.kind == "category":
             return self._decode_levels(codes, kind)
         missing = codes[:, 1] >= 0.5 if self.missing else np.zeros(len(codes), dtype=bool)
-        values = codes[:, 0]
+        values = codes[:, 0] if self.low is None and self.high is None else codes[:, 0].clip(self.low, self.high)
         if self.kind == "boolean":
             return pa.array(values >= 0.5, kind, mask=missing)
         if self.kind == "ordered":
@@ -320,7 +328,7 @@ class Column:
         return self._decode_floats(values, missing, kind)
 
     def _decode_floats(self, values: NDArray[np.float64], missing: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
-        rounded = values if self.decimals is None else np.round(values, self.decimals)
+        rounded = values if self.decimals is None else np.round(values, self.decimals) + 0.0  # no -0
         if pa.types.is_decimal(kind):
             most = float(10 ** min(kind.precision - kind.scale, 15)) - 1
             return pa.array(rounded.clip(-most, most), mask=missing).cast(kind)
@@ -392,6 +400,15 @@ def _decimals(values: NDArray[np.float64], first: int = 1000) -> int | None:
         if (np.round(some, k) == some).all() and (np.round(values, k) == values).all():
             return k
     return None
+
+
+def _ends(codes: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Where a column of numbers has hard ends, in codes; None where it has none, or too few rows tell."""
+    if len(codes) < FEWEST_ROWS:
+        return None, None
+    low, high = float(codes.min()), float(codes.max())
+    walls = [end if (codes == end).mean() >= WALL and low < high else None for end in (low, high)]
+    return (0.0 if walls[0] is None and low >= 0 else walls[0]), walls[1]
 
 
 def _from(values: NDArray[Any], offset: int, step: int) -> NDArray[np.float64]:

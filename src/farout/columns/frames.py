@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from farout.errors import InvalidDataError, InvalidTypeError
 
-__all__ = ["as_table", "as_frame", "frame_of", "is_frame", "library_of"]
+__all__ = ["as_table", "as_frame", "frame_of", "from_bytes", "is_frame", "library_of", "to_bytes"]
 
 
 def is_frame(X: Any) -> bool:
@@ -70,6 +70,25 @@ def as_frame(table: pa.Table, library: str) -> Any:
         return table
     frame = nw.from_arrow(table, backend=library).to_native()
     return _with_pandas_types(frame, table) if library == "pandas" else frame
+
+
+def to_bytes(frame: Any) -> bytes:
+    """A frame as an Arrow stream, for a file.
+
+    Examples
+    --------
+    >>> from_bytes(to_bytes(pa.table({"a": [1, 2]})), "pyarrow").to_pydict()
+    {'a': [1, 2]}
+    """
+    table, sink = as_table(frame), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def from_bytes(content: bytes, library: str) -> Any:
+    """The frame that `to_bytes` was given."""
+    return as_frame(pa.ipc.open_stream(content).read_all(), library)
 
 
 def _with_pandas_types(frame: Any, table: pa.Table) -> Any:

@@ -185,7 +185,9 @@ class Schema:
         Parameters
         ----------
         codes : array of shape (n, width)
-            Any finite numbers; each cell becomes the nearest value that its column can hold.
+            Any finite numbers; each cell becomes the nearest value that its column can hold: a level, a whole number, a
+            day, a number with as few decimals as all had, none below 0 where none was, and none beyond an end that one
+            row in a hundred has, such as 0 and 1 of a share.
 
         Returns
         -------

@@ -79,8 +79,8 @@ class Outliers:
     def to_frame(self) -> Any:
         """The outliers as the data look: a frame of the library, columns, types and categories of that of ``fit``.
 
-        Whole numbers and dates are rounded and clipped to what their type holds, so that a row may be a little less
-        strong than its code in ``x``.
+        Each cell becomes the nearest value that its column can hold (`Schema.decode`), so that a row may be less strong
+        than its code in ``x``: a count below 0 becomes 0.
 
         Raises
         ------
