@@ -5,9 +5,9 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 import pytest
-from columns.frame_cases import LIBRARIES, equal
 
 import farout as fo
+from columns.frame_cases import LIBRARIES, equal
 from farout.columns.frames import as_frame
 from farout.errors import InvalidDataError, InvalidTypeError
 
@@ -58,9 +58,15 @@ def test_a_model_takes_a_frame_and_is_saved_with_its_schema(name, library, tmp_p
     assert equal(model.schema_.decode(model.schema_.encode(frame)), frame)
 
 
+SOURCES = [
+    lambda: fo.NormalShell(flow=flow()),
+    lambda: fo.Collage(flow=flow(), random_state=0),
+    lambda: fo.Mixture([fo.NormalShell(flow=flow()), fo.GumbelShell(flow=flow())]),
+]
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("make", [lambda: fo.NormalShell(flow=flow()), lambda: fo.Collage(flow=flow(), random_state=0),
-                                  lambda: fo.Mixture([fo.NormalShell(flow=flow()), fo.GumbelShell(flow=flow())])])  # fmt: skip
+@pytest.mark.parametrize("make", SOURCES)
 def test_outliers_come_back_as_the_data_look(make, library):
     frame = people(library=library)
     out = make().fit(frame).sample(30, random_state=0)
@@ -142,7 +148,11 @@ WRONG = {
     "another type": (lambda f: f.set_column(0, "age", f["job"]), InvalidTypeError, "column 'age', which held numbers"),
     "an array": (lambda f: np.zeros((3, 6)), InvalidDataError, "isn't a frame, and it was fitted on a frame; give"),
     "text in an array": (lambda f: np.array([["a"] * 6]), InvalidTypeError, "Estimators take such columns .* frame"),
-    "infinity": (lambda f: f.set_column(1, "income", [[np.inf] * 120]), InvalidDataError, "infinity in row 0, .*income"),
+    "infinity": (
+        lambda f: f.set_column(1, "income", [[np.inf] * 120]),
+        InvalidDataError,
+        "infinity in row 0, .*income",
+    ),
 }
 
 

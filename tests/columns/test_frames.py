@@ -5,9 +5,9 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 import pytest
-from columns.frame_cases import LIBRARIES, equal
 
 import farout as fo
+from columns.frame_cases import LIBRARIES, equal
 from farout.columns import as_table, frame_of, from_bytes, library_of, to_bytes
 from farout.columns.frames import as_frame
 from farout.data import Dataset

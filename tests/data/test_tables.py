@@ -243,7 +243,7 @@ def test_whole_numbers_that_float64_rounds_are_told(csv, hole):
         load_data(csv(f"id,b\n9007199254740993,1\n{hole},2\n"))
 
 
-# --- Columns that hold no numbers --------------------------------------------------------------------------------------
+# --- Columns that hold no numbers ------------------------------------------------------------------------------------
 
 MIXED = "size,colour,when,alarm\n1.5,red,2020-01-01,true\n,blue,2020-01-03,\n2,,2020-01-02,false\n"
 

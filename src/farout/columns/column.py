@@ -238,9 +238,9 @@ class Column:
         codes, missing = self._numbers(cells)
         if not self.missing and missing.any():
             raise InvalidDataError(
-                f"X has a missing cell in row {int(missing.argmax())}, column {self.name!r} ({int(missing.sum())} cells "
-                "in all), and columns of numbers had none in fit; fill them in (sklearn.impute.SimpleImputer), or fit "
-                "on rows some of which are missing there."
+                f"X has a missing cell in row {int(missing.argmax())}, column {self.name!r} ({int(missing.sum())} "
+                "cells in all), and columns of numbers had none in fit; fill them in (sklearn.impute.SimpleImputer), "
+                "or fit on rows some of which are missing there."
             )
         unknown = missing | np.isnan(codes)
         parts = [np.where(unknown, self.fill, codes)]
@@ -315,7 +315,8 @@ class Column:
         if self.kind == "category":
             return self._decode_levels(codes, kind)
         missing = codes[:, 1] >= 0.5 if self.missing else np.zeros(len(codes), dtype=bool)
-        values = codes[:, 0] if self.low is None and self.high is None else codes[:, 0].clip(self.low, self.high)
+        ends = (-math.inf if self.low is None else self.low, math.inf if self.high is None else self.high)
+        values = codes[:, 0].clip(*ends)
         if self.kind == "boolean":
             return pa.array(values >= 0.5, kind, mask=missing)
         if self.kind == "ordered":

@@ -1,7 +1,8 @@
 """Frames of any library as Arrow tables, and back."""
 
+import importlib
 import importlib.util
-from typing import Any
+from typing import Any, cast
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
@@ -68,7 +69,7 @@ def as_frame(table: pa.Table, library: str) -> Any:
     """
     if library == "pyarrow" or importlib.util.find_spec(library) is None:
         return table
-    frame = nw.from_arrow(table, backend=library).to_native()
+    frame = nw.from_arrow(table, backend=cast(Any, library)).to_native()
     return _with_pandas_types(frame, table) if library == "pandas" else frame
 
 
@@ -100,7 +101,6 @@ def _with_pandas_types(frame: Any, table: pa.Table) -> Any:
         if asked == "object" and str(found) != "object":
             frame[frame.columns[i]] = frame.iloc[:, i].astype(object).where(frame.iloc[:, i].notna(), None)
         elif asked == "string[pyarrow]" and str(found) != asked:  # Arrow's own text, not pandas's
-            import pandas
-
-            frame[frame.columns[i]] = frame.iloc[:, i].astype(pandas.ArrowDtype(pa.string()))
+            text = importlib.import_module("pandas").ArrowDtype(pa.string())
+            frame[frame.columns[i]] = frame.iloc[:, i].astype(text)
     return frame

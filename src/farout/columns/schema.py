@@ -143,8 +143,8 @@ class Schema:
         Raises
         ------
         InvalidDataError
-            If columns are missing, unknown or in another order, a number is infinite, or a cell is missing where columns
-            of numbers had none missing.
+            If columns are missing, unknown or in another order, a number is infinite, or a cell is missing where
+            columns of numbers had none missing.
         InvalidTypeError
             If a column is of another type.
         """

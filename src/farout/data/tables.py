@@ -44,9 +44,7 @@ _THOUSANDS = r"^\s*[-+]?([1-9]\d{0,2},\d{3}|\d+)\s*$"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
 
 
-def read_csv(
-    path: Path, label: str | None = None, anomaly: str | None = None, drop: Collection[str] = ()
-) -> Dataset:
+def read_csv(path: Path, label: str | None = None, anomaly: str | None = None, drop: Collection[str] = ()) -> Dataset:
     r"""Read a CSV file with a header line; missing cells become NaN.
 
     Parameters
@@ -128,7 +126,8 @@ def read_parquet(
     Raises
     ------
     InvalidDataError
-        If the file is empty or damaged, a feature holds what has no code, such as lists, or a column that was named is missing.
+        If the file is empty or damaged, a feature holds what has no code, such as lists, or a column that was named
+        is missing.
 
     Warns
     -----
@@ -333,9 +332,7 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
     for option, asked in (("label", [label]), ("anomaly", [anomaly]), ("drop", list(drop))):
         for name in asked:
             if name is not None and name not in names:
-                raise ReadingOptionError(
-                    f"{path} has no column {name!r}; its columns are: {listed(names, 50)}", option
-                )
+                raise ReadingOptionError(f"{path} has no column {name!r}; its columns are: {listed(names, 50)}", option)
     names = [name for name in names if name not in drop]
     label = _label_column(names, path, label, anomaly)
     features = [name for name in names if name not in (label, anomaly)]
@@ -418,7 +415,8 @@ def _check_text(column: pa.ChunkedArray, name: str, where: str) -> None:
     elif "\n" in (column[-1].as_py() or "") and sum("\n" in value for value in cells) == 1:
         advice = "a quotation mark may be open: close it"
     numbers = len(column) - column.null_count - sum(pc.sum(pc.equal(column, value)).as_py() for value in words[:50])
-    if advice is None and not 0.8 * (len(column) - column.null_count) < numbers or len(words) > 50:
+    few = numbers <= 0.8 * (len(column) - column.null_count) or len(words) > 50
+    if advice is None and few:
         return
     wrong = words[0] if name not in words else name
     row = pc.index(column, wrong).as_py()

@@ -44,8 +44,10 @@ class RealOutliers(OutlierSource):
         """Check that the outliers have the form of the normal data, and learn the classes of these."""
         normal = self._check_rows(X, self._handing().event_shape, min_rows=1)
         frame, schema = frame_of(self.X), vars(self).get("schema_")
-        coded = frame is not None and schema is not None
-        outliers = schema.encode(frame, "RealOutliers: its own X") if coded else np.asarray(self.X)
+        if frame is not None and schema is not None:
+            outliers = schema.encode(frame, "RealOutliers: its own X")
+        else:
+            outliers = np.asarray(self.X)
         numbers = outliers.dtype.kind in "bifu" and outliers.ndim >= 2 and len(outliers) > 0
         if not numbers or outliers[0].size != normal.shape[1] or not np.isfinite(outliers).all():
             raise InvalidDataError(

@@ -95,7 +95,7 @@ class Run:
         return cast("Schema | None", vars(self.model).get("schema_"))
 
     def encoded(self, data: Dataset) -> Dataset:
-        """Data such as the model sees them: of a table the code of its columns, which are numbers; others as they are."""
+        """Data such as the model sees them: of a table the code of its columns; others as they are."""
         data = self.matched(data)
         if self.schema is None or self.schema.is_plain or data.frame is None:
             return data
@@ -122,7 +122,9 @@ class Run:
             If their columns have other names, or they are of another shape, than the rows that the model was trained
             on.
         """
-        dropped = [] if self.settings is None else [n for n in self.settings.drop if n not in (self.feature_names or ())]
+        dropped = (
+            [] if self.settings is None else [n for n in self.settings.drop if n not in (self.feature_names or ())]
+        )
         shape = self.event_shape if self.schema is None else (len(self.schema.names),)
         try:
             return data.without(dropped).matched_to(self.feature_names, shape)

@@ -168,7 +168,9 @@ def _table(out: Outliers, run: Run) -> pa.Table:
         table = as_table(out.to_frame())
     if out.y is not None:
         # As the data call it, so that the file is DATA again with the same --label.
-        table = table.append_column((run.settings.label if run.settings is not None else None) or "label", pa.array(out.y))
+        table = table.append_column(
+            (run.settings.label if run.settings is not None else None) or "label", pa.array(out.y)
+        )
     return table
 
 

@@ -156,7 +156,7 @@ def _load_what_fits(
 ) -> tuple[Dataset, dict[str, ReadingOptionError]]:
     """Data, and why they refused an option: read with what was asked, or else as the run has it, where they have it."""
     kept = {} if run is None or run.settings is None else {name: getattr(run.settings, name) for name in asked}
-    options = {name: kept.get(name) if value is None else value for name, value in asked.items()}
+    options: dict[str, Any] = {name: kept.get(name) if value is None else value for name, value in asked.items()}
     refused: dict[str, ReadingOptionError] = {}
     while True:
         try:
