@@ -126,6 +126,17 @@ def test_a_fitted_flow_brings_its_schema():
         fo.NormalShell(flow=flow().fit(np.random.default_rng(0).normal(size=(50, 3)))).fit(frame)
 
 
+def test_archetypes_of_a_frame_are_codes():
+    frame = people()
+    model = fo.ArchetypalAnalysis(3, random_state=0).fit(frame)
+    weights = model.transform(frame)
+    np.testing.assert_array_equal(model.transform(model.schema_.encode(frame)), weights)
+    assert model.schema_.decode(model.archetypes_).schema == frame.schema
+    deep = fo.DeepArchetypes(3, flow(), max_steps=10, random_state=0).fit(frame)
+    assert deep.encode(frame).shape == (120, 3)
+    assert deep.schema_.decode(deep.sample(4, random_state=0)[0]).schema == frame.schema
+
+
 def test_outliers_of_a_frame_may_be_real_ones():
     source = fo.RealOutliers(people(20, seed=3)).fit(people())
     drawn = source.sample(10, random_state=0).to_frame()

@@ -111,6 +111,13 @@ def test_labels_real_outliers_and_whole_numbers(made, tmp_path, capsys):
     assert pa.types.is_int64(again.frame.schema.field("minutes").type)
 
 
+@pytest.mark.parametrize("kind", [[], ["--deep", "--max-steps", "5"]], ids=["linear", "deep"])
+def test_archetypes_of_a_table_and_their_page(made, tmp_path, kind):
+    data = [f"{made}/t.csv", "--anomaly", "kind", "--drop", "ref", "-k", "3", "--counts", "2-3"]
+    assert main(["archetypes", *data, *kind, "--out", f"{tmp_path}/run"]) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 def test_a_column_to_leave_out_must_be_there_in_training(made, tmp_path, capsys):
     words = ["train", "detector", f"{made}/t.csv", "--anomaly", "kind", "--drop", "reference", "--out", f"{tmp_path}/x"]
     assert main(words) != 0

@@ -265,7 +265,8 @@ class Column:
     def _places(self, cells: pa.ChunkedArray) -> NDArray[np.int64]:
         """Which level each cell has, -1 for none."""
         values = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
-        known = pa.array(self.levels)
+        large = any(isinstance(level, int) and level >= 2**63 for level in self.levels)
+        known = pa.array(self.levels, pa.uint64() if large else None)
         if not self.levels or pa.types.is_null(values.type):
             return np.full(len(cells), -1)
         # Files may hold a column of codes once as text and once, where all are digits, as whole numbers.
@@ -426,8 +427,14 @@ def _from(values: NDArray[Any], offset: int, step: int) -> NDArray[np.float64]:
 def _back(codes: NDArray[np.float64], offset: int, step: int, low: int, high: int) -> NDArray[Any]:
     """The inverse of `_from`, rounded to whole steps and clipped to [low, high], as int64 or uint64."""
     least, most = -((offset - low) // step), (high - offset) // step
-    steps = [min(max(int(code), least), most) for code in np.rint(codes).tolist()]
-    return np.array([offset + step * k for k in steps], dtype=np.uint64 if low == 0 and high > 2**63 else np.int64)
+    exact = np.abs(codes) < EXACT
+    steps = np.rint(np.where(exact, codes, 0)).astype(np.int64).clip(max(least, -EXACT), min(most, EXACT))
+    unsigned = low == 0 and high >= 2**63
+    with np.errstate(over="ignore"):  # what runs over runs back: the result is within the type
+        values = np.array(offset % 2**64, dtype=np.uint64) + np.uint64(step) * steps.view(np.uint64)
+    for i in np.flatnonzero(~exact):
+        values[i] = (offset + step * min(max(int(codes[i]), least), most)) % 2**64
+    return values if unsigned else values.view(np.int64)
 
 
 def _bounds(kind: pa.DataType) -> tuple[int, int]:

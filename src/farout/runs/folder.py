@@ -83,7 +83,9 @@ class Run:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event of the data."""
+        """Shape of one event of the data, as the model sees them."""
+        if self.schema is not None and not self.schema.is_plain:
+            return (self.schema.width,)
         shaped = next((m for m in self.model.nested_models() if hasattr(m, "event_shape_")), None)
         if shaped is None:  # linear archetypes know columns alone
             return self.record.event_shape if self.record is not None else (int(self.model.n_features_in_),)
