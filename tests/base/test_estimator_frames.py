@@ -9,6 +9,7 @@ import pytest
 import farout as fo
 from columns.frame_cases import LIBRARIES, equal
 from farout.columns.frames import as_frame
+from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidTypeError
 
 
@@ -182,6 +183,16 @@ def test_holes_in_an_array_stay_an_error_that_tells_of_frames():
         flow().fit(pa.table({"a": [1.0, 2, 3], "b": [3.0, 1, 2]})).score_samples(
             pa.table({"a": [1.0, None], "b": [1.0, 2]})
         )
+
+
+def test_text_where_a_model_knows_numbers_is_told():
+    model = flow().fit(pa.table({"a": [1.0, 2, 3], "b": [3.0, 1, 2]}))
+    words = Dataset(
+        np.array([[1, np.nan]]), None, (2,), "t", feature_names=("a", "b"), frame=pa.table({"a": [1], "b": ["x"]})
+    )
+    for given in (words, words.frame):
+        with pytest.raises(InvalidTypeError, match="values of type String in column 'b', and must be numbers"):
+            model.score_samples(given)
 
 
 def test_a_fit_on_an_array_forgets_the_frame():

@@ -19,7 +19,7 @@ from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
-from farout.columns import Schema
+from farout.columns import Schema, frame_of
 from farout.errors import InvalidDataError, InvalidSettingError, InvalidTypeError
 
 __all__ = [
@@ -196,6 +196,9 @@ def check_rows(estimator: Any, X: Any, event_shape: Any = None, *, reset: bool, 
         names = None if X.feature_names is None else tuple(X.feature_names)
         named = None if names is None else _empty_table(names)
         values = _numbers(X.X, names, where)
+        frame = frame_of(X)
+        if frame is not None and np.isnan(values).any():
+            values = _frame(frame, where)[0]  # for its error, where a column holds text or dates
         if shape and own_shape and len(shape) == len(own_shape) == 3:
             values = values.reshape(len(values), *own_shape)
     elif nw.dependencies.is_into_dataframe(X):

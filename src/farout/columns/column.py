@@ -16,7 +16,7 @@ __all__ = ["Column", "Kind", "other_type"]
 
 Kind = Literal["continuous", "integer", "boolean", "category", "ordered", "date", "empty", "id"]
 
-MOST_LEVELS = 32  # columns that the levels of one category get; rarer levels share two
+MOST_LEVELS = 8  # columns that the levels of one category get; rarer levels share two
 FEWEST_ROWS = 20  # rows below which nothing is concluded from how often values occur
 SINGLES = 0.5  # share of rows whose level occurs only once from which on a column counts as an id
 EXACT = 2**53  # whole numbers up to here are exact as float64

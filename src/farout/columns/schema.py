@@ -19,7 +19,7 @@ __all__ = ["Schema"]
 class Schema:
     """The columns of a frame, as they were when it was learned.
 
-    Numbers keep their value. A category becomes a column for each level (at most 32; rarer levels share one that says
+    Numbers keep their value. A category becomes a column for each level (at most 8; rarer levels share one that says
     so and one for their rank) and one for levels that weren't there. Where columns of numbers or dates have missing
     cells, each gets a column that says which, and the middle value stands in their place. Dates count the
     steps since the first. Text that hardly ever repeats is an id: it tells nothing, has no code and comes back missing.
