@@ -242,15 +242,16 @@ def test_hard_ends_are_kept():
     frame = pa.table(
         {
             "share": rng.choice([0.0, 0.25, 1.0], 200),
+            "rarely one": np.append(rng.random(198).round(3), [0.0, 1.0]),
             "count": rng.poisson(3, 200) + 1,
             "height": rng.normal(size=200),
             "wait": rng.lognormal(size=200),
         }
     )
     schema = Schema.learn(frame)
-    back = schema.decode(1000 * rng.normal(size=(300, 4))).to_pydict()
+    back = schema.decode(1000 * rng.normal(size=(300, 5))).to_pydict()
     ends = {name: (min(values), max(values)) for name, values in back.items()}
-    assert ends["share"] == (0, 1)
+    assert ends["share"] == ends["rarely one"] == (0, 1)
     assert ends["count"][0] == 1
     assert ends["count"][1] > 100
     assert ends["height"][0] < -100 < 100 < ends["height"][1]

@@ -48,8 +48,8 @@ class Column:
     decimals : int, optional
         Decimals that continuous values are rounded to when they come back, where all have so few.
     low, high : float, optional
-        Ends that numbers come back within: 0 where none are below, and the least or greatest value where at least one
-        row in a hundred has it, as shares have 0 and 1.
+        Ends that numbers come back within: 0 and 1 where these are the least and the greatest, 0 where none are below,
+        and the least or greatest value where at least one row in a hundred has it.
     levels : tuple, optional
         Of a category, the most frequent first; of an ordered one, in its order.
     categories : tuple, optional
@@ -409,6 +409,8 @@ def _ends(codes: NDArray[np.float64]) -> tuple[float | None, float | None]:
     if len(codes) < FEWEST_ROWS:
         return None, None
     low, high = float(codes.min()), float(codes.max())
+    if (low, high) == (0.0, 1.0):
+        return low, high  # a share, or a mark
     walls = [end if (codes == end).mean() >= WALL and low < high else None for end in (low, high)]
     return (0.0 if walls[0] is None and low >= 0 else walls[0]), walls[1]
 
