@@ -71,9 +71,11 @@ def test_every_value_comes_back(kind, library, data):
     assert codes.shape == (len(column), schema.width)
     assert np.isfinite(codes).all()
     assert equal(schema.decode(codes), frame)
-    # In any order, and after what training and decoding leave: a little noise.
-    order = np.random.default_rng(0).permutation(len(column))
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(column))
     assert equal(schema.decode(codes[order]), as_frame(as_table(frame).take(order), library))
+    if schema.columns[0].kind != "continuous":  # all but numbers survive a little noise, such as flows leave
+        assert equal(schema.decode(codes + rng.uniform(-0.2, 0.2, size=codes.shape)), frame)
 
 
 def test_pandas_types_come_back():
@@ -179,8 +181,10 @@ def test_codes_far_out_are_clipped_to_the_type(kind, library):
     if kind == pa.float32():
         schema.decode([[1e30], [-1e30]])
         return
-    far = as_table(schema.decode([[1e300], [-1e300], [0.4]]))["c"].to_pylist()
-    assert far[0] > far[2] >= far[1]
+    for far in (1e300, 1e5):
+        found = as_table(schema.decode([[far], [-far], [0.4]]))["c"]
+        found.validate(full=True)
+        assert found[0].as_py() > found[2].as_py() >= found[1].as_py()
 
 
 def test_rare_levels_share_two_columns():

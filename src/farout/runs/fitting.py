@@ -113,7 +113,7 @@ def train_model(
         flow, normal, warnings = _known_flow(settings, normal)
     archetypes = _reused_archetypes(settings)
     source = getattr(settings, "source", None)
-    real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root)
+    real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root, settings.drop)
     if source is not None:
         make_source(source, None, real, archetypes)  # only to see, before any training, that it can be made
     with begun_run(out, settings, resume=resume, force=force) as run:

@@ -92,11 +92,13 @@ def refuse_marks(data: Dataset, label: str | None) -> None:
     )
 
 
-def load_outliers(specs: Sequence[str], like: Dataset, data_root: str | Path | None) -> list[Dataset]:
-    """Outliers to train on, with the columns of ``like``."""
+def load_outliers(
+    specs: Sequence[str], like: Dataset, data_root: str | Path | None, drop: Sequence[str] = ()
+) -> list[Dataset]:
+    """Outliers to train on, with the columns of ``like``; columns to ``drop`` may be there or not."""
     sets = [load_data(spec, data_root=data_root, default_split="train") for spec in specs]
     try:
-        return [data.matched_to(like.feature_names, like.event_shape) for data in sets]
+        return [data.without(drop).matched_to(like.feature_names, like.event_shape) for data in sets]
     except InvalidDataError as error:
         raise InvalidDataError(f"--outliers {error}") from error
 
