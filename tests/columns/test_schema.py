@@ -184,7 +184,8 @@ def test_codes_far_out_are_clipped_to_the_type(kind, library):
     for far in (1e300, 1e5):
         found = as_table(schema.decode([[far], [-far], [0.4]]))["c"]
         found.validate(full=True)
-        assert found[0].as_py() > found[2].as_py() >= found[1].as_py()
+        exact = found.cast(pa.int64()) if isinstance(kind, pa.TimestampType | pa.DurationType) else found
+        assert exact[0].as_py() > exact[2].as_py() >= exact[1].as_py()
 
 
 def test_rare_levels_share_two_columns():

@@ -288,6 +288,12 @@ def test_rows_that_differ_in_text_alone_are_split(csv):
     assert not train & test
 
 
+def test_moments_are_split_to_the_nanosecond(tmp_path):
+    table = pa.table({"t": pa.array(np.arange(50), pa.timestamp("ns")), "c": pa.array(["x"] * 50).dictionary_encode()})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    assert [len(load_data(f"{tmp_path / 't.parquet'}:{part}")) for part in ("train", "test")] == [40, 10]
+
+
 # --- Marks of anomalies and dates as labels --------------------------------------------------------------------------
 
 

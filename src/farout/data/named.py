@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
@@ -142,9 +143,10 @@ def _contents(data: Dataset) -> NDArray[np.floating[Any]]:
     X = data.X.copy()
     for i, column in enumerate(data.frame.columns):
         if len(X) and np.isnan(X[:, i]).all() and column.null_count < len(X):
-            known = {cell: int.from_bytes(blake2b(str(cell).encode(), digest_size=3).digest(), "big")
-                     for cell in set(column.to_pylist())}  # fmt: skip
-            X[:, i] = [known[cell] for cell in column.to_pylist()]
+            flat = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            cells = flat.cast(pa.string()).to_pylist()  # as Arrow writes them: nanoseconds need no pandas then
+            known = {cell: int.from_bytes(blake2b(str(cell).encode(), digest_size=3).digest()) for cell in set(cells)}
+            X[:, i] = [known[cell] for cell in cells]
     return X
 
 
