@@ -186,8 +186,8 @@ class Schema:
         ----------
         codes : array of shape (n, width)
             Any finite numbers; each cell becomes the nearest value that its column can hold: a level, a whole number, a
-            day, a number with as few decimals as all had, none outside [0, 1] where these are the least and the greatest,
-            none below 0 where none was, and none beyond an end that one row in a hundred has.
+            day, a number with as few decimals as all had, none outside [0, 1] where these are the least and the
+            greatest, none below 0 where none was, and none beyond an end that one row in a hundred has.
 
         Returns
         -------
