@@ -26,6 +26,7 @@ PROMISED = {
     "Boundary",
     "Recommended",
     "Turned",
+    "Walk",
     "ArchetypalAnalysis",
     "DeepArchetypes",
     "FlowDetector",
@@ -62,7 +63,7 @@ def test_every_parameter_is_documented_and_shown_in_an_example(name):
     assert "fit" in vars(cls) or any("fit" in vars(base) for base in cls.__mro__)
 
 
-NEEDS = {"Mixture", "RealOutliers"}  # these have a parameter without a default
+NEEDS = {"Mixture", "RealOutliers", "Features"}  # these have a parameter without a default
 
 
 def test_an_unknown_name():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import farout as fo
 
@@ -57,7 +58,35 @@ def test_the_archetypes_are_those_of_the_text(example):
     assert found["outliers"].weights.min() < 0
 
 
+def test_photographs_go_through_a_backbone(tmp_path, monkeypatch):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "fo.Features" in text]
+    for i, name in enumerate(["cats", "dogs"] * 4):
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30 + i, 40), (200 * (i % 2), 20 * i, 100)).save(tmp_path / "photos" / name / f"{i}.png")
+    (tmp_path / "nets_of_the_readme.py").write_text(
+        "import torch\n\ndef make():\n    return torch.nn.Conv2d(3, 4, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    quick = "fo.CautiousClassifier(fo.NormalShell(flow=fo.FlowDensity(max_steps=3)), max_steps=3)"
+    found = {"fo": fo}
+    exec(code.replace("timm:resnet50", "nets_of_the_readme:make").replace("fo.CautiousClassifier()", quick), found)
+    assert found["labels"].tolist() == ["cats"] * 4 + ["dogs"] * 4
+    assert set(found["model"].predict(found["photos"])) <= {"cats", "dogs"}
+    assert (tmp_path / "known").is_dir()
+
+
 def test_the_commands_exist():
     text = "".join(block for kind, block in BLOCKS if kind == "")
     commands = {line.split()[1] for line in text.splitlines() if line.startswith("farout ")}
-    assert commands == {"data", "fit", "generate", "train", "score", "evaluate", "report", "archetypes", "reproduce"}
+    assert commands == {
+        "data",
+        "fit",
+        "generate",
+        "train",
+        "score",
+        "evaluate",
+        "report",
+        "archetypes",
+        "reproduce",
+        "embed",
+    }

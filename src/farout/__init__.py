@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors, which see what is imported under its own name
     from farout.archetypes.deep import DeepArchetypes as DeepArchetypes
     from farout.archetypes.linear import ArchetypalAnalysis as ArchetypalAnalysis
+    from farout.backbones.features import Features as Features
     from farout.base.persistence import load as load
     from farout.base.training import Training as Training
     from farout.columns import Column as Column
@@ -15,23 +16,26 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.detectors.classifier import CautiousClassifier as CautiousClassifier
     from farout.detectors.discriminator import OutlierDiscriminator as OutlierDiscriminator
     from farout.detectors.flow_detector import FlowDetector as FlowDetector
-    from farout.detectors.losses import cautious_loss as cautious_loss
-    from farout.detectors.losses import discriminator_loss as discriminator_loss
+    from farout.base.losses import cautious_loss as cautious_loss
+    from farout.base.losses import discriminator_loss as discriminator_loss
     from farout.errors import FaroutError as FaroutError
     from farout.evaluation import evaluate as evaluate
     from farout.flows.density import FlowDensity as FlowDensity
     from farout.outliers.archetypal import Archetypal as Archetypal
     from farout.outliers.boundary import Boundary as Boundary
     from farout.outliers.collage import Collage as Collage
+    from farout.outliers.exchange import Exchange as Exchange
     from farout.outliers.extremal import GumbelShell as GumbelShell
     from farout.outliers.extremal import NormalShell as NormalShell
     from farout.outliers.mixture import Mixture as Mixture
+    from farout.outliers.noise import Noise as Noise
     from farout.outliers.nullspace import Nullspace as Nullspace
     from farout.outliers.real import RealOutliers as RealOutliers
     from farout.outliers.recommended import Recommended as Recommended
     from farout.outliers.source import Outliers as Outliers
     from farout.outliers.source import Schedule as Schedule
     from farout.outliers.turned import Turned as Turned
+    from farout.outliers.walk import Walk as Walk
 
     __version__: str
 
@@ -46,20 +50,24 @@ _HOMES = {
     "Nullspace": "farout.outliers.nullspace",
     "Collage": "farout.outliers.collage",
     "Boundary": "farout.outliers.boundary",
+    "Exchange": "farout.outliers.exchange",
+    "Noise": "farout.outliers.noise",
     "Mixture": "farout.outliers.mixture",
     "Recommended": "farout.outliers.recommended",
     "Turned": "farout.outliers.turned",
+    "Walk": "farout.outliers.walk",
     "RealOutliers": "farout.outliers.real",
     "Outliers": "farout.outliers.source",
     "Schedule": "farout.outliers.source",
     "FlowDetector": "farout.detectors.flow_detector",
     "OutlierDiscriminator": "farout.detectors.discriminator",
     "CautiousClassifier": "farout.detectors.classifier",
-    "cautious_loss": "farout.detectors.losses",
-    "discriminator_loss": "farout.detectors.losses",
+    "cautious_loss": "farout.base.losses",
+    "discriminator_loss": "farout.base.losses",
     "Training": "farout.base.training",
     "Schema": "farout.columns",
     "Column": "farout.columns",
+    "Features": "farout.backbones.features",
     "evaluate": "farout.evaluation",
     "load_data": "farout.data",
     "list_data": "farout.data",

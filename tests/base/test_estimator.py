@@ -78,6 +78,10 @@ CASES = {
         {"flow": flow(), "quantile": 0.5, "random_state": 0},
         {"flow": flow(), "quantile": 0.4, "reach": 2.0, "random_state": 1},
     ),
+    "Walk": (
+        {"flow": flow(), "n_candidates": 20, "random_state": 0},
+        {"flow": flow(), "n_candidates": 10, "n_clusters": 3, "random_state": 1},
+    ),
     "Turned": ({"event_shape": IMAGE, "random_state": 0}, {"event_shape": IMAGE, "quantile": 0.3, "random_state": 1}),
     "Mixture": (
         {"sources": shells(covariance="class"), "random_state": 0},

@@ -198,3 +198,21 @@ def test_text_where_a_model_knows_numbers_is_told():
 def test_a_fit_on_an_array_forgets_the_frame():
     model = flow().fit(people())
     assert "schema_" not in vars(model.fit(np.random.default_rng(0).normal(size=(50, 3))))
+
+
+def test_the_code_of_a_column_is_exchanged_as_one():
+    frame = people()
+    drawn = fo.Exchange(random_state=0).fit(frame).sample(200, random_state=0)
+    assert {tuple(code) for code in drawn.x[:, 4:8].tolist()} == {
+        tuple(code) for code in drawn.schema.encode(frame)[:, 4:8].tolist()
+    }
+    assert drawn.to_frame().schema == frame.schema
+
+
+def test_shares_are_those_of_the_columns_of_the_frame():
+    frame = people()
+    model = fo.FlowDetector(flow=flow(architecture="table"), random_state=0).fit(frame)
+    odd = frame.set_column(2, "job", pa.array(["pilot"] * 120))
+    shares = model.explain(odd.slice(0, 10))
+    assert shares.shape == (10, 6)
+    assert (shares.argmax(axis=1) == 2).mean() >= 0.8

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 import farout as fo
-from farout.base.validation import HoldsRows, Rows, check_events, check_rows, rounding, warn_scale
+from farout.base.validation import HoldsRows, Rows, check_events, check_rows, rounding, usual_values, warn_scale
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError
 
@@ -432,3 +432,14 @@ def test_a_public_estimator_takes_them_too():
     np.testing.assert_array_equal(flow.score_samples(Rows(X, NAMES)), expected)
     with pytest.raises(InvalidDataError, match="same order"):
         flow.score_samples(data.select(NAMES[::-1]))
+
+
+def test_a_sparse_column_has_no_extreme_values_but_a_code_is_one():
+    rng = np.random.default_rng(0)
+    dust = 1e-5 * rng.normal(size=500)
+    few = rng.choice(500, 40, replace=False)
+    sparse, coded = dust.copy(), dust.copy()
+    sparse[few] = rng.uniform(0.1, 1, 40)  # a feature that 40 pictures have
+    coded[few] = -999.0
+    assert usual_values(sparse).all()
+    assert set(np.flatnonzero(~usual_values(coded))) == set(few)

@@ -10,6 +10,7 @@ import tomllib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -70,13 +71,31 @@ def test_generate_writes_what_the_python_face_gives(runs, tmp_path):
     flow = fo.load(runs / "flow")
     same = fo.GumbelShell(strength=(2, 4), flow=flow).fit(np.zeros((1, 2))).sample(50, random_state=5)
     with np.load(out) as file:
-        assert sorted(file.files) == ["event_shape", "source", "strength", "x", "y"]
+        assert sorted(file.files) == ["event_shape", "sigma", "source", "strength", "tail", "x", "y"]
         np.testing.assert_array_equal(file["x"], same.x)
         np.testing.assert_array_equal(file["y"], same.y)
         assert file["event_shape"].tolist() == [2]
         assert set(file["source"].tolist()) == {"GumbelShell"}
         assert file["strength"].min() >= 2
         assert file["strength"].max() <= 4
+
+
+def test_generate_takes_and_tells_a_tail_probability(runs, tmp_path, capsys):
+    out = tmp_path / "o.npz"
+    assert main(["generate", str(runs / "flow"), "--tail", "0.05", "-n", "400", "--out", str(out), "--json"]) == 0
+    shown, arrays = json.loads(capsys.readouterr().out), np.load(out)
+    assert shown["source"] == "normal"
+    same = fo.NormalShell(tail=0.05, flow=fo.load(runs / "flow")).fit(np.empty((0, 2))).sample(400, random_state=0)
+    np.testing.assert_array_equal(arrays["x"], same.x)
+    assert shown["tail_median"] == np.median(same.tail)
+    assert shown["sigma_median"] == pytest.approx(np.median(arrays["sigma"]))
+    assert arrays["tail"].shape == (400,)
+    far = ["generate", str(runs / "flow"), "--strength", "30", "-n", "9", "--out", str(out), "--force", "--json"]
+    assert main(far) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert 0 < shown["tail_below"] < 1 / 120, "the flow held out 120 rows"
+    assert main(["generate", str(runs / "flow"), "--tail", "1e-9", "--out", str(out), "--force"]) == 1
+    assert "more than 120 held-out rows can tell" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -112,6 +131,50 @@ def test_score_gives_one_line_a_row(runs, tmp_path, capsys):
     capsys.readouterr()
     assert main(["score", str(runs / "clf"), "toy"]) == 0
     assert capsys.readouterr().out == out.read_text()
+
+
+def table_with_a_planted_column(path, n, seed, *, size=0.0):
+    """A CSV of four columns that go together; ``size`` moves one of each row, which comes back, by as many sd."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 1)) + 0.5 * rng.normal(size=(n, 4))
+    column = rng.integers(4, size=n)
+    X[np.arange(n), column] += size
+    names = ("width", "a, b", "share_x", "score")
+    pa.csv.write_csv(pa.table(dict(zip(names, X.T, strict=True))), path)
+    return np.array(names)[column]
+
+
+def test_score_explains_by_the_names_of_columns(tmp_path, capsys):
+    table_with_a_planted_column(tmp_path / "normal.csv", 60, 0)
+    planted = table_with_a_planted_column(tmp_path / "strange.csv", 40, 1, size=15.0)
+    run, out = str(tmp_path / "run"), tmp_path / "s.csv"
+    assert main(["train", "detector", str(tmp_path / "normal.csv"), "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["score", run, str(tmp_path / "strange.csv"), "--explain", "--out", str(out)]) == 0
+    assert "columns of outliers" in capsys.readouterr().out
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    shares = [name for name in lines[0] if name.startswith("share_")]
+    assert list(lines[0]) == ["score", "p_value", "decision", "top_column", *shares]
+    assert shares == ["share_width", "share_a, b", "share_share_x", "share_score"]
+    found = np.array([[float(line[name]) for name in shares] for line in lines])
+    np.testing.assert_array_equal(found, fo.load(run).explain(fo.load_data(str(tmp_path / "strange.csv"))))
+    assert (np.array([line["top_column"] for line in lines]) == planted).mean() > 0.95
+    assert main(["score", run, str(tmp_path / "strange.csv"), "--explain", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["top_column"] == [line["top_column"] for line in lines]
+    assert told["share_width"] == found[:, 0].tolist()
+    assert len(told["columns_of_outliers"]) == 4
+    page = tmp_path / "r.html"
+    sets = ["--inliers", str(tmp_path / "normal.csv"), "--outliers", str(tmp_path / "strange.csv")]
+    assert main(["evaluate", run, *sets]) == 0
+    assert main(["report", run, "--out", str(page)]) == 0
+    strangest = int(np.argmin([float(line["score"]) for line in lines]))
+    assert f"strange.csv, no. {strangest}: {planted[strangest]}" in page.read_text()
+
+
+def test_what_cannot_be_explained_is_said_before_anything_is_scored(runs, tmp_path, capsys):
+    assert main(["score", str(runs / "flow"), "toy", "--explain"]) == 1
+    assert "holds a FlowDensity" in capsys.readouterr().err
 
 
 def test_evaluate_keeps_the_table_and_report_shows_it(runs, tmp_path, capsys):

@@ -2,11 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from farout.detectors.networks import double_precision, make_network, mlp, small_cnn, works_in
+from farout.detectors.networks import double_precision, make_network, small_cnn, works_in
+from farout.detectors.vector_network import VectorNetwork, chosen_kind
 from farout.errors import InvalidSettingError
 
 
@@ -18,16 +20,39 @@ def test_small_cnn_takes_any_even_image(shape):
 
 
 @pytest.mark.parametrize(("d", "width"), [(2, 64), (100, 200), (5000, 512)])
-def test_mlp_width(d, width):
-    assert mlp((d,), 3)[0].out_features == width
+def test_the_hidden_layer_is_as_wide_as_the_vector_asks(d, width):
+    assert VectorNetwork(d, 3).bent[0].out_features == width
+
+
+def test_kinds_are_a_linear_layer_a_hidden_one_and_their_sum():
+    x = torch.randn(7, 4)
+    both = VectorNetwork(4, 3).eval()
+    linear, mlp = VectorNetwork(4, 3, "linear"), VectorNetwork(4, 3, "mlp").eval()
+    linear.straight.load_state_dict(both.straight.state_dict())
+    mlp.bent.load_state_dict(both.bent.state_dict())
+    torch.testing.assert_close(both(x), linear(x) + mlp(x))
+    assert linear.bent is None
+    assert mlp.straight is None
+
+
+def test_the_kind_is_chosen_by_held_out_rows():
+    """Rings want a hidden layer; two noisy clouds that a line divides, with many columns and few rows, a line."""
+    rng = np.random.default_rng(0)
+    ring = rng.normal(size=(600, 2))
+    assert chosen_kind(ring, (np.square(ring).sum(axis=1) > 1.4).astype(int), seed=0, max_steps=300) != "linear"
+    assert chosen_kind(ring[:50], np.arange(50) % 2, seed=0, max_steps=300) == "both", "too few rows to choose by"
+    X = rng.normal(size=(300, 40))
+    y = (X[:, :10].sum(axis=1) + 4 * rng.normal(size=300) > 0).astype(int)
+    first = chosen_kind(X, y, seed=0, max_steps=300)
+    assert first == chosen_kind(X, y, seed=0, max_steps=300)
 
 
 def test_seed_sets_the_first_weights_and_leaves_torch_alone():
     before = torch.random.get_rng_state()
     a, b, c = (make_network(None, (4,), 2, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(a[0].weight, b[0].weight)
-    assert not torch.equal(a[0].weight, c[0].weight)
+    assert torch.equal(a.straight.weight, b.straight.weight)
+    assert not torch.equal(a.straight.weight, c.straight.weight)
 
 
 def test_a_module_is_copied_with_its_weights():
@@ -167,7 +192,7 @@ def test_defaults_are_the_same_float32_networks_under_any_default_dtype(shape, d
 @pytest.mark.parametrize(
     ("network", "works"),
     [
-        (mlp((4,), 2), True),
+        (VectorNetwork(4, 2), True),
         (nn.Linear(4, 2).double(), True),
         (nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2)), True),
         (_Through(torch.Tensor.float), False),

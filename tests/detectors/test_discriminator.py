@@ -7,7 +7,7 @@ from spies import FAR, SpyNetwork, SpySource, blobs, refusal
 
 import farout as fo
 from farout.detectors.feeding import Feed
-from farout.detectors.losses import discriminator_loss
+from farout.base.losses import discriminator_loss
 from farout.errors import InvalidSettingError
 from farout.flows.units import Units
 

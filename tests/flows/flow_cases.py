@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from farout.flows.actnorm import ActNorm
+from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.columns import OnColumns
 from farout.flows.couplings import COUPLINGS
 from farout.flows.flow import Flow
@@ -54,9 +55,21 @@ def rows(n_features: int) -> Tensor:
 
 
 def fitted(module: Transform | Flow) -> Transform | Flow:
-    """With what is fitted to data fitted."""
-    module.initialize(rows(5 if isinstance(module, Transform) else module.event_shape[0]))
+    """With what is fitted to data fitted; half of the rows of a flow with classes are of none."""
+    if isinstance(module, Transform):
+        module.initialize(rows(5))
+    else:
+        of_class = (torch.arange(200) % (2 * module.n_classes) - module.n_classes).clamp(min=-1)
+        module.initialize(rows(module.event_shape[0]), of_class if module.n_classes else None)
     return module
+
+
+def class_gaussian() -> Transform:
+    """With class means far apart, and FEATURES - 1 classes."""
+    layer = ClassGaussian((5,), FEATURES - 1)
+    labels = torch.arange(200) % (FEATURES - 1)
+    layer.initialize(rows(5) + 3.0 * labels[:, None], torch.eye(FEATURES)[labels])
+    return layer
 
 
 def on_columns(features: int) -> Transform:
@@ -103,8 +116,11 @@ FLOWS: dict[str, Callable[..., Flow]] = {
     "seed 3x4x4": lambda **k: seed_flow((3, 4, 4), **k),
     "image as it comes 1x8x8": lambda **k: image_flow((1, 8, 8), **k),
     "table 6": lambda **k: fitted(table_flow((6,), n_blocks=2, hidden=8, **k)),
-    "vector as it comes 2": lambda **k: vector_flow((2,), **k),
-    **{f"vector {c} 7": lambda c=c, **k: vector_flow((7,), coupling=c, n_blocks=3, hidden=8, **k) for c in COUPLINGS},
+    "vector as it comes 2": lambda **k: fitted(vector_flow((2,), **k)),
+    **{
+        f"vector {c} 7": lambda c=c, **k: fitted(vector_flow((7,), coupling=c, n_blocks=3, hidden=8, **k))
+        for c in COUPLINGS
+    },
     **{
         f"image {c} {d} {'multiscale ' * m}{'x'.join(map(str, shape))}": lambda c=c, d=d, m=m, shape=shape, **k: (
             image_flow(shape, coupling=c, downsampling=d, multiscale=m, **SMALL, **k)
@@ -126,6 +142,7 @@ TRANSFORMS = {
     **PLAIN,
     **{name: lambda make=make: make(0) for name, make in CONDITIONED.items()},
     **{f"{name}, conditional": lambda make=make: make(FEATURES) for name, make in CONDITIONED.items()},
+    "class gaussian, conditional": class_gaussian,
 }
 
 CASES = [*TRANSFORMS, *(f"{name}{c}" for name in FLOWS for c in ("", ", conditional"))]
@@ -139,6 +156,7 @@ FIXED = (
     "multiscale of nothing",
     "marginals",
     "whitening",
+    "class gaussian",
     "on columns of",
 )
 LEARNING = [name for name in CASES if not name.startswith(FIXED)]
@@ -190,6 +208,8 @@ def randomise(module: nn.Module, sd: float) -> nn.Module:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in module.parameters():
+            if not p.requires_grad:  # classes as one-hot conditions
+                continue
             fan_in = p[0].numel() if p.ndim > 1 else 1
             p += sd * min(1.0, (2 / fan_in) ** 0.5) * torch.randn(p.shape, dtype=p.dtype, generator=generator)
     return module

@@ -1,4 +1,4 @@
-"""Recommended: for images turned ones, collages and a shell in equal shares, on one flow; for vectors the shell."""
+"""Recommended: for images turned ones, collages and a shell in equal shares, on one flow; for vectors by trials."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,71 @@ def test_images_that_come_in_all_positions_have_no_turned_ones():
     assert source.weights_.sum() == 1
 
 
-def test_vectors_have_the_shell_alone(flow, blobs):
-    assert set(fo.Recommended(flow=flow).fit(*blobs).sample(100, random_state=0).source) == {"NormalShell"}
+@pytest.fixture(scope="module")
+def table():
+    """Six classes whose columns go together, each in its own way."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(6, size=600)
+    mixing, centres = rng.normal(size=(6, 8, 8)), rng.normal(size=(6, 8))
+    X = 3 * centres[y] + np.einsum("nij,nj->ni", mixing[y], rng.normal(size=(600, 8)))
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def chosen(table):
+    return fo.Recommended(budget=2.0, random_state=0).fit(*table)
+
+
+def test_vectors_have_what_trials_on_held_out_classes_choose(chosen):
+    rows = {row["source"]: row for row in chosen.comparison_}
+    assert list(rows) == ["none", "exchange", "noise", "exchange and noise"]
+    (best,) = (row for row in rows.values() if row["chosen"])
+    of = {"exchange": ["Exchange"], "noise": ["Noise"], "exchange and noise": ["Exchange", "Noise"]}
+    assert [type(part).__name__ for part in chosen.sources_] == of[best["source"]]
+    assert not any(hasattr(part, "flow_") for part in chosen.sources_), "a source that needs no flow fits none"
+    able = [row for row in rows.values() if row["accuracy"] >= rows["none"]["accuracy"] - 0.02]
+    assert best["auroc"] >= max(row["auroc"] for row in able if row["source"] != "none") - 0.0031
+    assert all(0.0 <= row["network"] <= 1.0 for row in rows.values())
+    assert set(chosen.score_weights_) == {"network", "distance", "ratio"}
+
+
+def test_the_choice_is_seeded_and_remembered(table, chosen, monkeypatch):
+    from farout.outliers import recommended
+
+    again = fo.Recommended(budget=2.0, random_state=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(recommended, "choose", None)  # not called
+        assert again.fit(*table).comparison_ == chosen.comparison_
+    recommended._choices.clear()
+    assert again.fit(*table).comparison_ == chosen.comparison_
+    assert again.score_weights_ == chosen.score_weights_
+
+
+def test_rows_without_labels_choose_by_clusters(table):
+    source = fo.Recommended(budget=2.0, random_state=0).fit(table[0])
+    assert [row["source"] for row in source.comparison_] == ["exchange", "noise", "exchange and noise"]
+    assert {row["accuracy"] for row in source.comparison_} == {None}
+    assert set(source.score_weights_) == {"network", "distance"}
+
+
+def test_a_flow_that_is_given_may_win(flow, blobs):
+    source = fo.Recommended(flow=flow, budget=2.0, random_state=0).fit(*blobs)
+    assert "normal" in [row["source"] for row in source.comparison_]
+
+
+def test_few_rows_have_the_fixed_answer(table):
+    source = fo.Recommended(random_state=0).fit(table[0][:40], table[1][:40])
+    assert source.comparison_ == []
+    assert [type(part).__name__ for part in source.sources_] == ["Exchange", "Noise"]
+
+
+def test_models_join_scores_as_the_trials_say(table, chosen):
+    settings = {"max_steps": 30, "random_state": 0}
+    model = fo.CautiousClassifier(fo.Recommended(budget=2.0), **settings).fit(*table)
+    weights = model.source_.score_weights_
+    powers = model.joined_["powers"]
+    assert powers[0] == weights["network"]
+    assert (powers > 0).tolist() == [w > 0 for w in weights.values()]
 
 
 def test_without_a_flow_one_is_fitted_for_all(digits, monkeypatch):
@@ -52,7 +115,7 @@ def test_without_a_flow_one_is_fitted_for_all(digits, monkeypatch):
 
 def test_it_is_cloned_saved_and_loaded_as_any_source(source, image_flow, tmp_path):
     assert clone(source).flow is image_flow
-    assert set(source.get_params(deep=False)) == {"flow", "event_shape", "random_state"}
+    assert set(source.get_params(deep=False)) == {"flow", "event_shape", "budget", "random_state"}
     again = fo.load(source.save(tmp_path / "run"))
     np.testing.assert_array_equal(again.sample(50, random_state=1).x, source.sample(50, random_state=1).x)
 

@@ -1,5 +1,6 @@
 """The page as a whole: self-contained, escaped, complete, written whole or not at all."""
 
+import dataclasses
 import os
 import re
 from html.parser import HTMLParser
@@ -59,6 +60,9 @@ def full(name="letters", event_shape=(1, 4, 4)):
         evaluations={name: table},
         radii={name: np.linalg.norm(X, axis=1)},
         latent_dim=d,
+        shares=None if len(event_shape) == 3 else np.eye(d)[:2],
+        share_columns=[f"{name} {i}" for i in range(d)],
+        share_rows=["first", name],
         training={name: {"step": [0, 1], "loss (nats)": [1.0, 0.5]}},
         settings={name: {"seed": 4711}},
         next_commands=[f"farout score {name}"],
@@ -74,7 +78,7 @@ def page():
 def test_every_part_has_its_section(event_shape):
     outline = Outline(render_report(full(event_shape=event_shape)))
     keys = ["results", "samples", "strengths", "examples", "scores", "radii", "training"]
-    for key in [*keys, "settings", "next"]:
+    for key in [*keys, *(["columns"] if len(event_shape) == 1 else []), "settings", "next"]:
         assert key in outline.ids
         assert f"#{key}" in outline.addresses, "in the contents"
     assert outline.open == []
@@ -119,6 +123,17 @@ def test_names_are_escaped_wherever_they_stand():
     assert outline.open == []
     assert "<script" not in page
     assert page.count("&lt;script&gt;") > 10
+
+
+def test_strange_rows_are_shown_with_their_columns():
+    text = render_report(full(EVIL, event_shape=(5,)))
+    assert Outline(text).open == []
+    assert "<script" not in text
+    page = render_report(full("speed", event_shape=(5,)))
+    assert "largest of each row: first: speed 0; speed: speed 1" in page
+    for found, wrong in [(np.eye(4)[:2], "shares"), (np.eye(5)[:3], "share_rows")]:
+        with pytest.raises(InvalidDataError, match=wrong):
+            dataclasses.replace(full(event_shape=(5,)), shares=found)
 
 
 def test_an_empty_report_is_a_page_without_sections():

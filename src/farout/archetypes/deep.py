@@ -208,6 +208,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         self.flow_ = fitted_flow(self, flow, X, labels)
         if self.joint:  # it changes, and others may share it
             self.flow_ = copy.deepcopy(self.flow_)
+            self.flow_.held_radii_ = np.empty(0)  # of rows that it is about to learn from
         self.event_shape_ = self.flow_.event_shape_
         if labels is not None:
             self.side_classes_ = np.unique(labels)

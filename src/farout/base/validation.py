@@ -44,6 +44,7 @@ __all__ = [
 
 Shape = tuple[int, ...]
 EXTREME = 1000.0  # spreads from the median beyond which a value of a table looks like a code for a missing one
+SPARSE = 0.01  # share of rows with different values beyond that, above which a column is sparse
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -496,12 +497,18 @@ def warn_scale(X: NDArray[Any], low: float, high: float, where: str) -> None:
 
 
 def usual_values(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values of a column aren't extremely far from its median, in units of what its middle half spreads over."""
+    """Which values of a column aren't extremely far from its median, in units of what its middle half spreads over.
+
+    Where more than one row in a hundred has such a value, each another, they are the column's own: one that is nearly
+    constant for most rows, such as a feature of a network that few pictures have.
+    """
     low, median, high = np.percentile(values, [25, 50, 75])
     if high == low:  # half of the rows are equal: no spread to measure by
         return np.ones(len(values), dtype=bool)
     with np.errstate(over="ignore"):
         usual: NDArray[np.bool_] = np.abs(values - median) <= EXTREME * (high - low)
+    if len(np.unique(values[~usual])) > SPARSE * len(values):
+        return np.ones(len(values), dtype=bool)
     return usual
 
 

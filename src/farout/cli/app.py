@@ -7,6 +7,7 @@ import typer
 
 from farout.cli.console import console
 from farout.cli.data import make_app as make_data_app
+from farout.cli.embed import embed
 from farout.cli.evaluate import evaluate
 from farout.cli.generate import generate
 from farout.cli.learn import archetypes, fit, make_train_app
@@ -51,6 +52,7 @@ def make_app() -> typer.Typer:
         "demo": (demo, "The whole journey on data that needs no download."),
         "fit": (fit, "Fit a flow to normal data."),
         "archetypes": (archetypes, "Data as mixtures of a few extremes, linear or by a flow."),
+        "embed": (embed, "Pictures or sentences as features of a pretrained network, to a file."),
         "generate": (generate, "Outliers from a flow, to a file."),
         "score": (score, "A score, a p-value and a decision for each row."),
         "evaluate": (evaluate, "AUROC and more, inliers against outlier sets."),

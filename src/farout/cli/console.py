@@ -93,7 +93,7 @@ class Console:
         from rich.console import Console as RichConsole
 
         first, sep, rest = text.partition(": ") if style != "dim" else ("", "", text)
-        err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        err = RichConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # mnist:train: holds none
         if sep:
             err.print(first + sep, style=style, end="", markup=False)
             err.print(rest, markup=False)

@@ -2,13 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from farout.cli import options as o
 from farout.cli.console import console
 from farout.outliers.registry import SOURCES
+
+if TYPE_CHECKING:
+    from farout.outliers.source import Outliers
 
 __all__ = ["generate"]
 
@@ -47,7 +51,8 @@ def generate(
 
     Draw outliers from the flow of a run or, with --source archetypal or nullspace, from its deep archetypes;
     recommended, collage, turned and boundary start from the rows that the run was trained on, which are read again. The
-    .npz holds x (n, d), y, strength, source and event_shape, and of archetypes the weights (n, k).
+    .npz holds x (n, d), y, strength, source and event_shape, of shells sigma and tail, and of archetypes the weights
+    (n, k).
     """
     from farout.runs.folder import open_run
     from farout.runs.generating import check_outliers_target, check_target, generate_outliers, write_outliers
@@ -67,6 +72,7 @@ def generate(
         "event_shape": list(loaded.event_shape),
         "source": settings.name,
         **_strengths(drawn.strength.tolist()),
+        **_tails(drawn),
         "classes": None if drawn.y is None else sorted(set(drawn.y.tolist())),
     }
     (console.json if as_json else console.facts)(shown)
@@ -78,3 +84,14 @@ def _strengths(values: list[float]) -> dict[str, float | None]:
     """Their ends; None for a source that has no such notion, whose strengths are NaN."""
     known = not math.isnan(values[0])
     return {"strength_min": min(values) if known else None, "strength_max": max(values) if known else None}
+
+
+def _tails(drawn: "Outliers") -> dict[str, float]:
+    """Typical distance in sigma, and how rarely a held-out row lies as far out; nothing where there is no such radius.
+
+    Where held-out rows can't tell how small a probability is, it is told as the one that it lies below.
+    """
+    if drawn.sigma is None or drawn.tail is None or drawn.least_tail is None:
+        return {}
+    sigma, tail = (median(v for v in values.tolist() if not math.isnan(v)) for values in (drawn.sigma, drawn.tail))
+    return {"sigma_median": sigma, "tail_below" if tail <= drawn.least_tail else "tail_median": tail}

@@ -2,6 +2,7 @@
 
 from farout.data.dataset import Dataset
 from farout.data.download import download_data
+from farout.data.image_folders import list_pictures
 from farout.data.load import load_data
 from farout.data.locate import DataSetInfo, list_data
 from farout.data.splits import train_test_split_indices
@@ -11,6 +12,7 @@ __all__ = [
     "Dataset",
     "download_data",
     "list_data",
+    "list_pictures",
     "load_data",
     "train_test_split_indices",
 ]

@@ -15,7 +15,7 @@ from farout.data.convert import scale_images, to_labels, to_marks, to_rows
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, ReadingOptionError
 
-__all__ = ["dataset_from_arrays", "read_npy", "read_npz"]
+__all__ = ["channels_first", "dataset_from_arrays", "read_npy", "read_npz"]
 
 _DATA_KEYS = ("X", "x", "images", "data")
 _LABEL_KEYS = ("y", "labels")
@@ -136,13 +136,14 @@ def dataset_from_arrays(
     labels = None if y is None else to_labels(y, len(X), name)
     if X.ndim == 2:
         return Dataset(to_rows(X, name), labels, X.shape[1:], name, class_names=class_names)
-    images = _channels_first(X, name)
+    images = channels_first(X, name)
     pixels, levels = scale_images(images, name)
     shape = images.shape[1:]
     return Dataset(pixels, labels, shape, name, levels=levels, class_names=class_names)
 
 
-def _channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:
+def channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:
+    """Images (n, H, W), (n, H, W, C) or (n, C, H, W), with one or three channels, as (n, C, H, W)."""
     if X.ndim == 3:
         return X[:, None]
     first, last = X.shape[1] in (1, 3), X.shape[3] in (1, 3)

@@ -12,9 +12,18 @@ from PIL import Image, ImageOps
 
 from farout.data.convert import scale_images
 from farout.data.dataset import Dataset
-from farout.errors import InvalidDataError, InvalidSettingError
+from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
 
-__all__ = ["IMAGE_ENDINGS", "image_size_pair", "list_images", "read_image_folder", "read_images"]
+__all__ = [
+    "IMAGE_ENDINGS",
+    "as_rgb",
+    "image_size_pair",
+    "list_images",
+    "list_pictures",
+    "open_picture",
+    "read_image_folder",
+    "read_images",
+]
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 ImageSize = int | tuple[int, int]
@@ -58,7 +67,7 @@ def read_image_folder(folder: Path, image_size: ImageSize | None = None) -> Data
     InvalidDataError
         If there are no images, one can't be read, or sizes differ or are odd.
     """
-    files, labels = _list_classes(folder)
+    files, labels = list_pictures(folder)
     pixels = read_images(files, image_size)
     if np.array_equal(pixels[:, 0], pixels[:, 1]) and np.array_equal(pixels[:, 0], pixels[:, 2]):
         pixels = pixels[:, :1]
@@ -144,7 +153,44 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def _list_classes(folder: Path) -> tuple[list[Path], NDArray[np.int64] | NDArray[np.str_] | None]:
+def list_pictures(
+    folder: str | os.PathLike[str],
+) -> tuple[list[Path], NDArray[np.int64] | NDArray[np.str_] | None]:
+    """The pictures of a folder and their classes, without reading any.
+
+    Parameters
+    ----------
+    folder : path
+        With one subfolder a class (``cats/1.png``), or with the pictures themselves and no classes.
+
+    Returns
+    -------
+    files : list of Path
+        Class by class, and by name within a class.
+    labels : NDArray or None
+        Shape (n,), the subfolders' names, as integers if all of them are; None without subfolders.
+
+    Raises
+    ------
+    DataNotFoundError
+        If there is no such folder.
+    InvalidDataError
+        If there are no pictures, or some lie beside folders of others.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat", "dog"):
+    ...         Path(folder, name).mkdir()
+    ...         Image.new("RGB", (30, 20)).save(Path(folder, name, "1.png"))
+    ...     files, labels = list_pictures(folder)
+    >>> [file.name for file in files], labels.tolist()
+    (['1.png', '1.png'], ['cat', 'dog'])
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataNotFoundError(f"no folder {folder}; check the path")
     loose = list_images(folder)
     classes = {
         sub.name: list_images(sub) for sub in sorted(folder.iterdir()) if sub.is_dir() and sub.name[0] not in "._"
@@ -181,17 +227,36 @@ def _decode_all(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator
 
 def _decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """One image as (H, W, 3)."""
+    upright = open_picture(path)
+    if size is not None and upright.size != size[::-1]:
+        upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.asarray(upright, dtype=np.uint8)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture as RGB, transparent pixels on white, upright as the camera marked it.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file can't be read as a picture, or holds more than 8 bits a channel.
+    """
     try:
         with Image.open(path) as image:
-            mode = image.mode
-            if mode in _EIGHT_BIT:
-                upright = _on_white(ImageOps.exif_transpose(image))
-                if size is not None and upright.size != size[::-1]:
-                    upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
-                return np.asarray(upright, dtype=np.uint8)
+            return as_rgb(image, str(path))
+    except InvalidDataError:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidDataError(f"{path} can't be read as an image ({error}); replace or remove it") from error
-    raise InvalidDataError(f"{path} holds pixels of mode {mode}, not of 8 bits a channel; convert it to 8 bits")
+
+
+def as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A picture of Pillow's as `open_picture` gives it; ``name`` is for the error of one that isn't of 8 bits."""
+    if image.mode not in _EIGHT_BIT:
+        raise InvalidDataError(
+            f"{name} holds pixels of mode {image.mode}, not of 8 bits a channel; convert it to 8 bits"
+        )
+    return _on_white(ImageOps.exif_transpose(image))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

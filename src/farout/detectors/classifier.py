@@ -9,17 +9,19 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
+from farout.base.log_odds import negative_log_odds, with_log_odds, with_votes
+from farout.base.losses import cautious_loss
 from farout.base.training import Training
 from farout.base.validation import check_labels, check_number
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.calibration import conformal
 from farout.detectors.exposure import ExposedModel
-from farout.detectors.losses import cautious_loss
-from farout.detectors.proximity import negative_log_odds, with_log_odds, with_votes
 from farout.errors import InvalidDataError
 from farout.outliers.source import OutlierSource
 
 __all__ = ["CautiousClassifier"]
+
+IMAGE_BETA, VECTOR_BETA = 1.0, 0.3
 
 
 class CautiousClassifier(ClassifierMixin, ExposedModel):
@@ -33,13 +35,15 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     ----------
     source : OutlierSource, optional
         Where outliers come from, fitted on this classifier's training rows; `Recommended` when omitted.
-    beta : float, default=1.0
-        Weight of the outliers. 0 is the plain classifier; then the source only says how inliers are processed,
+    beta : float or "auto", default="auto"
+        Weight of the outliers. "auto": 1 for images; 0.3 for vectors, where outliers lie nearer to the rows and more
+        costs accuracy. 0 is the plain classifier; then the source only says how inliers are processed,
         and without a source none is made.
     network : Module or callable, optional
         Any torch module from events, in model units (images in [-1, 1], columns of unit variance), to logits of
-        shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. A small CNN for images and a
-        multilayer perceptron for vectors when omitted.
+        shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. When omitted, a small CNN for
+        images; for vectors a linear layer, one hidden layer, or both side by side, whichever classifies held-out rows
+        best.
     event_shape : tuple of int, optional
         (channels, height, width) of images.
     max_steps : int, optional
@@ -62,10 +66,17 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
-        Let probabilities fade to uniform with the distance to the fifth nearest training row in the network's features
-        (after Sun et al., 2022), where the distance has twice the weight of the softmax on a scale set by held-out
-        inliers, and let the five nearest vote on the classes (after Papernot & McDaniel, 2018). "auto": for images,
-        unless nothing is learned from outliers. It needs a network whose last layer is linear.
+        Let probabilities fade to uniform far from the training rows. "auto": unless nothing is learned from outliers.
+
+        For vectors the softmax, the log distance to the nearest training row in units of the columns, and how much
+        better a class explains the row than none (relative Mahalanobis distance; Ren et al., 2021) are joined, on a
+        scale set by held-out inliers. From twice the distance that 2 % of inliers exceed no row passes, whatever the
+        network says, and farther out probabilities fall to uniform in every direction. This holds for networks of
+        your own too, ReLU networks included, for it is outside the network. The order of the classes stays.
+
+        For images the distance is that to the fifth nearest training row in the network's features (after Sun et al.,
+        2022), with twice the weight of the softmax, and the five nearest vote on the classes (after Papernot &
+        McDaniel, 2018). It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers below the threshold of ``is_inlier``, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -84,9 +95,14 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
     reference_ : float32 ndarray of shape (n, k)
-        Only if distance-aware: features of at most 20 000 training rows, of unit norm; ``reference_classes_`` are their
-        class indices, ``proximity_`` is their scale.
+        Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
+        images as features of unit norm, with ``reference_classes_``. ``joined_`` says how scores are joined.
+    network_kind_ : str
+        "linear", "mlp" or "both"; only for vectors and without a network of your own.
 
     Examples
     --------
@@ -104,7 +120,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     def __init__(
         self,
         source: OutlierSource | None = None,
-        beta: float = 1.0,
+        beta: float | Literal["auto"] = "auto",
         network: nn.Module | Callable[..., nn.Module] | None = None,
         event_shape: tuple[int, ...] | None = None,
         max_steps: int | None = None,
@@ -141,7 +157,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        check_number(self.beta, "beta", type(self).__name__, low=0)
+        check_number(self.beta, "beta", type(self).__name__, low=0, choices=("auto",))
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Fit the source, train the network, set the threshold; ``y`` has at least 2 classes."""
@@ -161,10 +177,13 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         self._learn(X, labels)
 
     def _uses_outliers(self) -> bool:
-        return self.beta > 0
+        return self.beta == "auto" or self.beta > 0
 
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
-        return cautious_loss(logits_in, y_in, logits_out, self.beta)
+        beta = self.beta
+        if beta == "auto":
+            beta = VECTOR_BETA if self._is_vector() else IMAGE_BETA
+        return cautious_loss(logits_in, y_in, logits_out, beta)
 
     def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         return negative_log_odds(logits)
@@ -183,9 +202,9 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
     def _probabilities(self, X: NDArray[Any]) -> NDArray[np.float64]:
         logits, against, votes = self._scored(X)
-        if votes is None:
+        if "joined_" not in vars(self):
             return cast(NDArray[np.float64], softmax(logits, axis=1))
-        return with_log_odds(with_votes(logits, votes), against)
+        return with_log_odds(logits if votes is None else with_votes(logits, votes), against)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likeliest class, of shape (n,)."""

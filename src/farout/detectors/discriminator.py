@@ -1,5 +1,6 @@
 """OutlierDiscriminator: a network that tells normal data from generated outliers."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from farout.base.validation import check_choice
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.calibration import LABELS, NoveltyMixin, normal_rows
 from farout.detectors.exposure import ExposedModel
-from farout.detectors.losses import discriminator_loss, one_vs_rest_loss
+from farout.base.losses import discriminator_loss, one_vs_rest_loss
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
 
@@ -66,9 +67,10 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
     distance_aware : bool or "auto", default="auto"
-        Subtract from the log-odds how much farther than inliers a row lies from the fifth nearest training row in the
-        network's features (after Sun et al., 2022), where the distance has twice the weight of the network on a scale
-        set by held-out inliers. "auto": for images. It needs a network whose last layer is linear.
+        Let log-odds fall with the distance from the training rows; "auto" does. See `CautiousClassifier`, where it is
+        the same: for vectors the distance to the nearest training row in units of the columns and, with classes, the
+        class ratio join the network's log-odds, and far away no row passes; for images it is the distance in the
+        network's features, which needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
@@ -88,8 +90,12 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     network_ : Module
     offset_ : float
         Threshold of the score.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
     reference_ : float32 ndarray of shape (n, k)
-        Only if distance-aware: features of at most 20 000 training rows, of unit norm; ``proximity_`` is their scale.
+        Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
+        images as features of unit norm. ``joined_`` says how scores are joined.
 
     Examples
     --------
@@ -194,6 +200,13 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
 
     def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -self._scored(X).against
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        if self.score_by == "max":
+            return super()._abnormality(X)
+        best = copy.copy(self)  # of a random class, a row and what is tried on it would be scored by different ones
+        best.score_by = "max"
+        return best._scored(X).against
 
 
 def _of_class(log_odds: Tensor, y: Tensor) -> Tensor:

@@ -16,11 +16,16 @@ from farout.base.training import Budget, Objective, Training, inference_device, 
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
+from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.feeding import Feed, Step
-from farout.detectors.losses import auxiliary_loss
+from farout.base.losses import auxiliary_loss
+from farout.detectors.joined import Joined
 from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
-from farout.detectors.proximity import ROWS, Proximity, last_linear, with_features
+from farout.detectors.proximity import ROWS, feature_distances, last_linear, unit, with_features
+from farout.detectors.reach import in_units, log_distance
+from farout.detectors.vector_network import chosen_kind
 from farout.errors import InvalidSettingError
+from farout.flows.discriminant import Discriminant
 from farout.flows.units import Units
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource, shapes_inside
@@ -28,8 +33,11 @@ from farout.outliers.source import OutlierSource, shapes_inside
 __all__ = ["ExposedModel", "Scored"]
 
 DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
+FARTHEST = 1e6  # units that a network is asked about: numbers of more may overflow in it
 CHUNK = 1024  # rows that go through the network at a time, for inference
 AUXILIARY_WEIGHT = 0.5  # for images
+IMAGE_WEIGHTS = {"distance": 2.0}  # beside 1 of the network's own score; docs/results/part-4.md has others
+VECTOR_WEIGHTS = {"distance": 1.0, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
 
 class Scored(NamedTuple):
@@ -41,7 +49,7 @@ class Scored(NamedTuple):
     against : ndarray of shape (n,)
         Negative log-odds of being an inlier: by the network and, where the model is distance-aware, by distance.
     votes : int64 ndarray of shape (n, 5) or None
-        Class indices of the nearest training rows; None where the model isn't distance-aware.
+        Class indices of the nearest training rows; only for images, and where the model is distance-aware.
     """
 
     logits: NDArray[np.float64]
@@ -49,7 +57,7 @@ class Scored(NamedTuple):
     votes: NDArray[np.int64] | None = None
 
 
-class ExposedModel(Estimator):
+class ExposedModel(ExplainsMixin, Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
     _networks = ("units_", "network_")
@@ -136,23 +144,36 @@ class ExposedModel(Estimator):
         resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
         self.units_ = Units.of(X, self.event_shape_)
         inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, self.seed_)
+        if self.network is None and self._is_vector() and self._n_outputs() > 1:
+            rows = self.units_.to_train(X[inner]).double().numpy()
+            self.network_kind_ = chosen_kind(rows, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
         self.network_ = self._build("network_")
-        if self._is_distance_aware() or self._auxiliary_weight():
+        if (self._is_distance_aware() and not self._is_vector()) or self._auxiliary_weight():
             self._last_layer()  # an error before the source is fitted
         source = Recommended() if self.source is None and self._uses_outliers() else self.source
         if source is not None:
             self.source_ = self._fitted(source, X[inner], None if labels is None else labels[inner])
         self._train(X[inner], indices[inner])
         if self._is_distance_aware():
-            self._set_distances(X[inner], indices[inner], X[held])
+            if self._is_vector():
+                self._set_reach(X[inner], indices[inner], X[held])
+            else:
+                self._set_distances(X[inner], indices[inner], X[held])
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+        if len(self.event_shape_) == 1:
+            self._keep_typical(X[inner], X[held])
 
     def _build(self, name: str) -> nn.Module:
         if name == "units_":
             return Units(self.event_shape_)
         return make_network(
-            self.network, self.event_shape_, self._n_outputs(), self.seed_, batch_size=min(int(self.batch_size), 1024)
+            self.network,
+            self.event_shape_,
+            self._n_outputs(),
+            self.seed_,
+            batch_size=min(int(self.batch_size), 1024),
+            kind=vars(self).get("network_kind_", "both"),
         )
 
     def _train(self, X: NDArray[Any], y: NDArray[np.int64]) -> None:
@@ -232,40 +253,75 @@ class ExposedModel(Estimator):
         layer = last_linear(self.network_ if network is None else network, self._n_outputs())
         if layer is None:
             raise InvalidSettingError(
-                f"{type(self).__name__}: auxiliary_weight and distance_aware need a network whose last layer is a "
-                f"torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set auxiliary_weight=0 and "
-                "distance_aware=False."
+                f"{type(self).__name__}: auxiliary_weight and, for images, distance_aware need a network whose last layer "
+                f"is a torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set auxiliary_weight=0 "
+                "and distance_aware=False."
             )
         return layer
 
-    # --- distances of features -----------------------------------------------------------------------------------
+    # --- distances ------------------------------------------------------------------------------------------------
+
+    def _is_vector(self) -> bool:
+        return len(self.event_shape_) == 1
 
     def _is_distance_aware(self) -> bool:
         if self.distance_aware != "auto":
             return self.distance_aware
-        suits = len(self.event_shape_) == 3 and last_linear(self.network_, self._n_outputs()) is not None
+        suits = self._is_vector() or last_linear(self.network_, self._n_outputs()) is not None
         return suits and self._uses_outliers()
 
     def _set_distances(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any]) -> None:
-        """Keep features of training rows and their classes, and the scale of distances from held-out rows."""
+        """For images: keep features of training rows and their classes, and join the scores by held-out rows."""
         rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
         own = not len(held)
-        _, reference = self._outputs(X[rows])
-        logits, features = self._outputs(X[rows[:CHUNK]] if own else held)
-        near = Proximity.fitted(reference, features, self._against(logits), own=own)
-        self.reference_ = near.reference
+        _, features = self._outputs(X[rows])
+        self.reference_ = unit(features).astype(np.float32)
         self.reference_classes_ = y[rows]
-        self.proximity_ = {"centre": near.centre, "power": near.power, "slope": near.slope, "shift": near.shift}
+        logits, features = self._outputs(X[rows[:CHUNK]] if own else held)
+        logs, _ = feature_distances(self.reference_, features, own=own)
+        joined = Joined.fitted({"network": self._against(logits), "distance": logs}, IMAGE_WEIGHTS)
+        self.joined_ = vars(joined)
+
+    def _set_reach(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any]) -> None:
+        """For vectors: keep training rows in units of their columns, learn the classes, and join the scores."""
+        rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
+        own = not len(held)
+        reference = in_units(self.units_, self.units_.clipped(X))
+        self.reference_ = reference[rows].astype(np.float32)
+        if self._n_outputs() > 1:
+            self.discriminant_ = vars(Discriminant.fitted(reference[:, :-1], y))
+        judged = X[rows[:CHUNK]] if own else held
+        scores = self._vector_scores(judged, self._logits(judged), own=own)
+        weights = getattr(vars(self).get("source_"), "score_weights_", VECTOR_WEIGHTS)
+        joined = Joined.fitted(scores, weights, logs=scores["distance"], contamination=self.contamination)
+        self.joined_ = vars(joined)
+
+    def _vector_scores(
+        self, X: NDArray[Any], logits: NDArray[np.float64], *, own: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
+        """Each score that is joined, of shape (n,); higher is stranger."""
+        rows = in_units(self.units_, X)
+        scores = {"network": self._against(logits), "distance": log_distance(self.reference_, rows, own=own)}
+        if "discriminant_" in vars(self):
+            scores["ratio"] = Discriminant(**self.discriminant_).against(rows[:, :-1])
+        return scores
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return self._scored(X).against
 
     def _scored(self, X: NDArray[Any]) -> Scored:
         """Scores of checked rows."""
-        reference = vars(self).get("reference_")
-        if reference is None:
+        if "joined_" not in vars(self):
             logits = self._logits(X)
             return Scored(logits, self._against(logits))
+        joined = Joined(**self.joined_)
+        if self._is_vector():
+            logits = self._logits(X)
+            scores = self._vector_scores(X, logits)
+            return Scored(logits, joined(scores, scores["distance"]))
         logits, features = self._outputs(X)
-        near = Proximity(reference, **self.proximity_)
-        against, nearest = near.combined(self._against(logits), features)
+        logs, nearest = feature_distances(self.reference_, features)
+        against = joined({"network": self._against(logits), "distance": logs})
         return Scored(logits, against, self.reference_classes_[nearest])
 
     # --- the network ---------------------------------------------------------------------------------------------
@@ -294,7 +350,8 @@ class ExposedModel(Estimator):
     def _chunks(self, X: NDArray[Any], dtype: torch.dtype) -> Iterator[Tensor]:
         """Events for the network, as many at a time as it takes."""
         for i in range(0, len(X), CHUNK):
-            yield self.units_.to_model(X[i : i + CHUNK], dtype)
+            events = self.units_.to_model(X[i : i + CHUNK], dtype)
+            yield events.clamp(-FARTHEST, FARTHEST) if self._is_vector() else events
 
     @torch.no_grad()
     def _outputs(self, X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,6 +10,9 @@ from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
+from farout.detectors.explaining import ExplainsMixin
+from farout.detectors.joined import Joined
+from farout.detectors.reach import in_units, log_distance
 from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
@@ -32,7 +35,7 @@ TABLE_FLOW: Mapping[str, Any] = {
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
-class FlowDetector(NoveltyMixin, Estimator):
+class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
     """A novelty detector that scores by the exact density of a normalizing flow, or by how near its training rows are.
 
     Parameters
@@ -40,7 +43,9 @@ class FlowDetector(NoveltyMixin, Estimator):
     score_by : {"auto", "likelihood", "ratio", "typicality", "nearest"}, default="auto"
         - "likelihood": ``max_y log p(x|y)``, or ``log p(x)`` without labels.
         - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
-          What all images share cancels (after Ren et al., 2019). Needs labels.
+          What all images share cancels (after Ren et al., 2019). For vectors it begins as the relative Mahalanobis
+          distance (Ren et al., 2021), and since a ratio tells nothing of what is far from all classes alike, it falls
+          with the distance to the nearest training row, from where 2 % of inliers lie. Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
         - "nearest": minus the largest z-score, with regard to held-out inliers, of the log distance to near training
@@ -81,6 +86,9 @@ class FlowDetector(NoveltyMixin, Estimator):
         Only for "nearest": the training rows that others are compared with, at most 20 000, in each view; ``centre_``
         and ``spread_`` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
         ``local_scales_`` is how far the training rows lie from each other.
+    typical_rows_ : ndarray of shape (n, d)
+        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
+        rows are.
 
     Examples
     --------
@@ -150,9 +158,13 @@ class FlowDetector(NoveltyMixin, Estimator):
             self.typical_ = float(likelihoods[usual_values(likelihoods)].mean())
         if self.score_ == "nearest":
             scores = self._set_neighbours(X[inner], X[held])
+        elif self.score_ == "ratio" and len(self.event_shape_) == 1:
+            scores = self._set_edge(X[inner], X[held])
         else:
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+        if len(self.event_shape_) == 1:
+            self._keep_typical(X[inner], X[held])
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":
@@ -169,6 +181,18 @@ class FlowDetector(NoveltyMixin, Estimator):
         logs = log_distances(views, self.reference_, self.local_scales_, own=own)
         self.centre_, self.spread_ = np.median(logs, axis=0), np.maximum(logs.std(axis=0), 1e-3)
         return -largest_z_score(logs, self.centre_, self.spread_)
+
+    def _set_edge(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
+        """Keep training rows for distances, set by held-out ones how far a ratio counts, and give these' scores."""
+        chosen = inner[np.random.default_rng(self.seed_).permutation(len(inner))[:ROWS]]
+        self.reference_ = {"units": in_units(self.flow_.units, self.flow_.clipped(chosen)).astype(np.float32)}
+        own = not len(held)
+        rows = chosen if own else held
+        against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}
+        logs = log_distance(self.reference_["units"], in_units(self.flow_.units, rows), own=own)
+        joined = Joined.fitted(against, {}, logs=logs, contamination=self.contamination)
+        self.joined_ = vars(joined)
+        return -joined(against, logs)
 
     def _choose_score(self, flow: FlowDensity, shape: tuple[int, ...] | None, classes: NDArray[Any] | None) -> str:
         """The score in use, by what the flow knows, or will know once it is fitted to these classes."""
@@ -202,4 +226,11 @@ class FlowDetector(NoveltyMixin, Estimator):
             return -largest_z_score(logs, self.centre_, self.spread_)
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, Rows(X), "likelihood") - self.typical_)
-        return flow_scores(self.flow_, Rows(X), self.score_)
+        scores = flow_scores(self.flow_, Rows(X), self.score_)
+        if "joined_" not in vars(self):
+            return scores
+        logs = log_distance(self.reference_["units"], in_units(self.flow_.units, X))
+        return -Joined(**self.joined_)({"ratio": -scores}, logs)
+
+    def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return -self._score(X)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from farout.base.training import seeded
+from farout.detectors.vector_network import VectorNetwork
 from farout.errors import InvalidSettingError
 
-__all__ = ["double_precision", "dtype_of", "make_network", "mlp", "small_cnn", "works_in"]
+__all__ = ["double_precision", "dtype_of", "make_network", "small_cnn", "works_in"]
 
 Shape = tuple[int, ...]
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)  # how torch says that an input doesn't fit
@@ -26,6 +27,7 @@ def make_network(
     seed: int,
     *,
     batch_size: int = 128,
+    kind: str = "both",
 ) -> nn.Module:
     """The network that a model trains: a copy of a module, what a function makes, or a default one.
 
@@ -34,7 +36,7 @@ def make_network(
     network : Module, callable or None
         A module maps events of shape (n, *event_shape), in model units (images in [-1, 1], columns of unit
         variance), to (n, n_outputs) logits. A function is called as ``network(event_shape, n_outputs)``. None
-        gives a small CNN for images and a multilayer perceptron for vectors, in float32. The parameters of a network
+        gives a small CNN for images and a `VectorNetwork` for vectors, in float32. The parameters of a network
         are float32 or float64, and it is given events of that dtype.
     event_shape : tuple of int
     n_outputs : int
@@ -43,6 +45,8 @@ def make_network(
     batch_size : int, default=128
         Inliers a step; the network is tried on twice as many rows (inliers and outliers), on 2 and on 1. The trial
         changes neither its buffers nor its mode.
+    kind : {"both", "linear", "mlp"}, default="both"
+        Of the default network for vectors.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def make_network(
     """
     with seeded(seed):
         try:
-            made = _made(network, event_shape, n_outputs)
+            made = _made(network, event_shape, n_outputs, kind)
         except (RuntimeError, ValueError, TypeError) as error:
             how = "be copied" if isinstance(network, nn.Module) else "be made by network(event_shape, n_outputs)"
             raise InvalidSettingError(
@@ -67,11 +71,11 @@ def make_network(
     return made
 
 
-def _made(network: Any, event_shape: Shape, n_outputs: int) -> Any:
+def _made(network: Any, event_shape: Shape, n_outputs: int, kind: str) -> Any:
     if isinstance(network, nn.Module):
         return copy.deepcopy(network)
     if network is None:
-        return (mlp if len(event_shape) == 1 else small_cnn)(event_shape, n_outputs)
+        return VectorNetwork(*event_shape, n_outputs, kind) if len(event_shape) == 1 else small_cnn(event_shape, n_outputs)
     return network(event_shape, n_outputs) if callable(network) else network
 
 
@@ -170,8 +174,8 @@ def double_precision(network: nn.Module) -> nn.Module:
 
     Examples
     --------
-    >>> network = mlp((4,), 2)
-    >>> double_precision(network)(torch.zeros(3, 4, dtype=torch.float64)).dtype, network[0].weight.dtype
+    >>> network = nn.Linear(4, 2)
+    >>> double_precision(network)(torch.zeros(3, 4, dtype=torch.float64)).dtype, network.weight.dtype
     (torch.float64, torch.float32)
     """
     return copy.deepcopy(network).eval().double()
@@ -212,23 +216,4 @@ def small_cnn(event_shape: Shape, n_outputs: int) -> nn.Sequential:
         _linear(channels * height * width, 128),
         nn.ReLU(),
         _linear(128, n_outputs),
-    )
-
-
-def mlp(event_shape: Shape, n_outputs: int) -> nn.Sequential:
-    """Two hidden layers, twice as wide as the vector (64 to 512).
-
-    Examples
-    --------
-    >>> mlp((10,), 3)(torch.zeros(2, 10)).shape
-    torch.Size([2, 3])
-    """
-    (n_in,) = event_shape
-    width = min(max(64, 2 * n_in), 512)
-    return nn.Sequential(
-        _linear(n_in, width),
-        nn.ReLU(),
-        _linear(width, width),
-        nn.ReLU(),
-        _linear(width, n_outputs),
     )

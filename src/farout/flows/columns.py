@@ -48,6 +48,7 @@ class OnColumns(Transform):
         self.register_buffer("where", torch.nonzero(mask)[:, 0])
         self.inner = inner
         self.fitted_once = inner.fitted_once
+        self.learns_classes = inner.learns_classes
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Initialise the inner transform."""

@@ -27,14 +27,17 @@ from farout.base.validation import (
 )
 from farout.errors import InvalidDataError
 from farout.flows.architectures import build_flow
+from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.columns import OnColumns, on_columns
 from farout.flows.flow import NO_CLASS, Flow
 from farout.flows.marginals import Marginals
 from farout.flows.transform import Chain
 from farout.flows.units import Units
+from farout.flows.whitening import Whitening
 
 __all__ = ["CHUNK", "FlowDensity"]
 
+HELD = 10_000  # held-out rows whose radii are kept, at most
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
@@ -89,6 +92,9 @@ class FlowDensity(DensityMixin, Estimator):
     event_shape_ : tuple of int
     flow_ : Flow
         The torch module, from data units to latents. Flows on vectors are kept in float64 after training.
+    held_radii_ : ndarray of shape (m,)
+        Norms of the latents of the rows held out to keep the best weights, with the noise of training and each under
+        its own class; sorted. Empty where none were held out.
     history_ : dict of str to list of float
         Loss in nats a dimension, and bits/dim, by training step.
 
@@ -182,19 +188,28 @@ class FlowDensity(DensityMixin, Estimator):
         flow = build_flow(self.architecture, self.options, shape, n_classes=n_classes, seed=self.seed_ % 2**32).float()
         if not varies.all():
             flow = on_columns(flow, varies.tolist())
-        return flow.on(Chain([units, flow.transform]))
+        flow = flow.on(Chain([units, flow.transform]))
+        n_steps = vars(self).get("n_steps_")  # of a flow that stayed Gaussian
+        return flow if n_steps is None else flow.on(cast(Chain, flow.transform)[:n_steps])
+
+    def _n_gaussian(self) -> int:
+        """How many of the first steps make the flow a Gaussian copula or discriminant analysis; 0 where none do."""
+        steps = [getattr(step, "inner", step) for step in self._chain.transforms]
+        ends = [i + 1 for i, step in enumerate(steps) if isinstance(step, Whitening | ClassGaussian)]
+        return max(ends, default=0)
 
     @property
     def n_rows(self) -> int:
         """How many rows it was fitted on."""
-        return int(self._units.n_rows)
+        return int(self.units.n_rows)
 
     @property
-    def _units(self) -> Units:
+    def units(self) -> Units:
+        """Its first step."""
         return cast(Units, self._chain.transforms[0])
 
     def _value_range(self) -> tuple[float, float] | None:
-        return self._units.value_range
+        return self.units.value_range
 
     @property
     def _chain(self) -> Chain:
@@ -212,12 +227,12 @@ class FlowDensity(DensityMixin, Estimator):
     def _train(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
         inner, held = holdout_split(len(X), self.validation_fraction, labels, self.seed_, at_least=10)
         first, rest = self.parts()
-        events = self._units.to_train(X)
+        events = self.units.to_train(X)
         if len(first) > 1:
-            first[1:].initialize(events[inner])
+            first[1:].initialize(events[inner], None if labels is None else self._condition(labels[inner]))
         rows = [self._from_units(first, events), *([] if labels is None else [torch.from_numpy(labels)])]
         fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
-        if len(first) > 1:  # it starts as the Gaussian copula of these rows
+        if self._n_gaussian():  # it starts as the Gaussians of these rows
             rest.initialize(*fitted)
         else:
             with seeded(self.seed_):
@@ -225,9 +240,19 @@ class FlowDensity(DensityMixin, Estimator):
         objective = self._objective(
             rest, float(first(torch.tensor(X[inner[:CHUNK]]).reshape(-1, *first.in_shape))[1].mean())
         )
-        history = self._descend(rest, objective, fitted, validation, copula=len(first) > 1)
+        history = self._descend(rest, objective, fitted, validation)
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         self.freeze()
+        self.held_radii_ = self._radii(self.clipped(X[held[:HELD]]), None if labels is None else labels[held[:HELD]])
+
+    def _radii(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Sorted norms of the latents of rows, with the noise of training, under their classes."""
+        if not len(X):
+            return np.empty(0)
+        first, rest = self.parts()
+        generator = self._noise_generator(self.seed_)
+        Z = self._map(lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0], X, labels)
+        return np.sort(np.linalg.norm(Z.astype(np.float64), axis=1))
 
     @staticmethod
     @torch.no_grad()
@@ -246,21 +271,31 @@ class FlowDensity(DensityMixin, Estimator):
             u = self.noisy(batch[0])
             labels = self.hidden(batch[1], rest.training) if len(batch) > 1 else None
             log_p = rest.log_prob(u, labels).mean()
+            if labels is not None and not rest.training and self.class_dropout:
+                # For held-out rows "no class" counts as much as it does in training, and every row by both.
+                log_p = torch.lerp(log_p, rest.log_prob(u).mean(), self.class_dropout)
             bits = -(log_p.detach() + log_det) / (size * math.log(2)) + offset
             return -(log_p + zeros) / varying, {"bits/dim": bits}
 
         return objective
 
-    def _descend(
-        self, rest: Flow, objective: Objective, rows: list[Tensor], validation: list[Tensor], *, copula: bool
-    ) -> History:
-        """Train; a flow that starts as a Gaussian copula stays one unless held-out rows find training better.
+    def _condition(self, labels: NDArray[np.int64]) -> Tensor | None:
+        return self.flow_.condition(torch.from_numpy(labels), len(labels))
 
-        With too few rows to hold any out there is nothing to decide it by, and with too few for the columns held-out
-        rows never found it better: then it isn't trained at all.
+    def _descend(self, rest: Flow, objective: Objective, rows: list[Tensor], validation: list[Tensor]) -> History:
+        """Train; a flow that starts as Gaussians stays so unless held-out rows find training better.
+
+        With too few rows to hold any out there is nothing to decide it by, and with too few for the columns, and for
+        the classes, held-out rows never found it better: then it isn't trained at all, and its couplings, which change
+        nothing, are left out.
         """
-        judged = copula and len(validation[0]) > 0 and len(rows[0]) >= ROWS_A_COLUMN * int(self.varies_.sum())
-        if copula and not judged:
+        gaussian = self._n_gaussian()
+        classes = classes_of(self)
+        least = ROWS_A_COLUMN * int(self.varies_.sum()) * (1 if classes is None else len(classes))
+        judged = gaussian > 0 and len(validation[0]) > 0 and len(rows[0]) >= least
+        if gaussian and not judged:
+            self.n_steps_ = gaussian
+            self.flow_ = self.flow_.on(self._chain[:gaussian])
             return History()
         before = copy.deepcopy(rest.state_dict()) if judged else {}
         at_start = _judge(rest, objective, validation) if judged else math.inf
@@ -316,13 +351,13 @@ class FlowDensity(DensityMixin, Estimator):
         generator : torch.Generator, optional
             On the CPU; torch's own state when omitted.
         """
-        width = self._units.bin_width
+        width = self.units.bin_width
         if generator is not None:
             uniform, gauss = (draw(u.shape, generator=generator).to(u) for draw in (torch.rand, torch.randn))
         else:
             uniform, gauss = torch.rand_like(u) if width else u, torch.randn_like(u)
         if width is not None:
-            u = u + width / float(self._units.scale.flatten()[0]) * (uniform - 0.5)
+            u = u + width / float(self.units.scale.flatten()[0]) * (uniform - 0.5)
         return u + self.noise * gauss
 
     def model_units(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, Tensor | None]:
@@ -355,7 +390,7 @@ class FlowDensity(DensityMixin, Estimator):
         shape: tuple[int, ...] | None = None,
     ) -> NDArray[Any]:
         """Apply a function of the flow in chunks; rows go in as events, or in a ``shape``, and come out as vectors."""
-        device = self._units.shift.device
+        device = self.units.shift.device
         out = []
         for start in range(0, len(rows), CHUNK):
             part = torch.tensor(np.ascontiguousarray(rows[start : start + CHUNK]), device=device)
@@ -392,7 +427,7 @@ class FlowDensity(DensityMixin, Estimator):
 
     @property
     def _dtype(self) -> Any:
-        return np.float64 if self._units.like.dtype == torch.float64 else np.float32
+        return np.float64 if self.units.like.dtype == torch.float64 else np.float32
 
     def stages(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Rows on their way through the flow, each of shape (n, d), for what compares rows.
@@ -420,11 +455,11 @@ class FlowDensity(DensityMixin, Estimator):
 
     def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
         """Checked rows of a table with values that lie extremely far out clipped, for what is learned of latents."""
-        return self._units.clipped(X)
+        return self.units.clipped(X)
 
     def departures(self, X: ArrayLike) -> NDArray[np.int64]:
         """How many of the columns that were constant in training have another value, of shape (n,)."""
-        return self._units.departures(self._query(X))
+        return self.units.departures(self._query(X))
 
     # --- what it is asked ----------------------------------------------------------------------------------------
 
@@ -480,8 +515,8 @@ class FlowDensity(DensityMixin, Estimator):
         labels = self._label_indices(y, len(Z))
         latents = Z.astype(self._dtype, copy=False)
         X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (width,))
-        if clip and self._units.value_range is not None:
-            X = X.clip(*self._units.value_range)
+        if clip and self.units.value_range is not None:
+            X = X.clip(*self.units.value_range)
         return X.astype(self._dtype, copy=False)
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -506,7 +541,7 @@ class FlowDensity(DensityMixin, Estimator):
         is accounted for, so that the figure compares with published ones (Theis et al., 2016). For continuous data it
         is the differential one, in data units.
         """
-        X, width = self._query(X), self._units.bin_width
+        X, width = self._query(X), self.units.bin_width
         labels = self._label_indices(y, len(X))
         if width is not None:
             X = X + width * (np.random.default_rng(0).random(X.shape) - 0.5)
@@ -516,7 +551,7 @@ class FlowDensity(DensityMixin, Estimator):
     @property
     def _bits_offset(self) -> float:
         """What turns bits/dim of a density in data units into bits/dim of grey levels: ``-log2(bin width)``."""
-        return 0.0 if self._units.bin_width is None else -math.log2(self._units.bin_width)
+        return 0.0 if self.units.bin_width is None else -math.log2(self.units.bin_width)
 
     def class_log_probs(self, X: ArrayLike) -> NDArray[np.float64]:
         """``log p(x|y)`` for each class, in nats, of shape (n, n_classes), in the order of ``classes_``."""
@@ -525,7 +560,15 @@ class FlowDensity(DensityMixin, Estimator):
         if classes is None:
             raise InvalidDataError(f"{type(self).__name__} was fitted without labels; it knows no classes.")
         X = self._query(X)
-        return np.stack([self._log_prob(X, np.full(len(X), k)) for k in range(len(classes))], axis=1)
+        shared = next(i for i, step in enumerate(self._chain.transforms) if step.condition_features)
+        before, after = self._chain[:shared], self.flow_.on(self._chain[shared:])
+
+        def of_classes(x: Tensor, _: Tensor | None) -> Tensor:
+            u, log_det = before(x)  # the same for all classes
+            each = [after.log_prob(u, torch.full((len(u),), k, device=u.device)) for k in range(len(classes))]
+            return torch.stack(each, dim=1) + log_det[:, None]
+
+        return self._map(of_classes, X, None).astype(np.float64)
 
     def sample(
         self,
@@ -614,6 +657,7 @@ def _judge(flow: Flow, objective: Objective, rows: list[Tensor]) -> float:
     flow.eval()
     try:
         with seeded(0), suitable_threads(rows[0][0].numel()):
-            return float(np.mean([float(objective(rows, 1.0)[0]) for _ in range(4)]))
+            draws = [float(objective(rows, 1.0)[0]) for _ in range(4)]
+            return float(np.mean(draws))
     finally:
         flow.train()

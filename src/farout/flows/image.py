@@ -98,7 +98,7 @@ def image_flow(
         flatten = Flatten(shape)
         n = flatten.out_shape[0]
         width = dense_width(n, n_dense, min(max(64, n), 384)) if dense_hidden is None else dense_hidden
-        return [flatten, *dense_blocks(n, n_dense, width, coupling, clamp, n_classes)]
+        return [flatten, *dense_blocks(n, n_dense, width, coupling, clamp, EMBEDDING_FEATURES if n_classes else 0)]
 
     with seeded(seed):
         steps = _stack(tuple(event_shape), 0, n_levels, level, tail, split)

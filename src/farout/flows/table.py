@@ -1,10 +1,11 @@
 """The default flow of detectors on tables: a Gaussian copula, refined by couplings."""
 
 from farout.base.training import seeded
+from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.flow import Flow
 from farout.flows.marginals import Marginals
 from farout.flows.transform import Chain, Shape
-from farout.flows.vector import dense_blocks, dense_width
+from farout.flows.vector import dense_blocks, dense_width, one_hot
 from farout.flows.whitening import Whitening
 
 __all__ = ["table_flow"]
@@ -22,8 +23,8 @@ def table_flow(
 ) -> Flow:
     """Build a flow for tables: normal scores of each column, whitening, then couplings initialized to the identity.
 
-    Before training it is a Gaussian copula with a shrunk covariance, which needs few rows. The couplings learn how the
-    data differ from that.
+    Before training it is a Gaussian copula with a shrunk covariance, which needs few rows; with classes, Gaussian
+    discriminant analysis on normal scores (`ClassGaussian`). The couplings learn how the data differ from that.
 
     Parameters
     ----------
@@ -49,5 +50,8 @@ def table_flow(
     (n_features,) = event_shape
     hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 256)) if hidden is None else hidden
     with seeded(seed):
-        blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
-        return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]), n_classes)
+        blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes + 1 if n_classes else 0)
+        if not n_classes:
+            return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]))
+        gaussians = [Whitening(event_shape, within=True), ClassGaussian(event_shape, n_classes)]
+        return Flow(Chain([Marginals(event_shape), *gaussians, *blocks]), n_classes, one_hot(n_classes))

@@ -32,6 +32,7 @@ class Transform(nn.Module, ABC):
     """
 
     fitted_once = False  # True where ``initialize`` fits all parameters and training leaves them fixed
+    learns_classes = False  # True where ``initialize`` takes the condition of a map that is the same for all classes
 
     def __init__(self, in_shape: Shape, out_shape: Shape | None = None, condition_features: int = 0) -> None:
         super().__init__()
@@ -152,7 +153,7 @@ class Chain(Transform):
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Initialise each step on the output of the steps before it."""
         for step in self.transforms:
-            x = step.initialize(x, condition if step.condition_features else None)
+            x = step.initialize(x, condition if step.condition_features or step.learns_classes else None)
         return x
 
     def __len__(self) -> int:

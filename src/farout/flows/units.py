@@ -102,6 +102,22 @@ class Units(Transform):
         )
         return counts
 
+    def departure(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """How far each row departs from the constants, of shape (n,); 0 where it doesn't.
+
+        A squared distance: for each departure ``2 log(n + 1)``, which is what it costs in nats, doubled, as squares do in
+        a normal log-density, and the square of the difference relative to the constant (of the difference itself, where
+        the constant is 0). So one can be arbitrarily far away in a constant column too.
+        """
+        fixed = ~self.varies
+        constants = self.shift.flatten().cpu().numpy()[fixed]
+        apart = np.abs(X[:, fixed].astype(np.float64) - constants)
+        departed = apart > ROUNDING * np.abs(constants)
+        relative = (apart / np.where(constants == 0, 1.0, np.abs(constants))).clip(max=1e15)
+        squared = np.where(departed, 2 * math.log(int(self.n_rows) + 1) + np.square(relative), 0.0).sum(axis=1)
+        distance: NDArray[np.float64] = np.sqrt(squared)
+        return distance
+
     def to_model(self, X: NDArray[Any], dtype: torch.dtype | None = None) -> Tensor:
         """Rows (n, d) in model units, as events of shape (n, *shape); of the type of the steps behind, or another."""
         events = torch.tensor(np.ascontiguousarray(X), device=self.shift.device).reshape(len(X), *self.in_shape)

@@ -2,20 +2,34 @@
 
 import math
 
+import torch
+from torch import nn
+
 from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
+from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.couplings import COUPLINGS, Coupling
 from farout.flows.flow import Flow
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.subnets import dense_subnets
 from farout.flows.transform import Chain, Shape, Transform
+from farout.flows.whitening import Whitening
 
-__all__ = ["EMBEDDING_FEATURES", "coupling_class", "dense_blocks", "dense_width", "toy_flow", "vector_flow"]
+__all__ = [
+    "EMBEDDING_FEATURES",
+    "coupling_class",
+    "dense_blocks",
+    "dense_width",
+    "one_hot",
+    "toy_flow",
+    "vector_flow",
+]
 
 EMBEDDING_FEATURES = 16  # length of the class embedding in all ready-made flows
 DENSE_WEIGHTS = 50_000_000  # that dense blocks have at most, unless a width is asked for
 LEAST_WIDTH = 16
+MOST_WHITENED = 2048  # columns of which a flow with classes learns the covariance
 
 
 def vector_flow(
@@ -29,6 +43,10 @@ def vector_flow(
     seed: int = 0,
 ) -> Flow:
     """Build a flow for vectors: couplings with ActNorm and a fixed random rotation between them.
+
+    With classes it begins as Gaussian discriminant analysis: whitening within classes, then a shift for each class and
+    one Gaussian for "no class" (`ClassGaussian`). The couplings learn how the data differ from that. With more than
+    2 048 columns, of which no covariance can be kept, it doesn't.
 
     Parameters
     ----------
@@ -54,8 +72,19 @@ def vector_flow(
     (n_features,) = event_shape
     hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 512)) if hidden is None else hidden
     with seeded(seed):
-        steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes)
-        return Flow(Chain(steps), n_classes)
+        begins = 0 < n_classes and n_features <= MOST_WHITENED
+        condition = n_classes + 1 if begins else EMBEDDING_FEATURES if n_classes else 0
+        steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, condition)
+        if not begins:
+            return Flow(Chain(steps), n_classes)
+        gaussians = [Whitening(event_shape, within=True), ClassGaussian(event_shape, n_classes)]
+        return Flow(Chain([*gaussians, *steps]), n_classes, one_hot(n_classes))
+
+
+def one_hot(n_classes: int) -> nn.Embedding:
+    """Classes and, last, "no class" as one-hot conditions, fixed; as long as vectors that are learned are at first."""
+    length = math.sqrt(EMBEDDING_FEATURES)
+    return nn.Embedding.from_pretrained(length * torch.eye(n_classes + 1, dtype=torch.float32), freeze=True)
 
 
 def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) -> Flow:
@@ -81,10 +110,12 @@ def dense_width(n_features: int, n_blocks: int, usual: int) -> int:
 
 
 def dense_blocks(
-    n_features: int, n_blocks: int, hidden: int, coupling: str, clamp: float, n_classes: int
+    n_features: int, n_blocks: int, hidden: int, coupling: str, clamp: float, features: int
 ) -> list[Transform]:
-    """Blocks of ActNorm, rotation (above 1 024 features a permutation, which is cheaper) and coupling."""
-    features = EMBEDDING_FEATURES if n_classes else 0
+    """Blocks of ActNorm, rotation (above 1 024 features a permutation, which is cheaper) and coupling.
+
+    ``features`` is the length of the condition, 0 for none.
+    """
     shape = (n_features,)
     steps: list[Transform] = []
     for _ in range(n_blocks):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf, ledoit_wolf
 from torch import Tensor
 
+from farout.flows.discriminant import class_means, within_factor
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Whitening", "shrunk_factor"]
@@ -45,6 +46,9 @@ class Whitening(Transform):
     ----------
     shape : tuple of int
         (n_features,).
+    within : bool, default=False
+        Whether the covariance is that within classes, of rows less the means of their classes; ``initialize`` then
+        takes their one-hot classes, the last place of which stands for "no class".
 
     Examples
     --------
@@ -59,21 +63,31 @@ class Whitening(Transform):
 
     fitted_once = True
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, *, within: bool = False) -> None:
         super().__init__(shape)
+        self.learns_classes = within
+        self.fitted_once = not within  # noise is added before it: it makes columns of the data smaller than they are
         # Both directions use this one triangular factor, so that they are exact inverses in any precision.
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("factor", torch.eye(shape[0]))
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Learn mean and covariance from ``x``."""
-        law = LedoitWolf().fit(x.detach().cpu().double().numpy())
+        """Learn mean and covariance from ``x``, and with ``within`` from the classes."""
+        rows = x.detach().cpu().double().numpy()
+        if self.learns_classes and condition is not None:
+            labels = condition.argmax(1).cpu().numpy()
+            mean, means, _ = class_means(rows, labels, condition.shape[1])
+            factor = within_factor(rows - means[labels], len(np.unique(labels)))
+            self.mean.copy_(torch.from_numpy(mean))
+            self.factor.copy_(torch.from_numpy(factor))
+            return super().initialize(x)
+        law = LedoitWolf().fit(rows)
         covariance = torch.from_numpy(law.covariance_)
         mean_variance = max(float(covariance.diagonal().mean()), 1e-6)
         covariance.diagonal().add_(1e-6 * mean_variance)  # rows may have no variance in a direction
         self.mean.copy_(torch.from_numpy(law.location_))
         self.factor.copy_(torch.linalg.cholesky(covariance))
-        return super().initialize(x, condition)
+        return super().initialize(x)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         z = torch.linalg.solve_triangular(self.factor, (x - self.mean).T, upper=False).T

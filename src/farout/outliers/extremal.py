@@ -9,22 +9,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import Nested, classes_of
 from farout.base.validation import Rows, check_choice
-from farout.errors import InvalidDataError
+from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.whitening import shrunk_factor
-from farout.outliers.radii import author_gumbel, largest_norms
+from farout.outliers.radii import author_gumbel, chi_mean_std, largest_norms
 from farout.outliers.source import Outliers, OutlierSource, Strength, draw_strengths, strength_ends
+from farout.outliers.tail import RadiusTail
 
 __all__ = ["GumbelShell", "NormalShell"]
+
+
+USUAL = 2.5  # the default strength
 
 
 class _Shell(OutlierSource):
     """Base of sources that decode latents at a distance from the centre; a subclass draws these latents."""
 
     _nested = (Nested("flow", "flow_", shared=True),)
+    _caches = ("_held",)
 
     strength: Strength
     covariance: str
+    tail: float | tuple[float, float] | None
     flow: FlowDensity | None
     flow_: FlowDensity
 
@@ -32,11 +38,54 @@ class _Shell(OutlierSource):
         super()._check_settings()
         strength_ends(self.strength, type(self).__name__)
         check_choice(self.covariance, "covariance", type(self).__name__, ("identity", "class"))
+        if self.tail is not None:
+            self._check_tail()
+
+    def _check_tail(self) -> None:
+        where = type(self).__name__
+        ends = np.atleast_1d(np.asarray(self.tail, dtype=object)).tolist()
+        numbers = all(isinstance(e, int | float) and not isinstance(e, bool) and 0 < e < 1 for e in ends)
+        if not numbers or not 1 <= len(ends) <= 2 or ends[0] > ends[-1]:
+            raise InvalidSettingError(
+                f"{where}: tail must be a probability between 0 and 1, or a range (low, high); got {self.tail!r}."
+            )
+        if self.strength != USUAL:
+            raise InvalidSettingError(
+                f"{where}: strength={self.strength!r} and tail={self.tail!r} both say how far out; give one."
+            )
+        if self.covariance == "class":
+            raise InvalidSettingError(
+                f"{where}: a tail is told by the radius from the origin, but covariance='class' measures from each "
+                "class's mean; use covariance='identity', or strength in place of tail."
+            )
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         X = self._stand_on_flow(self.flow, X, y, least=0)
+        if self.tail is not None:
+            self._require_held_rows(float(np.min(self.tail)))
         if self.covariance == "class":
             self.centres_, self.factors_ = self._moments(X, self._labels_of(y, len(X)))
+
+    def _held_tail(self) -> RadiusTail | None:
+        """The tail of the radii of rows that the flow held out; None where it held out none."""
+        if "_held" not in vars(self):
+            radii = vars(self.flow_).get("held_radii_", np.empty(0))  # absent in flows saved by an older farout
+            self._held = RadiusTail(radii) if len(radii) else None
+        return self._held
+
+    def _require_held_rows(self, asked: float) -> None:
+        held, where = self._held_tail(), type(self).__name__
+        if held is None:
+            raise InvalidSettingError(
+                f"{where}: tail={self.tail!r} needs rows that the flow held out, and it held out none of its "
+                f"{self.flow_.n_rows}; fit it with a larger validation_fraction (10 rows at least), or give strength."
+            )
+        if asked < held.least:
+            raise InvalidSettingError(
+                f"{where}: tail={self.tail!r} is more than {len(held.radii)} held-out rows can tell: they tell "
+                f"{held.least:.2g} (1 in {1 / held.least:.0f}) and up. Ask for a tail in that range, fit the flow on "
+                "more rows or with a larger validation_fraction, or give strength."
+            )
 
     def _moments(self, X: NDArray[Any], y: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Mean and Cholesky factor of the shrunk covariance of the latents, by class."""
@@ -64,7 +113,17 @@ class _Shell(OutlierSource):
         labels = self.flow_.draw_labels(n, y, rng)
         steps, strengths = self._directions(n, progress, rng)
         x = self.flow_.decode(self._place(steps, labels), labels, clip=True)
-        return Outliers(x, labels, strengths, np.full(len(x), type(self).__name__))
+        told: dict[str, Any] = {}
+        held = self._held_tail() if self.covariance == "identity" else None
+        if held is not None:
+            radii = np.linalg.norm(steps[:, self._varies], axis=1)
+            told = {"sigma": radii / held.typical, "tail": held.probability(radii), "least_tail": held.least}
+        return Outliers(x, labels, strengths, np.full(len(x), type(self).__name__), **told)
+
+    @property
+    def _varies(self) -> NDArray[np.bool_]:
+        """Which latents count: those of constant columns have no effect."""
+        return np.broadcast_to(self.flow_.varies_.ravel(), (self._width,))
 
     def _place(self, steps: NDArray[np.float64], labels: NDArray[Any] | None) -> NDArray[Any]:
         """Turn steps from the origin into latents, with each class's mean and covariance if these were learned."""
@@ -78,7 +137,12 @@ class _Shell(OutlierSource):
         return Z
 
     def _strengths(self, n: int, progress: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        return draw_strengths(self.strength, n, progress, rng, type(self).__name__)
+        held = self._held_tail()
+        if self.tail is None or held is None:
+            return draw_strengths(self.strength, n, progress, rng, type(self).__name__)
+        ends = np.log(np.atleast_1d(self.tail))
+        tails = np.exp(np.full(n, ends[0]) if len(ends) == 1 else rng.uniform(ends[0], ends[-1], size=n))
+        return np.array([held.radius(p) for p in tails]) / chi_mean_std(int(self._varies.sum()))[0]
 
     @abstractmethod
     def _directions(
@@ -98,6 +162,11 @@ class NormalShell(_Shell):
         Used as it is when fitted; a default flow is fitted when omitted.
     covariance : {"identity", "class"}, default="identity"
         "class": mean and shrunk covariance of each class's encoded training data in place of 0 and I.
+    tail : float or (low, high), optional
+        In place of ``strength``: the probability that a row which the flow held out lies as far from the centre, such
+        as 1e-3; a range is drawn from evenly in the logarithm. Held-out rows are encoded with the flow's noise, under
+        their class. Beyond them a fitted tail is used, as far as its uncertainty allows; see
+        `farout.outliers.tail.RadiusTail`. Only with ``covariance="identity"``.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     random_state : int, Generator or None, default=None
@@ -118,6 +187,9 @@ class NormalShell(_Shell):
     ((500, 2), (500,), 3.0)
     >>> bool(flow.score(out.x, out.y) < flow.score(X, y) - 2)
     True
+    >>> rare = fo.NormalShell(tail=0.1, flow=flow).fit(X, y).sample(500, random_state=0)
+    >>> bool(rare.strength[0] < 3), rare.tail.shape, rare.least_tail == 1 / 11  # the flow held out 10 rows
+    (True, (500,), True)
     """
 
     def __init__(
@@ -125,12 +197,14 @@ class NormalShell(_Shell):
         strength: Strength = 2.5,
         flow: FlowDensity | None = None,
         covariance: Literal["identity", "class"] = "identity",
+        tail: float | tuple[float, float] | None = None,
         event_shape: tuple[int, ...] | None = None,
         random_state: Any = None,
     ) -> None:
         self.strength = strength
         self.flow = flow
         self.covariance = covariance
+        self.tail = tail
         self.event_shape = event_shape
         self.random_state = random_state
 
@@ -156,6 +230,11 @@ class GumbelShell(_Shell):
     covariance : {"identity", "class"}, default="identity"
         "class": mean and shrunk covariance of each class's encoded training data in place of 0 and I; the radius is
         then a Mahalanobis radius.
+    tail : float or (low, high), optional
+        In place of ``strength``: the probability that a row which the flow held out lies as far from the centre, such
+        as 1e-3; a range is drawn from evenly in the logarithm. Held-out rows are encoded with the flow's noise, under
+        their class. Beyond them a fitted tail is used, as far as its uncertainty allows; see
+        `farout.outliers.tail.RadiusTail`. Only with ``covariance="identity"``.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     random_state : int, Generator or None, default=None
@@ -182,6 +261,7 @@ class GumbelShell(_Shell):
         law: Literal["exact", "author"] = "exact",
         flow: FlowDensity | None = None,
         covariance: Literal["identity", "class"] = "identity",
+        tail: float | tuple[float, float] | None = None,
         event_shape: tuple[int, ...] | None = None,
         random_state: Any = None,
     ) -> None:
@@ -189,6 +269,7 @@ class GumbelShell(_Shell):
         self.law = law
         self.flow = flow
         self.covariance = covariance
+        self.tail = tail
         self.event_shape = event_shape
         self.random_state = random_state
 

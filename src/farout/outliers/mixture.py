@@ -164,7 +164,20 @@ def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bo
         np.concatenate([p.source for p in parts])[order],
         _joined_weights(parts, order),
         np.concatenate([p.kind for p in parts if p.kind is not None])[order],
+        _joined([p.sigma for p in parts], parts, order),
+        _joined([p.tail for p in parts], parts, order),
+        max((p.least_tail for p in parts if p.least_tail is not None), default=None),
     )
+
+
+def _joined(
+    values: list[NDArray[np.float64] | None], parts: list[Outliers], order: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """One value an outlier, NaN for those of sources that tell none; None where no source does."""
+    if all(value is None for value in values):
+        return None
+    filled = [np.full(len(p), np.nan) if v is None else v for v, p in zip(values, parts, strict=True)]
+    return np.concatenate(filled)[order]
 
 
 def _joined_weights(parts: list[Outliers], order: NDArray[np.int64]) -> NDArray[np.float64] | None:

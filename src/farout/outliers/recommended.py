@@ -1,46 +1,75 @@
-"""Recommended: the mixture of sources that was best in our benchmark, and the default of models."""
+"""Recommended: the sources that models learn from where no other is given."""
 
+import hashlib
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from farout.base.estimator import Nested
+from farout.base.estimator import Nested, is_fitted
+from farout.base.progress import stage
+from farout.base.validation import check_labels, check_number
 from farout.flows.density import FlowDensity
+from farout.flows.sharing import fitted_flow
 from farout.outliers.collage import Collage
+from farout.outliers.exchange import Exchange
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
+from farout.outliers.noise import Noise
 from farout.outliers.row_source import RowSource
 from farout.outliers.source import OutlierSource
+from farout.outliers.trials import Choice, choose
 from farout.outliers.turned import Turned
 
 __all__ = ["Recommended"]
 
-LEAST = 0.25  # least share of candidates that a part's rule keeps; parts below are left out
+LEAST = 0.25  # share of candidates that the rule of a source must keep, for it to count
+REMEMBERED = 8  # choices that a process remembers
+_choices: OrderedDict[str, Choice] = OrderedDict()  # what follows from rows, labels and seed: models share it
 
 
 class Recommended(Mixture):
-    """The source to start with and the default of models: it was best on held-out classes.
+    """Chooses outliers by the data that it is fitted on; the default of models.
 
-    For images, `Turned`, `Collage` and ``NormalShell(2.5)``, a third each: the first two give outliers near the data,
-    the last far ones. A source whose rule keeps less than a quarter of its candidates is left out; this happens for
-    textures, maps or cells, which look normal when rotated. For vectors, ``NormalShell(2.5)`` alone. For the comparison
-    see ``docs/results/part-4.md``.
+    For vectors (rows of tables, embeddings) no source is best everywhere, so it chooses on the normal rows themselves.
+    It holds out classes, or k-means clusters where there are fewer than three, trains small models with each candidate
+    source for a few seconds, and takes the source that tells the held-out classes best at no loss of accuracy. The
+    candidates are `Exchange`, `Noise`, both in equal shares, and, if a flow is given, ``NormalShell(2.5)`` on it. The
+    same trials choose how much the network's score, distance and class ratio count; a score by which held-out classes
+    look more normal than known ones is left out. With fewer than 60 rows it takes both in equal shares.
+
+    For images it is fixed: `Turned`, `Collage` and ``NormalShell(2.5)``, a third each, which was best on held-out
+    classes of digits. The first two give outliers near the data, the last far ones. A source whose rule keeps less than a
+    quarter of its candidates is left out; this happens for textures, maps or cells, which look normal when rotated.
+
+    For both comparisons see ``docs/results/part-4.md`` and ``part-6.md``.
 
     Parameters
     ----------
     flow : FlowDensity, optional
-        Used as it is when fitted; a default flow is fitted when omitted.
+        Used as it is when fitted. For images a default flow is fitted when omitted, for vectors none.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
+    budget : float, default=20.0
+        Seconds that all trials together may take, on one core of a usual machine; above 0. It is counted in gradient
+        steps and not by a clock, so that the choice is the same on every machine. Of no effect for images.
     random_state : int, Generator or None, default=None
-        Of the default flow and the choice of rows to keep.
+        Of the folds, the trials, the default flow and the choice of rows to keep.
 
     Attributes
     ----------
     sources_ : list of OutlierSource
         Fitted.
     weights_ : ndarray of shape (n_sources,)
+        Shares of the sources.
+    comparison_ : list of dict
+        For vectors, what each candidate did in the trials: ``source``, ``auroc`` (by the joined score), ``network``
+        (AUROC of the network's score alone), ``accuracy`` (None without labels), ``chosen``. Empty where rows were too
+        few. ``source="none"`` is plain training.
+    score_weights_ : dict of str to float
+        For vectors: weights of "network", "distance" and "ratio" (with labels) in the joined score of the models that
+        learn from this.
     classes_ : ndarray of shape (n_classes,)
         Only where there are labels.
 
@@ -48,41 +77,89 @@ class Recommended(Mixture):
     --------
     >>> from sklearn.datasets import make_blobs
     >>> import farout as fo
-    >>> X, y = make_blobs(300, n_features=4, centers=3, random_state=0)
-    >>> flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X, y)
-    >>> fo.Recommended(flow=flow).fit(X, y).sample(5, random_state=0).x.shape
-    (5, 4)
+    >>> X, y = make_blobs(300, n_features=4, centers=5, random_state=0)
+    >>> source = fo.Recommended(budget=2.0, random_state=0).fit(X, y)
+    >>> source.sample(5, random_state=0).x.shape, sum(row["chosen"] for row in source.comparison_)
+    ((5, 4), 1)
     >>> [type(part).__name__ for part in fo.Recommended(event_shape=(1, 28, 28)).recipe()]
     ['Turned', 'Collage', 'NormalShell']
     """
 
     _nested = (Nested("flow", "sources_", shared=True),)
 
+    comparison_: list[dict[str, Any]]
+    score_weights_: dict[str, float]
+
     def __init__(
         self,
         flow: FlowDensity | None = None,
         event_shape: tuple[int, ...] | None = None,
+        budget: float = 20.0,
         random_state: Any = None,
     ) -> None:
         self.flow = flow
         self.event_shape = event_shape
+        self.budget = budget
         self.random_state = random_state
 
     def _check_settings(self) -> None:
+        check_number(self.budget, "budget", type(self).__name__, low=0, low_open=True)
         OutlierSource._check_settings(self)  # unlike a Mixture, it has no parameters sources and weights
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        """Fit all sources on the same normal data and leave out those whose rule keeps hardly any candidate."""
-        X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
-        parts = self.recipe()
-        self._mix(parts, [1.0] * len(parts), X, y)
+        """Choose for vectors; fit all sources on the same normal data; leave out those whose rule keeps hardly any."""
+        rows = self._check_rows(X, self._asked_shape(self.flow))
+        parts = self.recipe() if self._is_image() else self._chosen(rows, y)
+        self._mix(parts, [1.0] * len(parts), self._named(rows), y)
         kept = [not isinstance(part, RowSource) or part.kept_share_ >= LEAST for part in self.sources_]
         self.sources_ = [part for part, keep in zip(self.sources_, kept, strict=True) if keep]
         self.weights_ = np.full(len(self.sources_), 1 / len(self.sources_))
 
-    def recipe(self) -> list[OutlierSource]:
-        """The unfitted sources to mix in equal shares."""
-        shell = NormalShell(2.5, flow=self.flow)
+    def _is_image(self) -> bool:
         shape = self._asked_shape(self.flow)
-        images = shape is not None and len(shape) == 3
-        return [Turned(flow=self.flow), Collage(flow=self.flow), shell] if images else [shell]
+        return shape is not None and len(shape) == 3
+
+    def recipe(self) -> list[OutlierSource]:
+        """The unfitted sources to mix in equal shares: for images; for vectors, where rows are too few to choose."""
+        if self._is_image():
+            return [Turned(flow=self.flow), Collage(flow=self.flow), NormalShell(2.5, flow=self.flow)]
+        return [Exchange(), Noise(2.5)]
+
+    def _chosen(self, X: NDArray[Any], y: ArrayLike | None) -> list[OutlierSource]:
+        """The unfitted sources that trials choose for these rows."""
+        candidates: dict[str, list[OutlierSource]] = {
+            "exchange": [Exchange()],
+            "noise": [Noise(2.5)],
+            "exchange and noise": self.recipe(),
+        }
+        flow = self.flow
+        if flow is not None:
+            flow = flow if is_fitted(flow) else fitted_flow(self, flow, X, y)
+            candidates["normal"] = [NormalShell(2.5, flow=flow)]
+        labels = None if y is None else np.unique(check_labels(y, len(X), type(self).__name__), return_inverse=True)[1]
+        tried = {name: parts[0] if len(parts) == 1 else Mixture(parts) for name, parts in candidates.items()}
+        with stage("choosing outliers", show=self._handing().verbose):
+            choice = self._choice({name: part._taking(self._handing()) for name, part in tried.items()}, X, labels)
+        self.comparison_ = [vars(trial) | {"chosen": trial.source == choice.source} for trial in choice.trials]
+        self.score_weights_ = dict(choice.weights)
+        return candidates[choice.source]
+
+    def _choice(
+        self, candidates: dict[str, OutlierSource], X: NDArray[Any], labels: NDArray[np.int64] | None
+    ) -> Choice:
+        """What trials choose; the process remembers it for the next who asks the same, unless a flow has a say."""
+        digest = hashlib.blake2b(repr((X.shape, X.dtype.str, self.seed_, float(self.budget))).encode())
+        digest.update(np.ascontiguousarray(X).data)
+        digest.update(b"" if labels is None else labels.tobytes())
+        key = digest.hexdigest()
+        if self.flow is None and key in _choices:
+            _choices.move_to_end(key)
+            return _choices[key]
+        choice = choose(
+            candidates, X, labels, seed=self.seed_, budget=float(self.budget), fallback="exchange and noise"
+        )
+        if self.flow is None:
+            _choices[key] = choice
+            while len(_choices) > REMEMBERED:
+                _choices.popitem(last=False)
+        return choice

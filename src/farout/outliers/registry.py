@@ -144,6 +144,7 @@ class Source:
 
 # fmt: off
 _STRENGTH = Option("strength", "range", "distance in sigma, a number or a range such as 2-4", 2.5)
+_TAIL = Option("tail", "range", "in place of --strength: probability that a held-out row lies as far out, such as 1e-3")
 _COVARIANCE = Option("covariance", "choice", "class: shaped as each class's latents are", "identity",
                      ("identity", "class"), rows_for="class")
 _LAW = Option("law", "choice", "distribution of the radius", "exact", ("exact", "author"))
@@ -157,15 +158,25 @@ _EXACT = Option("exact", "switch", "encoding gives the weights back, or the talk
                 flags=("--exact/--slides",))
 _QUANTILE = Option("quantile", "number", "share of inliers that the rule would call outliers", 0.1)
 _WALK = Option("beyond", "number", "distance as a multiple of that to the boundary, 1 or more", 1.0)
+_BUDGET = Option("budget", "number", "seconds for the trials that choose, on tables", 20.0)
+_CHANCE = Option("chance", "number", "probability that a column comes from the second row", 0.5)
+_PARTNER = Option("partner", "choice", "class of the second row", "any", ("any", "same", "other"))
+_BLOCK = Option("block", "count", "neighbouring columns that are exchanged together", 1)
+_SPACE = Option("space", "choice", "what is exchanged: columns of the data or of latents", "data", ("data", "latent"))
+_NOISE = Option("noise", "choice", "distribution of each column", "normal", ("normal", "uniform"))
 _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag")
 
 _ALL = (
     Source("recommended", "farout.outliers.recommended:Recommended",
-           "images: turned, collage and normal together; tables: normal", "rows"),
+           "tables: chosen by trials on your rows; images: turned, collage and normal", "rows", (_BUDGET,)),
     Source("normal", "farout.outliers.extremal:NormalShell",
-           "a wider normal distribution in latent space", "flow", (_STRENGTH, _COVARIANCE)),
+           "a wider normal distribution in latent space", "flow", (_STRENGTH, _TAIL, _COVARIANCE)),
     Source("gumbel", "farout.outliers.extremal:GumbelShell",
-           "the radius of the largest of many normal points", "flow", (_STRENGTH, _LAW, _COVARIANCE)),
+           "the radius of the largest of many normal points", "flow", (_STRENGTH, _TAIL, _LAW, _COVARIANCE)),
+    Source("exchange", "farout.outliers.exchange:Exchange",
+           "rows whose columns are exchanged with another row's", "rows", (_CHANCE, _PARTNER, _BLOCK, _SPACE)),
+    Source("noise", "farout.outliers.noise:Noise",
+           "every column on its own, wider than the data", "rows", (_STRENGTH, _NOISE)),
     Source("real", "farout.outliers.real:RealOutliers", "outliers that you have", "data", (_SETS,)),
     Source("archetypal", "farout.outliers.archetypal:Archetypal",
            "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),
@@ -175,6 +186,8 @@ _ALL = (
     Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
+    Source("walk", "farout.outliers.walk:Walk",
+           "walks from between neighbouring classes down the flow's density", "rows", (_QUANTILE,)),
 )
 # fmt: on
 

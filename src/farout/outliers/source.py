@@ -49,6 +49,13 @@ class Outliers:
     weights : ndarray of shape (n, k) or None
         How much each has of each archetype, where the source draws such weights; in a mixture, NaN for the outliers
         of other sources.
+    sigma : ndarray of shape (n,) or None
+        Radius of each in latent space, as a multiple of the typical (median) one of rows that the flow held out;
+        None where the source has no such radius, NaN for such outliers in a mixture.
+    tail : ndarray of shape (n,) or None
+        Probability that a row held out lies as far from the centre as each, or farther; None and NaN as for ``sigma``.
+    least_tail : float or None
+        The smallest probability that the held-out rows can tell: a ``tail`` of this value means "less than this".
     kind : int64 ndarray of shape (n,) or None
         Which of its source's kinds each is, from 0 to ``n_kinds - 1``; None where all are of one.
     schema : Schema or None
@@ -71,6 +78,9 @@ class Outliers:
     source: NDArray[np.str_]
     weights: NDArray[np.float64] | None = None
     kind: NDArray[np.int64] | None = None
+    sigma: NDArray[np.float64] | None = None
+    tail: NDArray[np.float64] | None = None
+    least_tail: float | None = None
     schema: Schema | None = None
 
     def __len__(self) -> int:
@@ -97,9 +107,17 @@ class Outliers:
     def __repr__(self) -> str:
         names = ", ".join(sorted(set(self.source.tolist())))
         classes = "no classes" if self.y is None else f"{len(np.unique(self.y))} classes"
-        ends = sorted({float(s) for s in self.strength if np.isfinite(s)})
-        strength = "" if not ends else f", strength {ends[0]:g}" + (f" to {ends[-1]:g}" if len(ends) > 1 else "")
+        strength = "" if not (told := _ends(self.strength)) else f", strength {told}"
+        if self.tail is not None and self.least_tail is not None and (told := _ends(self.tail)):
+            less = np.nanmin(self.tail) <= self.least_tail
+            strength += f", tail probability {'less than ' if less else ''}{told}"
         return f"Outliers({len(self)} rows of {self.x.shape[1]} numbers from {names}, {classes}{strength})"
+
+
+def _ends(values: NDArray[np.float64]) -> str:
+    """The least and the largest of the finite values, as text; empty where there are none."""
+    ends = sorted({float(v) for v in values if np.isfinite(v)})
+    return "" if not ends else f"{ends[0]:.4g}" + (f" to {ends[-1]:.4g}" if len(ends) > 1 else "")
 
 
 @dataclass(frozen=True)

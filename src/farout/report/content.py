@@ -139,6 +139,10 @@ class ReportContent:
         Set -> latent norms in standard deviations, the inliers first.
     latent_dim : int or None
         Number of latent dimensions; needed with ``radii``.
+    shares : ndarray, shape (m, d), or None
+        How much each column has to do with how unusual a row is, of a few rows.
+    share_columns, share_rows : sequence of str
+        Names of these columns, and titles of these rows.
     training : mapping of str to mapping of str to sequence of float
         Model -> series, as :func:`farout.plots.pictures.training_figure` takes them.
     archetypes : ArchetypeContent or None
@@ -168,6 +172,9 @@ class ReportContent:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     radii: Mapping[str, Array] = field(default_factory=dict)
     latent_dim: int | None = None
+    shares: Array | None = None
+    share_columns: Sequence[str] = ()
+    share_rows: Sequence[str] = ()
     training: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     archetypes: ArchetypeContent | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -201,6 +208,14 @@ class ReportContent:
             _check(values, f"radii[{name!r}]", 1)
         if self.radii and self.latent_dim is None:
             raise InvalidDataError("the report has radii but no latent_dim; give the number of latent dimensions")
+
+        if self.shares is not None:
+            _check(self.shares, "shares", 2, len(self.share_columns))
+            if len(self.share_rows) != len(self.shares):
+                raise InvalidDataError(
+                    f"share_rows of the report must give one title for each row of shares; found "
+                    f"{len(self.share_rows)} titles for {len(self.shares)} rows"
+                )
 
     def _check_samples(self) -> None:
         d = int(np.prod(self.event_shape))

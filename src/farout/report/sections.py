@@ -15,6 +15,7 @@ from farout.plots.pictures import (
     strengths_figure,
     training_figure,
 )
+from farout.plots.shares import shares_figure
 from farout.report.archetype_sections import archetype_sections
 from farout.report.content import ReportContent
 from farout.report.parts import Drawn, Section, section
@@ -26,7 +27,7 @@ _TAILS = "The first and the last bin also count everything beyond them."
 
 def sections(content: ReportContent) -> list[Section]:
     """Build all sections for which there is content, in the order of the page."""
-    parts = [archetype_sections, _samples, _strengths, _examples, _scores, _radii, _training]
+    parts = [archetype_sections, _samples, _strengths, _examples, _scores, _shares, _radii, _training]
     return [found for part in parts for found in part(content)]
 
 
@@ -106,6 +107,22 @@ def _scores(content: ReportContent) -> Iterator[Section]:
             f"Inliers are filled. {_TAILS} The dotted line of the ROC curves marks 95 % of inliers accepted.",
             figures,
         )
+
+
+def _shares(content: ReportContent) -> Iterator[Section]:
+    if content.shares is None:
+        return
+    first = [content.share_columns[i] for i in content.shares.argmax(axis=1)]
+    told = "; ".join(f"{row}: {name}" for row, name in zip(content.share_rows, first, strict=True))
+    figure = shares_figure(content.shares, content.share_columns, content.share_rows)
+    yield section(
+        "columns",
+        "Which columns did it",
+        "The strangest rows of the outlier sets. A column's share says how much it has to do with that: how much less "
+        "unusual the row is when the column has the value that the others let expect, and how much more unusual a "
+        "normal row is with the column's value.",
+        [Drawn(figure, "", f"Shares of columns, and the largest of each row: {told}", wide=True)],
+    )
 
 
 def _radii(content: ReportContent) -> Iterator[Section]:

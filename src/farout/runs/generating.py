@@ -90,8 +90,8 @@ def generate_outliers(
 def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = False) -> Path:
     """Write outliers to a file: ``.npz``, or ``.csv`` and ``.parquet`` for tables.
 
-    ``.npz`` holds x (n, d), y, strength, source and event_shape. Tables hold the features under the names and with the
-    types and categories that the data had, and the label, so that the file is DATA again.
+    ``.npz`` holds x (n, d), y, strength, source, event_shape and, of shells, sigma and tail. Tables hold the features
+    under the names and with the types and categories that the data had, and the label, so that the file is DATA again.
 
     Parameters
     ----------
@@ -154,8 +154,9 @@ def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
     arrays = {"x": out.x, "strength": out.strength, "source": out.source, "event_shape": np.array(event_shape)}
     if out.y is not None:
         arrays["y"] = out.y
-    if out.weights is not None:
-        arrays["weights"] = out.weights
+    for name in ("weights", "sigma", "tail"):
+        if getattr(out, name) is not None:
+            arrays[name] = getattr(out, name)
     with path.open("wb") as file:  # by name, savez would add an ending
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """Scores of data under a run, one row each, and how well they separate inliers from outliers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farout.base.persistence import write_atomically
+from farout.base.progress import stage
 from farout.data import Dataset
 from farout.detectors.calibration import conformal
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
@@ -22,14 +23,20 @@ from farout.runs.overlap import shared_rows
 __all__ = [
     "EvaluatedSets",
     "ScoreTable",
+    "check_explains",
     "check_scores",
     "check_sets",
+    "column_names",
     "evaluate_run",
+    "explains",
     "read_evaluation",
     "score_data",
     "scores_of",
+    "shares_of",
     "write_evaluation",
 ]
+
+EXPLAINED = 256  # rows that are explained between two steps of the bar
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class ScoreTable:
         +1 or -1; None for a flow alone.
     predicted, label : ndarray of shape (n,) or None
         The class that a classifier predicts, and the label in the data.
+    shares : mapping of str to ndarray of shape (n,), or None
+        How much each column of the data, by its name, has to do with how unusual the rows are.
     """
 
     score: NDArray[np.float64]
@@ -53,9 +62,14 @@ class ScoreTable:
     decision: NDArray[np.int64] | None = None
     predicted: NDArray[Any] | None = None
     label: NDArray[Any] | None = None
+    shares: Mapping[str, NDArray[np.float64]] | None = None
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Those columns that there are, by name, in the order of files."""
+        """Those columns that there are, by name, in the order of files.
+
+        With shares, ``top_column`` is the name of the column that has most to do with it, and ``share_NAME`` the share
+        of column NAME.
+        """
         every = {
             "score": self.score,
             "p_value": self.p_value,
@@ -63,10 +77,14 @@ class ScoreTable:
             "predicted": self.predicted,
             "label": self.label,
         }
+        if self.shares is not None:
+            names, shares = np.array(list(self.shares)), np.stack(list(self.shares.values()), axis=1)
+            every["top_column"] = names[shares.argmax(axis=1)]
+            every |= {f"share_{name}": values for name, values in self.shares.items()}
         return {name: values for name, values in every.items() if values is not None}
 
     def summary(self) -> dict[str, Any]:
-        """Rows, share of outliers, range of scores, and accuracy where it can be told."""
+        """Rows, share of outliers, range of scores, accuracy where it can be told, and the columns of the outliers."""
         shown: dict[str, Any] = {"rows": len(self.score)}
         if self.decision is not None:
             shown |= {
@@ -80,6 +98,14 @@ class ScoreTable:
         }
         if self.predicted is not None and self.label is not None and self.predicted.dtype.kind == self.label.dtype.kind:
             shown["accuracy"] = float((self.predicted == self.label).mean())
+        if self.shares is not None:
+            called = np.full(len(self.score), True) if self.decision is None else self.decision == -1
+            rows = called if called.any() else np.full(len(self.score), True)
+            mean = {name: float(values[rows].mean()) for name, values in self.shares.items()}
+            first = sorted(mean, key=lambda name: -mean[name])[:5]
+            shown["columns_of_outliers" if called.any() else "columns"] = [
+                f"{name}: {mean[name]:.2f}" for name in first
+            ]
         return shown
 
 
@@ -106,7 +132,7 @@ class EvaluatedSets:
     anomaly: str | None = None
 
 
-def score_data(run: Run, data: Dataset) -> ScoreTable:
+def score_data(run: Run, data: Dataset, *, explain: bool = False, show: bool = False) -> ScoreTable:
     """Score each row.
 
     Parameters
@@ -114,6 +140,10 @@ def score_data(run: Run, data: Dataset) -> ScoreTable:
     run : Run
         Of a classifier, discriminator or detector.
     data : Dataset
+    explain : bool
+        Also tell the shares of columns, which takes as long as to score 34 times as many rows.
+    show : bool
+        Show how far the explaining is.
 
     Returns
     -------
@@ -125,6 +155,8 @@ def score_data(run: Run, data: Dataset) -> ScoreTable:
         If the rows are of another shape, or not finite.
     """
     model, predicted = run.model, None
+    if explain:
+        check_explains(run)
     if hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(run.rows_of(data))  # score and class in one pass
         scores, predicted = probabilities.max(axis=1), model.classes_[probabilities.argmax(axis=1)]
@@ -133,7 +165,40 @@ def score_data(run: Run, data: Dataset) -> ScoreTable:
     if isinstance(model, FlowDensity):
         return ScoreTable(scores, label=data.y)
     decision = np.where(scores >= model.offset_, 1, -1)
-    return ScoreTable(scores, conformal(scores, model.calibration_scores_), decision, predicted, data.y)
+    shares = shares_of(run, data, show=show) if explain else None
+    return ScoreTable(scores, conformal(scores, model.calibration_scores_), decision, predicted, data.y, shares)
+
+
+def shares_of(run: Run, data: Dataset, *, show: bool = False) -> dict[str, NDArray[np.float64]]:
+    """How much each column, by its name, has to do with how unusual the rows are, each of shape (n,)."""
+    parts = []
+    with stage(f"explaining {len(data)} rows", total=len(data), show=show) as advance:
+        for start in range(0, len(data), EXPLAINED):
+            part = data.take(np.arange(start, min(start + EXPLAINED, len(data))))
+            parts.append(run.model.explain(run.rows_of(part)))
+            advance(len(part))
+    shares = np.concatenate(parts)
+    return dict(zip(column_names(run, shares.shape[1]), shares.T, strict=True))
+
+
+def column_names(run: Run, d: int) -> tuple[str, ...]:
+    """Names of the ``d`` columns of the data: x0, x1 and so on where they have none."""
+    return run.feature_names or tuple(f"x{i}" for i in range(d))
+
+
+def explains(run: Run) -> bool:
+    """Whether the run's model can tell the shares of columns: a detector or classifier of vectors."""
+    return hasattr(run.model, "explain") and len(run.event_shape) == 1
+
+
+def check_explains(run: Run) -> None:
+    """Raise, before any work is done, if the run's model can't tell the shares of columns."""
+    if not explains(run):
+        found = "was trained on images" if len(run.event_shape) == 3 else f"holds a {run.kind}"
+        raise InvalidSettingError(
+            f"{run.path}: --explain is for detectors and classifiers of tables and embeddings, and this run {found}; "
+            "leave --explain out."
+        )
 
 
 def evaluate_run(

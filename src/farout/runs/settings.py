@@ -234,16 +234,19 @@ class _Exposed(_Section):
         shown="0.5 for images, else 0",
         metavar="WEIGHT|auto",
     )
-    distance_aware: bool | Auto = setting(
-        "auto", "Whether rows far from training rows, in the network's features, score lower.", shown="for images"
-    )
+    distance_aware: bool | Auto = setting("auto", "Whether rows far from training rows score lower.", shown="yes")
     contamination: float = setting(0.05, "Share of inliers that the threshold gives up.", gt=0, le=0.5)
 
 
 class ClassifierModel(_Exposed):
     """``[model]`` of a classifier: parameters of `farout.CautiousClassifier`."""
 
-    beta: float = setting(1.0, "Weight of the outliers; 0 is a plain classifier.", ge=0)
+    beta: Annotated[float, Field(ge=0)] | Auto = setting(
+        "auto",
+        "Weight of the outliers; 0 is a plain classifier.",
+        shown="1 for images, 0.3 for vectors",
+        metavar="WEIGHT|auto",
+    )
 
 
 class DiscriminatorModel(_Exposed):

@@ -17,13 +17,14 @@ from farout.latent import chi_mean_std, radii
 from farout.runs.archetype_story import archetype_story, is_archetypes
 from farout.runs.folder import Run, flow_of
 from farout.runs.loading import fitted_on, inliers_of, load_again, outliers_of
-from farout.runs.scoring import EvaluatedSets, read_evaluation
+from farout.runs.scoring import EvaluatedSets, column_names, explains, read_evaluation
 
-__all__ = ["STRENGTHS", "flow_pictures", "latent_radii", "run_story"]
+__all__ = ["STRENGTHS", "flow_pictures", "latent_radii", "run_story", "strangest_rows"]
 
 STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 PER_CLASS, MOST_ROWS, MOST_RADII = 8, 10, 1000
 POINTS = 400  # of tables, in a scatter
+STRANGEST = 6  # rows whose columns are explained
 
 Array = NDArray[Any]
 
@@ -56,6 +57,7 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     }
     if kept is not None:
         story |= {"evaluations": {run.kind: kept[0].table}, "scores": {run.kind: kept[1]}}
+        story |= strangest_rows(run, sets, kept[1])
     if is_archetypes(model):
         story["archetypes"] = archetype_story(run, data)
     if flow is not None:
@@ -100,6 +102,35 @@ def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> 
     story["outliers_by_strength"] = [(p, flow.decode(p * typical * directions, shown, clip=True)) for p in strengths]
     story["strength_rows"] = [str(c) for c in rows] if rows is not None else []
     return story
+
+
+def strangest_rows(run: Run, sets: Mapping[str, Dataset], scores: Mapping[str, Array]) -> dict[str, Any]:
+    """The shares of columns in the strangest rows of outlier sets, as many of each set.
+
+    Parameters
+    ----------
+    run : Run
+        Other ones than of a detector or classifier of vectors give nothing.
+    sets : mapping of str to Dataset
+        Those of an evaluation; "inliers" has no part in it.
+    scores : mapping of str to ndarray of shape (n,)
+        Of the sets.
+
+    Returns
+    -------
+    dict
+        ``shares``, ``share_columns`` and ``share_rows``, or nothing.
+    """
+    others = {name: data for name, data in sets.items() if name != "inliers" and len(data) == len(scores[name])}
+    if not others or not explains(run):
+        return {}
+    found, titles = [], []
+    for name, data in list(others.items())[:STRANGEST]:
+        lowest = np.argsort(scores[name], kind="stable")[: max(1, STRANGEST // len(others))]
+        found.append(run.model.explain(Rows(data.X[lowest], data.feature_names)))
+        titles += [f"{Path(name).name}, no. {row}" for row in lowest.tolist()]
+    shares = np.concatenate(found)
+    return {"shares": shares, "share_columns": column_names(run, shares.shape[1]), "share_rows": titles}
 
 
 def latent_radii(flow: FlowDensity, sets: Mapping[str, Array | Rows]) -> dict[str, Any]:

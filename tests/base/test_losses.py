@@ -12,7 +12,7 @@ from scipy.stats import entropy
 from sklearn.metrics import log_loss
 
 import farout as fo
-from farout.detectors.losses import kl_to_uniform
+from farout.base.losses import kl_to_uniform
 
 logit_rows = st.lists(st.lists(st.floats(-50, 50), min_size=3, max_size=3), min_size=1, max_size=5)
 

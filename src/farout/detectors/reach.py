@@ -1,0 +1,30 @@
+"""How far rows of a table lie from the training rows, in units of the columns, with no network in between."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farout.base.neighbours import nearest_rows
+from farout.flows.units import Units
+
+__all__ = ["in_units", "log_distance"]
+
+FLOOR = 0.1  # added to a distance for each column, in quadrature, so that the log of a copy's distance stays finite
+FARTHEST = 1e15  # units: the square of more would overflow in single precision, by which neighbours are looked up
+
+
+def in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rows in units in which each column has variance 1, with one more column for departures from constants."""
+    rows = units.to_model(X).double().cpu().numpy().clip(-FARTHEST, FARTHEST)
+    return np.hstack([rows, units.departure(X).clip(max=FARTHEST)[:, None]])
+
+
+def log_distance(
+    reference: NDArray[np.floating], rows: NDArray[np.float64], *, own: bool = False
+) -> NDArray[np.float64]:
+    """Log distance to the nearest row of ``reference``, of shape (n,); both as `in_units` gives them.
+
+    With ``own``, row i stands for row i of the reference, which then is none of its neighbours.
+    """
+    squared, _ = nearest_rows(reference, rows, 1, own=own)
+    logs: NDArray[np.float64] = 0.5 * np.log(squared[:, 0] + FLOOR**2 * (rows.shape[1] - 1))
+    return logs

@@ -1,0 +1,82 @@
+"""ClassGaussian: after whitening within classes, a shift for each class and one Gaussian for no class."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farout.flows.discriminant import class_means
+from farout.flows.transform import Shape, Transform
+
+__all__ = ["ClassGaussian"]
+
+
+class ClassGaussian(Transform):
+    """Subtracts the mean of a row's class; for "no class", maps the Gaussian of all rows to the standard one.
+
+    After `Whitening` within classes it makes an untrained flow a Gaussian discriminant analysis: a Gaussian a class
+    with one covariance ``S``, and for "no class" one Gaussian whose covariance is ``S`` plus that of the class means.
+    The ratio of a flow that begins so is the relative Mahalanobis distance (Ren et al., 2021; see `Discriminant`).
+    ``initialize`` learns the means, which training leaves fixed; before that it is the identity.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n_features,).
+    n_classes : int
+        The condition is one-hot, of length ``n_classes + 1``; its last place stands for "no class".
+
+    Examples
+    --------
+    >>> layer = ClassGaussian((2,), 2)
+    >>> x = torch.tensor([[0.0, 0.0], [0.0, 2.0], [8.0, 0.0], [8.0, 2.0]])
+    >>> layer.initialize(x, torch.eye(3)[[0, 0, 1, 1]]).tolist()
+    [[0.0, -1.0], [0.0, 1.0], [0.0, -1.0], [0.0, 1.0]]
+    """
+
+    means: Tensor
+    factor: Tensor
+
+    def __init__(self, shape: Shape, n_classes: int) -> None:
+        super().__init__(shape, condition_features=n_classes + 1)
+        self.n_classes = n_classes
+        self.register_buffer("means", torch.zeros(n_classes + 1, shape[0]))
+        # Of the covariance of "no class". Both directions use this one triangular factor, so that they are exact
+        # inverses in any precision.
+        self.register_buffer("factor", torch.eye(shape[0]))
+
+    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Learn the class means from rows and their one-hot classes; rows of no class have no say."""
+        labels = _labels(condition)
+        known = labels < self.n_classes
+        if known.any():
+            rows = x[known].detach().cpu().double().numpy()
+            mean, means, shares = class_means(rows, labels[known].cpu().numpy(), self.n_classes)
+            between = ((means - mean) * shares[:, None]).T @ (means - mean)
+            self.means[:-1] = torch.from_numpy(means)
+            self.means[-1] = torch.from_numpy(mean)
+            self.factor.copy_(torch.from_numpy(np.linalg.cholesky(np.eye(len(mean)) + between)))
+        return super().initialize(x, condition)
+
+    def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        labels = _labels(condition)
+        centred, of_none = x - self.means[labels], labels == self.n_classes
+        if of_none.any():
+            scaled = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
+            centred = torch.where(of_none[:, None], scaled, centred)
+        return centred, of_none * -self._log_det()
+
+    def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        labels = _labels(condition)
+        of_none = labels == self.n_classes
+        if of_none.any():
+            z = torch.where(of_none[:, None], z @ self.factor.T, z)
+        return z + self.means[labels], of_none * self._log_det()
+
+    def _log_det(self) -> Tensor:
+        return self.factor.diagonal().log().sum()
+
+
+def _labels(condition: Tensor | None) -> Tensor:
+    if condition is None:  # the base class has checked; for the type checker
+        raise AssertionError("ClassGaussian is conditional")
+    return condition.argmax(1)

@@ -1,0 +1,164 @@
+"""``farout embed``: from a folder, a table or a named set to a file that is DATA again."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import farout as fo
+from farout.cli import main
+
+CODE = """
+import torch
+from torch import nn
+
+def colours():
+    print("a network that talks")
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4))
+
+def rows():
+    return nn.Identity()
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to be in, with a network of one's own and photos of two classes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets_at_hand.py").write_text(CODE)
+    rng = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 60, (20 + i, 30 - i, 3), dtype=np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path
+
+
+OWN = ["--backbone", "nets_at_hand:colours", "--size", "16"]
+
+
+def test_a_folder_of_photos_becomes_data(place, capsys):
+    assert main(["embed", "photos", *OWN, "--out", "f.npz", "--json"]) == 0
+    told = capsys.readouterr()
+    shown = json.loads(told.out)  # what the network prints is not among the results
+    assert shown == {
+        "out": "f.npz",
+        "rows": 12,
+        "features": 4,
+        "backbone": "nets_at_hand:colours",
+        "classes": ["blue", "red"],
+    }
+    data = fo.load_data("f.npz")
+    files, labels = fo.data.list_pictures("photos")
+    np.testing.assert_array_equal(data.X, fo.Features("nets_at_hand:colours", size=16).fit_transform(files))
+    np.testing.assert_array_equal(data.y, labels)
+    assert data.X.dtype == np.float32
+    with np.load("f.npz") as stored:
+        assert stored["files"].tolist() == [f"{c}/{i}.png" for c in ("blue", "red") for i in range(6)]
+        assert json.loads(str(stored["backbone"])) == {
+            "backbone": "nets_at_hand:colours",
+            "size": 16,
+            "normalize": False,
+        }
+    assert main(["data", "show", "f.npz@red"]) == 0
+    assert "red: 6" in capsys.readouterr().out
+
+
+def test_features_train_a_model(place, capsys):
+    assert main(["embed", "photos", *OWN, "--out", "f.npz"]) == 0
+    assert main(["train", "detector", "f.npz", "--label-means", "classes", "--out", "run", "--max-steps", "5"]) == 0
+    assert main(["score", "run", "f.npz", "--out", "s.csv"]) == 0
+    assert len((place / "s.csv").read_text().splitlines()) == 13
+
+
+def test_every_option_of_the_network_reaches_it(place):
+    words = "--layer 0 --size 16 12 --channels 3 --mean 0.1 0.2 0.3 --std 0.5 --crop 0.8 --normalize"
+    words += " --interpolation nearest"
+    main(
+        ["embed", "photos", "--backbone", "nets_at_hand:colours", *words.split(), "--out", "f.npz", "--batch-size", "5"]
+    )
+    same = fo.Features(
+        "nets_at_hand:colours",
+        layer="0",
+        size=(16, 12),
+        channels=3,
+        mean=(0.1, 0.2, 0.3),
+        std=0.5,
+        crop=0.8,
+        interpolation="nearest",
+        normalize=True,
+        batch_size=5,
+    )
+    np.testing.assert_array_equal(fo.load_data("f.npz").X, same.fit_transform("photos"))
+
+
+def test_named_sets_arrays_and_lists_of_files(place, capsys):
+    assert main(["embed", "digits:test@3-5", *OWN, "--out", "d.npz"]) == 0
+    assert fo.load_data("d.npz").classes == (3, 4, 5)
+    images = np.random.default_rng(0).integers(0, 256, (8, 10, 12, 3), dtype=np.uint8)
+    np.savez("i.npz", images=images, kind=np.arange(8) % 2, odd=np.arange(8) == 7)
+    assert main(["embed", "i.npz", *OWN, "--label", "kind", "--anomaly", "odd", "--out", "f.npz"]) == 0
+    found = fo.load_data("f.npz", anomaly="anomaly")
+    np.testing.assert_array_equal(found.X, fo.Features("nets_at_hand:colours", size=16).fit_transform(images))
+    assert found.y.tolist() == [0, 1] * 4
+    assert found.anomaly.tolist() == [False] * 7 + [True]
+    (place / "list.csv").write_text("photo,label\nphotos/red/0.png,1\nphotos/blue/0.png,2\n")
+    assert main(["embed", "list.csv", *OWN, "--out", "l.npz"]) == 0
+    assert fo.load_data("l.npz").y.tolist() == [1, 2]
+    np.save("rows.npy", images.reshape(8, -1).astype(np.float32))
+    assert main(["embed", "rows.npy", "--backbone", "nets_at_hand:rows", "--out", "r.npz"]) == 0
+    np.testing.assert_array_equal(fo.load_data("r.npz").X, np.load("rows.npy"))
+
+
+def test_a_cache_is_used_and_told_of(place, capsys):
+    words = ["embed", "photos", *OWN, "--out", "f.npz", "--cache", "known", "--verbose"]
+    assert main(words) == 0
+    assert "features of 12 pictures" in capsys.readouterr().err
+    first = fo.load_data("f.npz").X
+    assert main([*words, "--force", "--batch-size", "2"]) == 0
+    assert "features of 12 pictures" not in capsys.readouterr().err
+    np.testing.assert_array_equal(fo.load_data("f.npz").X, first)
+
+
+def test_an_interrupted_run_says_how_to_go_on(place, capsys, monkeypatch):
+    def interrupted(self, X, y=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fo.Features, "transform", interrupted)
+    assert main(["embed", "photos", *OWN, "--out", "f.npz", "--cache", "known"]) == 130
+    assert "interrupted; what was computed is in known; give the same command to go on." in capsys.readouterr().err
+    assert main(["embed", "photos", *OWN, "--out", "f.npz"]) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (place / "f.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["photos", "--out", "f.csv"], "the ending must be .npz"),
+        (["photos", "--out", "there.npz"], "there.npz exists; choose another name, or add --force"),
+        (["photos:train", "--out", "f.npz"], "photos:train: a split or classes are picked from the features"),
+        (["photos:train@red", "--out", "f.npz"], "give photos, and write features.npz:train@red afterwards"),
+        (["photos", "--column", "x", "--out", "f.npz"], "column has no meaning for photos"),
+        (["digits", "--column", "x", "--out", "f.npz"], "column has no meaning for digits"),
+        (["absent.csv", "--out", "f.npz"], "no file absent.csv"),
+        (["absent", "--out", "f.npz"], "'absent' is neither a named data set nor a file or folder here"),
+        (["photos", "--out", "f.npz", "--layer", "9"], "the network has no layer '9'"),
+    ],
+)
+def test_what_can_not_be_done_is_one_message(place, capsys, words, message):
+    (place / "there.npz").write_text("")
+    assert main(["embed", *words, *OWN]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert message in told[-1]
+    assert told[-1].startswith("error: ")
+    assert not (place / "f.npz").exists()
+
+
+def test_help_opens_with_an_example(capsys):
+    assert main(["embed", "--help"]) == 0
+    assert "Example: farout embed photos/ --backbone timm:resnet50 --out features.npz" in capsys.readouterr().out
