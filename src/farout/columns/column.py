@@ -332,7 +332,7 @@ class Column:
     def _decode_floats(self, values: NDArray[np.float64], missing: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
         rounded = values if self.decimals is None else np.round(values, self.decimals) + 0.0  # no -0
         if pa.types.is_decimal(kind):
-            most = float(10 ** min(kind.precision - kind.scale, 15)) - 1
+            most = 10.0 ** min(kind.precision - kind.scale, 15) - 10.0**-kind.scale
             return pa.array(rounded.clip(-most, most), mask=missing).cast(kind)
         if self.nan:
             return pa.array(np.where(missing, np.nan, rounded).astype(kind.to_pandas_dtype()), kind, from_pandas=False)
