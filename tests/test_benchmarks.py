@@ -42,10 +42,20 @@ def test_images_with_classes_held_out(tmp_path: Path, kind: str) -> None:
 @pytest.mark.slow
 def test_tables_of_anomalies(tmp_path: Path, data_root: Path) -> None:
     where = ["--data-root", data_root, "--out", tmp_path / "tables.jsonl"]
-    printed = run(
-        "outlier_quality.py", "tables", *where, "--sets", "6_cardio", "--seeds", "0", "--detectors", "FlowDetector"
-    )
-    assert "| FlowDetector |" in printed
+    names = ["FlowDetector", "DTE-NP", "TCCM", "Mahalanobis"]
+    printed = run("outlier_quality.py", "tables", *where, "--sets", "14_glass", "--seeds", "0", "--detectors", *names)
+    assert "| set | FlowDetector | DTE-NP | TCCM | Mahalanobis |" in printed
+    assert "nan" not in printed
+
+
+@pytest.mark.slow
+def test_embeddings_of_intents_held_out(tmp_path: Path, data_root: Path) -> None:
+    where = ["--data-root", data_root, "--out", tmp_path / "embeddings.jsonl"]
+    rows = ["knn", "mahalanobis", "relative-mahalanobis"]
+    options = ["--rows", *rows, "--seeds", "0", "--classes-held-out", "30"]
+    printed = run("outlier_quality.py", "embeddings", *where, *options)
+    assert all(f"| {row} |" in printed for row in rows)
+    assert "nan" not in printed
 
 
 @pytest.mark.slow

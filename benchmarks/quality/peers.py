@@ -1,17 +1,21 @@
 """Outlier detectors by name, each as ``fit_score(train, test, seed)`` with higher = more outlying.
 
 pyod's where it is installed; else the same method and the same settings from scikit-learn (which is what pyod calls
-for all but kNN and ECOD; those two are written out from their definition).
+for all but kNN and ECOD; those two are written out from their definition). DTE-NP, TCCM and the Mahalanobis distance
+aren't pyod's; they are written out from the papers.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.svm import OneClassSVM
+from torch import nn
 
 import farout as fo
 
@@ -71,6 +75,47 @@ def ecod(train: Rows, test: Rows, seed: int) -> Rows:
     return np.maximum(np.maximum(u_left, u_right), by_skew).sum(axis=1)
 
 
+def dte_np(train: Rows, test: Rows, seed: int) -> Rows:
+    """Mean distance to the five nearest training rows (Livernoche et al., 2024)."""
+    return NearestNeighbors(n_neighbors=5).fit(train).kneighbors(test)[0].mean(axis=1)
+
+
+def mahalanobis(train: Rows, test: Rows, seed: int) -> Rows:
+    """Distance by one Gaussian, its covariance shrunk by Ledoit and Wolf (2004)."""
+    return LedoitWolf().fit(train).mahalanobis(test)
+
+
+FREQUENCIES = 2.0 ** np.arange(6)  # of the time, as the network is given it
+
+
+def tccm(train: Rows, test: Rows, seed: int, *, steps: int = 2000) -> Rows:
+    """Time-conditioned contraction matching (2025): a network learns to map (x, t) to -x; the residual at t = 1.
+
+    Network and training are ours: two hidden layers of 256, sines and cosines of the time, 2 000 steps of 256 rows.
+    """
+    rng = np.random.default_rng(seed)
+    d = train.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Linear(d + 2 * len(FREQUENCIES), 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, d)
+        )
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+
+    def residual(rows: Rows, t: Rows) -> torch.Tensor:
+        angles = np.pi * t[:, None] * FREQUENCIES
+        given = torch.from_numpy(np.hstack([rows, np.sin(angles), np.cos(angles)])).float()
+        return (net(given) + given[:, :d]).square().sum(dim=1)
+
+    for _ in range(steps):
+        loss = residual(train[rng.integers(len(train), size=256)], rng.random(256)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return residual(test, np.ones(len(test))).sqrt().numpy().astype(np.float64)
+
+
 def _of_pyod(module: str, name: str, fallback: FitScore, *, seeded: bool = False) -> FitScore:
     """pyod's detector with its defaults, or the fallback where pyod isn't there."""
     try:
@@ -95,5 +140,8 @@ def detectors() -> dict[str, FitScore]:
         "OCSVM": _of_pyod("ocsvm", "OCSVM", ocsvm),
         "PCA": _of_pyod("pca", "PCA", pca),
         "ECOD": _of_pyod("ecod", "ECOD", ecod),
+        "DTE-NP": dte_np,
+        "TCCM": tccm,
+        "Mahalanobis": mahalanobis,
         "OutlierDiscriminator": discriminator,
     }

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 import farout as fo
 from farout.data.idx import read_idx
+from farout.detectors.forest import forest_log_odds
 from farout.detectors.views import log_distances, views_of
 from quality.records import markdown
 from quality.tables import FOLDERS
@@ -101,21 +102,23 @@ def aurocs(train: Rows, test: Rows, outliers: dict[str, Rows], seed: int) -> dic
     result: dict[str, list[float]] = {}
     for rows in outliers.values():
         seen = views_of(model.flow_, np.vstack([test, rows]))
-        z = (log_distances(seen, model.reference_, model.local_scales_) - model.centre_) / model.spread_
+        logs = log_distances(seen, model.reference_, model.local_scales_)
+        odds = forest_log_odds(model.forest_, seen["units"][:, :-1])
+        z = (np.column_stack([logs, odds]) - model.centre_) / model.spread_
         truth = np.r_[np.zeros(len(test)), np.ones(len(rows))]
-        for name, score in scores_of(z).items():
+        for name, score in scores_of(z, model.weights_).items():
             result.setdefault(name, []).append(float(roc_auc_score(truth, score)))
     return {name: float(np.mean(values)) for name, values in result.items()}
 
 
-def scores_of(z: Rows) -> dict[str, Rows]:
-    """Ways to join the distances (even columns) and those by the neighbourhood's scale (odd)."""
+def scores_of(z: Rows, weights: Rows) -> dict[str, Rows]:
+    """Ways to join the distances (all but the last column) and the forest's log-odds (the last)."""
     return {
-        "distances, largest": z[:, ::2].max(axis=1),
-        "distances, mean": z[:, ::2].mean(axis=1),
-        "local, largest": z[:, 1::2].max(axis=1),
-        "both, largest": z.max(axis=1),
-        "both, mean": z.mean(axis=1),
+        "as it comes": z @ weights,
+        "views by weight, no forest": z[:, :-1] @ weights[:-1],
+        "views, mean": z[:, :-1].mean(axis=1),
+        "views, largest": z[:, :-1].max(axis=1),
+        "forest": z[:, -1],
     }
 
 

@@ -17,7 +17,7 @@ from quality.peers import detectors
 from quality.records import Records, markdown, mean_sd
 
 FOLDERS = {"tables": "tabular", "features": "embeddings"}
-DEFAULT = ["FlowDetector", "kNN", "LOF", "IForest", "OCSVM", "PCA", "ECOD"]
+DEFAULT = ["FlowDetector", "kNN", "LOF", "IForest", "OCSVM", "PCA", "ECOD", "DTE-NP", "TCCM", "Mahalanobis"]
 MOST_ROWS = 10_000
 
 

@@ -7,6 +7,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.archetypes.deep import DeepArchetypes as DeepArchetypes
     from farout.archetypes.linear import ArchetypalAnalysis as ArchetypalAnalysis
     from farout.backbones.features import Features as Features
+    from farout.base.losses import cautious_loss as cautious_loss
+    from farout.base.losses import discriminator_loss as discriminator_loss
     from farout.base.persistence import load as load
     from farout.base.training import Training as Training
     from farout.columns import Column as Column
@@ -16,8 +18,6 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.detectors.classifier import CautiousClassifier as CautiousClassifier
     from farout.detectors.discriminator import OutlierDiscriminator as OutlierDiscriminator
     from farout.detectors.flow_detector import FlowDetector as FlowDetector
-    from farout.base.losses import cautious_loss as cautious_loss
-    from farout.base.losses import discriminator_loss as discriminator_loss
     from farout.errors import FaroutError as FaroutError
     from farout.evaluation import evaluate as evaluate
     from farout.flows.density import FlowDensity as FlowDensity

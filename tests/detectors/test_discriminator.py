@@ -6,8 +6,8 @@ import torch
 from spies import FAR, SpyNetwork, SpySource, blobs, refusal
 
 import farout as fo
-from farout.detectors.feeding import Feed
 from farout.base.losses import discriminator_loss
+from farout.detectors.feeding import Feed
 from farout.errors import InvalidSettingError
 from farout.flows.units import Units
 

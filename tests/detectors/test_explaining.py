@@ -82,7 +82,7 @@ def test_the_column_that_was_moved_comes_first(score, size):
     shares = MODELS[score]().fit(X).explain(rows)
     assert (shares.argmax(axis=1) == column).mean() >= 0.95
     if size > 50:
-        assert shares[np.arange(len(rows)), column].min() > 0.8
+        assert shares[np.arange(len(rows)), column].min() > 0.7
 
 
 def test_a_discriminator_tells_the_column_that_it_objects_to():

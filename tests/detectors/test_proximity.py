@@ -218,7 +218,9 @@ def test_the_auxiliary_task_tells_kinds_and_reaches_the_features(model, table):
     """By its own head, from the features: they differ by kind, where without it they don't need to."""
 
     def hidden(event_shape, n_outputs):
-        return nn.Sequential(nn.Linear(*event_shape, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, n_outputs))
+        return nn.Sequential(
+            nn.Linear(*event_shape, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, n_outputs)
+        )
 
     def apart(weight):
         fitted = model(Kinds([]), auxiliary_weight=weight, network=hidden, max_steps=400, random_state=0).fit(*table)

@@ -1,14 +1,16 @@
-"""FlowDetector on tables without labels: nearest training rows in three ways of seeing, on one scale."""
+"""FlowDetector on tables without labels: near training rows in three views, and a forest, on one scale."""
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_blobs
 from sklearn.metrics import roc_auc_score
 from spies import FAR, blobs
 
 import farout as fo
 from farout.detectors.flow_detector import TABLE_FLOW
-from farout.detectors.views import FLOOR, largest_z_score, local_scales, log_distances, views_of
+from farout.detectors.forest import forest_log_odds
+from farout.detectors.views import FLOOR, local_scales, log_distances, view_weights, views_of
 from farout.errors import InvalidSettingError
 
 
@@ -38,17 +40,20 @@ def log_distance(a, b, k):
     return 0.5 * np.log(np.take_along_axis(squared, nearest, 1) + (b.shape[1] - 1) * FLOOR**2), nearest
 
 
-def test_the_score_is_the_largest_standardised_log_distance(model):
+def test_the_score_is_the_weighted_mean_of_z_scores(model):
     rows = table(50, 1)
     seen, reference = views_of(model.flow_, rows), model.reference_
     assert list(seen) == list(reference) == ["units", "scores", "latents"]
-    logs = []
-    for name, k in (("units", 1), ("scores", 3), ("latents", 1)):
+    found = []
+    for name in seen:
         own = log_distance(reference[name], reference[name], 11)[0][:, 1:].mean(axis=1)  # the first is the row itself
         five, nearest = log_distance(seen[name], reference[name], 5)
-        logs += [five[:, k - 1], five.mean(axis=1) - 0.5 * own[nearest].mean(axis=1)]
-    expected = -np.max([(v - c) / s for v, c, s in zip(logs, model.centre_, model.spread_, strict=True)], axis=0)
-    np.testing.assert_allclose(model.score_samples(rows), expected, atol=1e-9)
+        found.append(five.mean(axis=1) - 0.5 * own[nearest].mean(axis=1))
+    found.append(forest_log_odds(model.forest_, seen["units"][:, :-1]))
+    assert model.weights_.sum() == pytest.approx(1)
+    assert model.weights_[3] == pytest.approx(0.4 / 1.4)
+    z = [(v - c) / s for v, c, s in zip(found, model.centre_, model.spread_, strict=True)]
+    np.testing.assert_allclose(model.score_samples(rows), -np.average(z, axis=0, weights=model.weights_), atol=1e-9)
 
 
 def test_what_is_far_depends_on_the_neighbourhood():
@@ -56,16 +61,54 @@ def test_what_is_far_depends_on_the_neighbourhood():
     dense, sparse = rng.uniform(-0.5, 0.5, (300, 3)), rng.uniform(-3, 3, (300, 3)) + 20
     reference = {"units": np.c_[np.r_[dense, sparse], np.zeros(600)]}
     beside = {"units": np.array([[2.5, 0, 0, 0], [25, 20, 20, 0]])}  # two past the edge, of either cloud
-    plain, local = log_distances(beside, reference, local_scales(reference)).T
+    plain = [log_distance(beside["units"][i : i + 1], reference["units"], 1)[0].item() for i in (0, 1)]
     assert plain[0] == pytest.approx(plain[1], abs=0.3)
+    local = log_distances(beside, reference, local_scales(reference))[:, 0]
     assert local[0] > local[1] + 0.3
+
+
+def test_a_view_that_tells_held_out_clusters_counts_more():
+    rng = np.random.default_rng(0)
+    # Four clusters along one column; the others repeat it with noise so small that whitened, it is all that one sees.
+    hidden = rng.choice([-3.0, -1.0, 1.0, 3.0], 400)[:, None] + 0.1 * rng.standard_normal((400, 1))
+    rows = (hidden + 1e-3 * rng.standard_normal((400, 8))) / 2.2
+    units, latents = view_weights(rows, ["units", "latents"], 0)
+    assert units > 0.9
+    assert units + latents == pytest.approx(1)
+    np.testing.assert_array_equal(view_weights(rows, ["units", "latents"], 0), [units, latents])
+
+
+@pytest.mark.parametrize("rows", [np.random.default_rng(0).standard_normal((30, 40)), np.ones((200, 3))])
+def test_rows_too_few_to_say_leave_the_views_equal(rows):
+    np.testing.assert_array_equal(view_weights(rows, ["units", "scores", "latents"], 0), np.full(3, 1 / 3))
+
+
+BLOBS = make_blobs(400, centers=3, random_state=0)[0]
+
+
+@pytest.mark.parametrize(
+    "X",
+    [load_wine().data, load_iris().data, load_breast_cancer().data, load_digits().data, BLOBS],
+    ids=["wine", "iris", "breast cancer", "digits", "blobs"],
+)
+def test_far_away_nothing_is_accepted(X):
+    X = X[:500]
+    model = fo.FlowDetector(flow=fo.FlowDensity(**{**TABLE_FLOW, "max_steps": 20}), random_state=0).fit(X)
+    directions = np.random.default_rng(1).standard_normal((100, X.shape[1]))
+    directions *= np.sqrt(X.shape[1]) / np.linalg.norm(directions, axis=1, keepdims=True)
+    scores = []
+    for radius in (10.0, 100.0, 1e6):
+        far = X.mean(axis=0) + radius * directions * X.std(axis=0)
+        assert (model.predict(far) == -1).all()
+        scores.append(model.score_samples(far))
+    assert (np.diff(scores, axis=0) < 0).all()  # farther is lower, in every direction
 
 
 def test_two_rows_to_compare_with_are_enough():
     reference = {"units": np.array([[0.0, 0.0], [1.0, 0.0]])}
     scales = local_scales(reference)
     logs = log_distances({"units": np.array([[3.0, 0.0]])}, reference, scales)
-    assert logs.shape == (1, 2)
+    assert logs.shape == (1, 1)
     assert np.isfinite(logs).all()
     assert np.isfinite(log_distances(reference, reference, scales, own=True)).all()
 
@@ -87,7 +130,7 @@ def test_it_sees_what_single_columns_do_not_show(model):
 
 
 @pytest.mark.parametrize("departure", [1e-3, 1.0, 1e6])
-def test_a_departure_from_a_constant_counts_alike_whatever_its_size(model, departure):
+def test_a_departure_from_a_constant_counts_however_small_it_is(model, departure):
     rows = table(100, 4)
     other = rows.copy()
     other[:, 3] += departure
@@ -128,7 +171,10 @@ def test_without_held_out_rows_each_is_compared_with_the_others():
     logs = log_distances(views, views, local_scales(views), own=True)
     assert np.isfinite(logs).all()
     # Its own distance of 0 would put the threshold above all that is new.
-    np.testing.assert_allclose(np.sort(-largest_z_score(logs, model.centre_, model.spread_)), model.calibration_scores_)
+    scores = -(((logs - model.centre_) / model.spread_) * model.weights_).sum(axis=1)
+    np.testing.assert_allclose(np.sort(scores), model.calibration_scores_)
+    assert not hasattr(model, "forest_")  # it has seen every row
+    assert model.weights_.shape == (3,)
     assert (model.predict(table(500, 1)) == 1).mean() > 0.85
 
 

@@ -70,7 +70,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
         For vectors the softmax, the log distance to the nearest training row in units of the columns, and how much
         better a class explains the row than none (relative Mahalanobis distance; Ren et al., 2021) are joined, on a
-        scale set by held-out inliers. From twice the distance that 2 % of inliers exceed no row passes, whatever the
+        scale set by held-out inliers. From thrice the distance that 2 % of inliers exceed no row passes, whatever the
         network says, and farther out probabilities fall to uniform in every direction. This holds for networks of
         your own too, ReLU networks included, for it is outside the network. The order of the classes stays.
 

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from farout.base.estimator import classes_of
+from farout.base.losses import discriminator_loss, one_vs_rest_loss
 from farout.base.training import Training
 from farout.base.validation import check_choice
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.calibration import LABELS, NoveltyMixin, normal_rows
 from farout.detectors.exposure import ExposedModel
-from farout.base.losses import discriminator_loss, one_vs_rest_loss
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
 

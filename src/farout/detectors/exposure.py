@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
+from farout.base.losses import auxiliary_loss
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.feeding import Feed, Step
-from farout.base.losses import auxiliary_loss
 from farout.detectors.joined import Joined
 from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
 from farout.detectors.proximity import ROWS, feature_distances, last_linear, unit, with_features
@@ -37,7 +37,7 @@ FARTHEST = 1e6  # units that a network is asked about: numbers of more may overf
 CHUNK = 1024  # rows that go through the network at a time, for inference
 AUXILIARY_WEIGHT = 0.5  # for images
 IMAGE_WEIGHTS = {"distance": 2.0}  # beside 1 of the network's own score; docs/results/part-4.md has others
-VECTOR_WEIGHTS = {"distance": 1.0, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
+VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
 
 class Scored(NamedTuple):
@@ -253,8 +253,8 @@ class ExposedModel(ExplainsMixin, Estimator):
         layer = last_linear(self.network_ if network is None else network, self._n_outputs())
         if layer is None:
             raise InvalidSettingError(
-                f"{type(self).__name__}: auxiliary_weight and, for images, distance_aware need a network whose last layer "
-                f"is a torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set auxiliary_weight=0 "
+                f"{type(self).__name__}: auxiliary_weight and, for images, distance_aware need a network whose last "
+                f"layer is a torch.nn.Linear with {self._n_outputs()} outputs, and this one's isn't; set auxiliary_weight=0 "
                 "and distance_aware=False."
             )
         return layer

@@ -11,9 +11,10 @@ from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
 from farout.detectors.explaining import ExplainsMixin
+from farout.detectors.forest import contrast_forest, forest_log_odds
 from farout.detectors.joined import Joined
 from farout.detectors.reach import in_units, log_distance
-from farout.detectors.views import ROWS, largest_z_score, local_scales, log_distances, views_of
+from farout.detectors.views import ROWS, local_scales, log_distances, view_weights, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.scores import flow_scores
@@ -32,6 +33,7 @@ TABLE_FLOW: Mapping[str, Any] = {
     "validation_fraction": 0.1,
     "patience": 3,
 }
+FOREST_WEIGHT = 0.4  # to 1 of all distances; docs/results/part-6.md says what decided
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
@@ -45,14 +47,16 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
           What all images share cancels (after Ren et al., 2019). For vectors it begins as the relative Mahalanobis
           distance (Ren et al., 2021), and since a ratio tells nothing of what is far from all classes alike, it falls
-          with the distance to the nearest training row, from where 2 % of inliers lie. Needs labels.
+          with the distance to the nearest training row, from beyond what inliers have. Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
-        - "nearest": minus the largest z-score, with regard to held-out inliers, of the log distance to near training
-          rows, over up to three views of a row: columns of unit variance (nearest row), normal scores of columns (third
-          nearest, where the flow begins with them), the flow's latents (nearest); in each view also of the mean over
-          five neighbours, less half the log of how far these lie from their own neighbours (the local outlier factor
-          of Breunig et al., 2000, subtracts all of it). For rows without classes.
+        - "nearest": minus a weighted mean of z-scores, with regard to held-out inliers. Most of them are log distances
+          to near training rows, in up to three views of a row: columns of unit variance, normal scores of columns
+          (where the flow begins with them), the flow's latents. Each is the mean over five neighbours, less half the
+          log of how far these lie from their own neighbours (the local outlier factor of Breunig et al., 2000,
+          subtracts all of it). A view counts more, the better it tells clusters of training rows that are held out. The
+          last z-score is of the log-odds of a forest that tells training rows from rows whose columns were exchanged
+          with another row's, or are uniform (after Shi & Horvath, 2006). For rows without classes.
         - "auto": "ratio" where the flow knows two classes or more and no class; "nearest" for tables without labels;
           "likelihood" elsewhere.
     flow : FlowDensity, optional
@@ -83,9 +87,13 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
     classes_ : ndarray of shape (n_classes,)
         Only where there are classes.
     reference_ : dict of str to ndarray
-        Only for "nearest": the training rows that others are compared with, at most 20 000, in each view; ``centre_``
-        and ``spread_`` are median and standard deviation of held-out inliers' log distances, of shape (2 views,);
-        ``local_scales_`` is how far the training rows lie from each other.
+        Only for "nearest": the training rows that others are compared with, at most 20 000, in each view;
+        ``local_scales_`` is how far they lie from each other.
+    forest_ : dict of str to ndarray
+        Only for "nearest": the trees, unless no rows are held out, which would set their scale.
+    weights_ : ndarray of shape (views + 1,)
+        Only for "nearest": weights of views and forest in the score, in sum 1. ``centre_`` and ``spread_``, of the same
+        shape, are median and standard deviation over held-out inliers.
     typical_rows_ : ndarray of shape (n, d)
         Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
         rows are.
@@ -172,15 +180,33 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         return max(self.calibration_fraction, min(SCALE_ROWS / n, 0.25))
 
     def _set_neighbours(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
-        """Keep training rows to compare with, set the scale by held-out ones, and give the scores of these."""
+        """Keep training rows to compare with, set weights and scale by them, and give the scores of held-out ones."""
         self.reference_ = views_of(self.flow_, inner[:ROWS])
         self.local_scales_ = local_scales(self.reference_)
-        # Without rows held out, each training row is compared with the others.
-        own = not len(held)
-        views = self.reference_ if own else views_of(self.flow_, held)
-        logs = log_distances(views, self.reference_, self.local_scales_, own=own)
-        self.centre_, self.spread_ = np.median(logs, axis=0), np.maximum(logs.std(axis=0), 1e-3)
-        return -largest_z_score(logs, self.centre_, self.spread_)
+        units = self.reference_["units"][:, :-1]
+        weights = view_weights(units, list(self.reference_), self.seed_)
+        if len(held):
+            self.forest_ = contrast_forest(units, self.seed_)
+            weights = np.append(weights, FOREST_WEIGHT)
+            found = self._outlyingness(views_of(self.flow_, held))
+        else:  # each training row is compared with the others; trees have seen them all
+            found = log_distances(self.reference_, self.reference_, self.local_scales_, own=True)
+        self.weights_ = weights / weights.sum()
+        self.centre_, self.spread_ = np.median(found, axis=0), np.maximum(found.std(axis=0), 1e-3)
+        return self._mean_z(found)
+
+    def _outlyingness(self, views: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Log distance in each view, and the forest's log-odds where there is one, of shape (n, views + 1)."""
+        logs = log_distances(views, self.reference_, self.local_scales_)
+        if "forest_" not in vars(self):
+            return logs
+        return np.column_stack([logs, forest_log_odds(self.forest_, views["units"][:, :-1])])
+
+    def _mean_z(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Minus the weighted mean of z-scores, of shape (n,)."""
+        z = (found - self.centre_) / self.spread_
+        result: NDArray[np.float64] = -(z * self.weights_).sum(axis=1)
+        return result
 
     def _set_edge(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows for distances, set by held-out ones how far a ratio counts, and give these' scores."""
@@ -222,8 +248,7 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
 
     def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.score_ == "nearest":
-            logs = log_distances(views_of(self.flow_, X), self.reference_, self.local_scales_)
-            return -largest_z_score(logs, self.centre_, self.spread_)
+            return self._mean_z(self._outlyingness(views_of(self.flow_, X)))
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, Rows(X), "likelihood") - self.typical_)
         scores = flow_scores(self.flow_, Rows(X), self.score_)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 __all__ = ["Joined"]
 
 LEAST_SPREAD = 1e-3
-EDGE = 0.98  # quantile of held-out inliers' distances beyond which distance alone decides more and more
+FEW = 0.98  # quantile of held-out inliers' distances
+BEYOND = 1.5  # times as far from where on distance alone decides more and more
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Joined:
     is on its scale: negative log-odds.
 
     With an ``edge``, distance decides in the end, whatever the other scores say. No score counts for less than it does
-    for the surest held-out inlier. Past the edge, which 2 % of inliers exceed, each doubling of the distance adds
-    ``reach``, which is the way from the surest inlier to the threshold. So beyond twice the edge a row is an outlier,
-    and farther out its log-odds grow without bound.
+    for the surest held-out inlier. The edge is half as far again as the distance that 2 % of inliers exceed. Past it
+    each doubling of the distance adds ``reach``, which is the way from the surest inlier to the threshold. So beyond
+    twice the edge a row is an outlier, and farther out its log-odds grow without bound.
 
     Attributes
     ----------
@@ -78,7 +79,8 @@ class Joined:
             return cls(powers, np.full(len(powers), -np.inf), slope, shift)
         least = columns.min(axis=0)
         reach = slope * float(np.quantile(total, 1 - contamination) - least @ powers)
-        return cls(powers, least, slope, shift, float(np.quantile(logs, EDGE)), max(reach, LEAST_SPREAD))
+        edge = float(np.quantile(logs, FEW) + np.log(BEYOND))
+        return cls(powers, least, slope, shift, edge, max(reach, LEAST_SPREAD))
 
     def __call__(
         self, scores: Mapping[str, NDArray[np.float64]], logs: NDArray[np.float64] | None = None
@@ -89,4 +91,5 @@ class Joined:
         total: NDArray[np.float64] = self.slope * (columns * self.powers).sum(axis=1) + self.shift
         if logs is None or not np.isfinite(self.edge):
             return total
-        return total + self.reach * np.maximum(logs - self.edge, 0.0) / np.log(2)
+        total += self.reach * np.maximum(logs - self.edge, 0.0) / np.log(2)
+        return total

@@ -75,7 +75,9 @@ def _made(network: Any, event_shape: Shape, n_outputs: int, kind: str) -> Any:
     if isinstance(network, nn.Module):
         return copy.deepcopy(network)
     if network is None:
-        return VectorNetwork(*event_shape, n_outputs, kind) if len(event_shape) == 1 else small_cnn(event_shape, n_outputs)
+        return (
+            VectorNetwork(*event_shape, n_outputs, kind) if len(event_shape) == 1 else small_cnn(event_shape, n_outputs)
+        )
     return network(event_shape, n_outputs) if callable(network) else network
 
 

@@ -1,35 +1,41 @@
 """How far a row lies from the training rows, in several views: data units, normal scores, latents."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
 from farout.base.neighbours import nearest_rows
 from farout.base.validation import Rows
 from farout.flows.density import FlowDensity
+from farout.flows.marginals import Marginals
+from farout.flows.whitening import Whitening
 
-__all__ = ["NEIGHBOURS", "ROWS", "largest_z_score", "local_scales", "log_distances", "views_of"]
+__all__ = ["ROWS", "local_scales", "log_distances", "view_weights", "views_of"]
 
-# Which of the nearest training rows counts, by view; docs/results/part-4.md says what decided.
-NEIGHBOURS = {"units": 1, "scores": 3, "latents": 1}
+# docs/results/part-4.md and part-6.md say what decided.
 ROWS = 20_000  # training rows kept to compare with, at most
 FLOOR = 0.1  # added to a distance for each column, in quadrature, so that the log of a copy's distance stays finite
-AROUND = 5  # nearest training rows, whose scales set the scale around a row
+AROUND = 5  # nearest training rows, whose distances and scales count
 SCALE_OF = 10  # nearest other training rows, whose mean log distance is the scale of a training row
-WEIGHT = 0.5  # how much of that scale is subtracted: 0 is the distance itself, 1 as in the local outlier factor
+SCALE_WEIGHT = 0.5  # how much of that scale is subtracted: 0 is the distance itself, 1 as in the local outlier factor
+CLUSTERS = 4  # held out one by one to weigh the views
+CLUSTERED = 600  # rows that these are sought among, at most
+SHARPNESS = 20.0  # log of the ratio of two views' weights, for each 1.0 between their AUROC
 
 
 def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Rows in each view that the flow has, with one more column for departures from constant columns.
 
-    That column is 0 in training; ``sqrt(2 k log(n + 1))`` for k departures adds to a squared distance what they cost in
-    nats, doubled, as squares do in a normal log-density.
+    That column is 0 in training, and grows with the departure (`Units.departure`), so that one can be arbitrarily far
+    away in a constant column too.
     """
-    cost = 2 * math.log(flow.n_rows + 1)
-    departed = np.sqrt(cost * flow.departures(Rows(X)))[:, None]
+    departed = flow.units.departure(X)[:, None]
     return {name: np.hstack([rows, departed]) for name, rows in flow.stages(Rows(X)).items()}
 
 
@@ -45,7 +51,9 @@ def log_distances(
     *,
     own: bool = False,
 ) -> NDArray[np.float64]:
-    """Log distances of rows to those of ``reference``, two a view: to a near row, and relative to the local scale.
+    """Log distances of rows to those of ``reference``, relative to the local scale, one a view.
+
+    It is the mean over the five nearest rows, less half of the mean scale of these.
 
     Parameters
     ----------
@@ -58,13 +66,12 @@ def log_distances(
 
     Returns
     -------
-    ndarray of shape (n, 2 views)
+    ndarray of shape (n, views)
     """
     columns = []
     for name, rows in views.items():
         logs, nearest = _nearest(rows, reference[name], AROUND, own=own)
-        local = logs.mean(axis=1) - WEIGHT * scales[name][nearest].mean(axis=1)
-        columns += [logs[:, min(NEIGHBOURS[name], logs.shape[1]) - 1], local]
+        columns.append(logs.mean(axis=1) - SCALE_WEIGHT * scales[name][nearest].mean(axis=1))
     return np.stack(columns, axis=1)
 
 
@@ -77,17 +84,62 @@ def _nearest(
     return logs, nearest
 
 
-def largest_z_score(
-    logs: NDArray[np.float64], centre: NDArray[np.float64], spread: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The largest z-score of each row over all views, of shape (n,): an outlier in any view counts as one.
+def view_weights(rows: NDArray[np.float64], names: Collection[str], seed: int) -> NDArray[np.float64]:
+    """How much each view counts, of shape (views,), in sum 1, by how well it tells held-out clusters of training rows.
+
+    K-means finds four clusters of rows of unit variance, and four of whitened normal scores. Each in turn is held out:
+    three quarters of the other rows give the scales and are compared with; the last quarter are the inliers of an AUROC
+    by the distance in each view. Here a Gaussian copula stands for the flow, since to train one for each cluster would
+    take long. Weights are the softmax of 20 times the mean AUROC. They are equal where rows are fewer than columns.
 
     Parameters
     ----------
-    logs : ndarray of shape (n, 2 views)
-        Of `log_distances`.
-    centre, spread : ndarray of shape (2 views,)
-        Median and standard deviation over held-out inliers.
+    rows : ndarray of shape (n, d)
+        Training rows, in model units; the first 600 count.
+    names : collection of str
+        Names of views, of `views_of`.
+    seed : int
+        Of the clusters and the held-out rows.
     """
-    result: NDArray[np.float64] = ((logs - centre) / spread).max(axis=1)
-    return result
+    rows = rows[:CLUSTERED]
+    found: list[list[float]] = []
+    if len(rows) >= rows.shape[1] and len(np.unique(rows, axis=0)) >= 2 * CLUSTERS:
+        rng = np.random.default_rng(seed)
+        for space in ("units", "latents"):
+            clusters = KMeans(CLUSTERS, n_init=2, random_state=seed % 2**32).fit_predict(_copula(rows, rows)[space])
+            by_cluster = [_aurocs(rows, clusters == c, names, rng) for c in range(CLUSTERS)]
+            found += [[float(v) for v in np.mean(kept, axis=0)]] if (kept := [a for a in by_cluster if a]) else []
+    mean = np.mean(found, axis=0) if found else np.zeros(len(names))
+    ratios = np.exp(SHARPNESS * (mean - mean.max()))
+    weights: NDArray[np.float64] = ratios / ratios.sum()
+    return weights
+
+
+def _aurocs(
+    rows: NDArray[np.float64], out: NDArray[np.bool_], names: Collection[str], rng: np.random.Generator
+) -> list[float]:
+    """AUROC of each view on some rows held out; none where they or the rows that are left are too few."""
+    rest = rng.permutation(rows[~out])
+    if out.sum() < 5 or len(rest) < 30:
+        return []
+    held, inner = np.split(rest, [len(rest) // 4])
+    reference, seen = _copula(inner, inner), _copula(inner, np.vstack([held, rows[out]]))
+    truth = np.r_[np.zeros(len(held)), np.ones(int(out.sum()))]
+    reference, seen = ({name: views[name] for name in names} for views in (reference, seen))
+    logs = log_distances(seen, reference, local_scales(reference))
+    return [float(roc_auc_score(truth, column)) for column in logs.T]
+
+
+def _copula(inner: NDArray[np.float64], rows: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Rows in the views of a Gaussian copula of other rows, ``inner``."""
+    shape = (inner.shape[1],)
+    scaler = StandardScaler().fit(inner)
+    known, asked = (torch.from_numpy(scaler.transform(part)).float() for part in (inner, rows))
+    marginals, whitening = Marginals(shape), Whitening(shape)
+    whitening.initialize(marginals.initialize(known))
+    with torch.no_grad():
+        scores = marginals(asked)[0]
+        latents = whitening(scores)[0]
+    ends = {"units": asked, "scores": scores, "latents": latents}
+    nowhere = np.zeros((len(rows), 1))  # the column for departures, as `views_of` has it
+    return {name: np.hstack([end.double().numpy(), nowhere]) for name, end in ends.items()}

@@ -566,7 +566,7 @@ class FlowDensity(DensityMixin, Estimator):
         def of_classes(x: Tensor, _: Tensor | None) -> Tensor:
             u, log_det = before(x)  # the same for all classes
             each = [after.log_prob(u, torch.full((len(u),), k, device=u.device)) for k in range(len(classes))]
-            return torch.stack(each, dim=1) + log_det[:, None]
+            return cast(Tensor, torch.stack(each, dim=1) + log_det[:, None])
 
         return self._map(of_classes, X, None).astype(np.float64)
 

@@ -20,8 +20,8 @@ class Discriminant:
     """How much better the best class explains a row than no class does, by Gaussians: relative Mahalanobis distance.
 
     ``min_y (x - m_y)' S^-1 (x - m_y) - (x - m)' S0^-1 (x - m)``, halved (Ren et al., 2021). ``S`` is the covariance
-    within classes, shrunk after Ledoit & Wolf (2004). Where the paper estimates ``S0`` from all rows on its own, here it
-    is ``S`` plus the covariance of the class means. So ``S0`` is at least ``S`` in every direction, and no estimate can
+    within classes, shrunk after Ledoit & Wolf (2004). The paper estimates ``S0`` from all rows on its own; here it is
+    ``S`` plus the covariance of the class means. So ``S0`` is at least ``S`` in every direction, and no estimate can
     turn the score upside down: with hardly more rows than columns the paper's form had an AUROC of .14 to .19, this one
     .96, and with many rows they agree. All that differs lies in the few directions in which class means differ.
 
@@ -86,7 +86,7 @@ def class_means(
 
 
 def within_factor(residuals: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
-    """Lower triangular F with ``F F^T`` the covariance within classes, of shape (d, d), shrunk so that it has an inverse.
+    """Lower triangular F of shape (d, d), with ``F F^T`` the covariance within classes, shrunk until it has an inverse.
 
     Parameters
     ----------

@@ -105,8 +105,8 @@ class Units(Transform):
     def departure(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """How far each row departs from the constants, of shape (n,); 0 where it doesn't.
 
-        A squared distance: for each departure ``2 log(n + 1)``, which is what it costs in nats, doubled, as squares do in
-        a normal log-density, and the square of the difference relative to the constant (of the difference itself, where
+        Its square is, for each departure, ``2 log(n + 1)``, which is what it costs in nats, doubled, as squares do in a
+        normal log-density, and the square of the difference relative to the constant (of the difference itself, where
         the constant is 0). So one can be arbitrarily far away in a constant column too.
         """
         fixed = ~self.varies

@@ -1,6 +1,7 @@
 """Ready-made flows for vectors: rows of tables, embeddings, points in the plane."""
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
@@ -72,7 +73,7 @@ def vector_flow(
     (n_features,) = event_shape
     hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 512)) if hidden is None else hidden
     with seeded(seed):
-        begins = 0 < n_classes and n_features <= MOST_WHITENED
+        begins = n_classes > 0 and n_features <= MOST_WHITENED
         condition = n_classes + 1 if begins else EMBEDDING_FEATURES if n_classes else 0
         steps = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, condition)
         if not begins:
@@ -84,7 +85,8 @@ def vector_flow(
 def one_hot(n_classes: int) -> nn.Embedding:
     """Classes and, last, "no class" as one-hot conditions, fixed; as long as vectors that are learned are at first."""
     length = math.sqrt(EMBEDDING_FEATURES)
-    return nn.Embedding.from_pretrained(length * torch.eye(n_classes + 1, dtype=torch.float32), freeze=True)
+    weights = length * torch.eye(n_classes + 1, dtype=torch.float32)
+    return cast(nn.Embedding, nn.Embedding.from_pretrained(weights, freeze=True))
 
 
 def toy_flow(event_shape: Shape = (2,), *, n_classes: int = 0, seed: int = 0) -> Flow:

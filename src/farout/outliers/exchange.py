@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.base.estimator import Nested, classes_of, is_fitted
+from farout.base.estimator import Nested
 from farout.base.validation import Rows, check_choice, check_labels, check_number
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
@@ -162,16 +162,19 @@ class Exchange(OutlierSource):
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         _, start, counts = np.unique(self.labels_[order], return_index=True, return_counts=True)
+        second: NDArray[np.int64]
         of = np.searchsorted(start, place[first], side="right") - 1
         if self.partner == "same":  # a class of one row has no other: the row itself
             step = rng.integers(np.minimum(1, counts[of] - 1), counts[of])
-            return order[start[of] + (place[first] - start[of] + step) % counts[of]]
+            second = order[start[of] + (place[first] - start[of] + step) % counts[of]]
+            return second
         others = len(order) - counts[of]
         if not others.all():
             raise InvalidDataError(
                 f"{type(self).__name__}: the rows that it draws from are of one class; raise max_rows."
             )
-        return order[(start[of] + counts[of] + rng.integers(0, others)) % len(order)]
+        second = order[(start[of] + counts[of] + rng.integers(0, others)) % len(order)]
+        return second
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """The inliers unchanged; in latent space as the flow gives them back, with its noise. Of shape (n, d)."""

@@ -40,8 +40,8 @@ class Recommended(Mixture):
     look more normal than known ones is left out. With fewer than 60 rows it takes both in equal shares.
 
     For images it is fixed: `Turned`, `Collage` and ``NormalShell(2.5)``, a third each, which was best on held-out
-    classes of digits. The first two give outliers near the data, the last far ones. A source whose rule keeps less than a
-    quarter of its candidates is left out; this happens for textures, maps or cells, which look normal when rotated.
+    classes of digits. The first two give outliers near the data, the last far ones. A source whose rule keeps less than
+    a quarter of its candidates is left out; this happens for textures, maps or cells, which look normal when rotated.
 
     For both comparisons see ``docs/results/part-4.md`` and ``part-6.md``.
 

@@ -37,7 +37,7 @@ BETA = 0.3  # weight of outliers in the loss of small classifiers
 LEAST_ROWS = 60  # of all rows, for trials to say anything
 CLUSTERS = 8  # k-means clusters that stand for classes where there are fewer than three
 GRID = {"network": (0.0, 1.0), "distance": (0.25, 0.5, 1.0, 2.0), "ratio": (0.0, 0.5, 1.0, 2.0)}
-USUAL = {"network": 1.0, "distance": 1.0, "ratio": 0.5}
+USUAL = {"network": 1.0, "distance": 0.5, "ratio": 0.5}
 CLEAR = 0.003  # gain in AUROC that another choice than the usual one must bring
 
 
@@ -172,9 +172,7 @@ def choose(
     judged = [_Judged.of(U, labels, fold) for fold in folds]
     tried: dict[str, list[_Student]] = {}
     for name, source in candidates.items() if labels is None else {"none": None, **candidates}.items():
-        tried[name] = [
-            _student(source, X, U, units, labels, fold, steps, seed + i) for i, fold in enumerate(folds)
-        ]
+        tried[name] = [_student(source, X, U, units, labels, fold, steps, seed + i) for i, fold in enumerate(folds)]
     trials = tuple(_summary(name, students, judged) for name, students in tried.items())
     best = _best([t for t in trials if t.source != "none"], [t for t in trials if t.source == "none"], folds)
     return Choice(best, _weights(tried[best], judged), trials)
@@ -264,15 +262,15 @@ def _student(
     stream = None
     if source is not None:
         fitted = source.fit(Rows(X[fold.train]), None if labels is None else labels[fold.train])
-        stream = iter(OutlierBatches(fitted, BATCH, seed, 16 * BATCH, dtype=None))
-        x, *rest = cast(tuple[Tensor, ...], stream.pool)
-        stream.pool = (units.to_train(x.numpy()).float(), *rest)
+        # A few thousand that come again would be learned by heart, and rank sources otherwise than fresh ones.
+        stream = iter(OutlierBatches(fitted, BATCH, seed, dtype=None))
 
     def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
         rows = batch[0]
         if stream is None:
             return cautious_loss(net(rows), batch[1], None), {}
-        logits = net(torch.cat([rows, next(stream)[0][: len(rows)]]))
+        outliers = units.to_train(next(stream)[0][: len(rows)].numpy()).float()
+        logits = net(torch.cat([rows, outliers]))
         inside, outside = logits[: len(rows)], logits[len(rows) :]
         if own is None:
             return F.softplus(-inside).mean() + F.softplus(outside).mean(), {}
