@@ -42,7 +42,7 @@ def _write_bad_data(folder):
     np.savez(folder / "odd.npz", X=RNG.random((20, 7, 7)))
     (folder / "empty.csv").write_text("")
     (folder / "empty.npz").write_text("")
-    (folder / "text.csv").write_text("a,b,label\n1,2,0\n3,four,1\n5,6,0\n")
+    (folder / "text.csv").write_text("a,b,label\n1,2,0\n3,?,1\n5,6,0\n")
     whole = struct.pack(">IIII", 0x803, 10, 4, 4) + bytes(160)
     (folder / "cut-images-idx3-ubyte").write_bytes(whole[:100])
     (folder / "cut-images-idx3-ubyte.gz").write_bytes(gzip.compress(whole)[:-12])
@@ -116,7 +116,7 @@ CASES = {
     "empty npz": (FIT.replace("{name}", "empty.npz"), 1, ["empty.npz is empty"]),
     "truncated IDX": (FIT.replace("{name}", "cut-images-idx3-ubyte"), 1, ["cut-images-idx3-ubyte"]),
     "truncated gzipped IDX": (FIT.replace("{name}", "cut-images-idx3-ubyte.gz"), 1, ["cut-images-idx3-ubyte.gz"]),
-    "text in a csv": (FIT.replace("{name}", "text.csv"), 1, ["'b'", "text.csv", "'four'"]),
+    "a mark for missing in a csv": (FIT.replace("{name}", "text.csv"), 1, ["'b'", "text.csv", "'?'", "empty"]),
     "pickled objects": (FIT.replace("{name}", "pickled.npz"), 1, ["Python objects"]),
     "missing file": (FIT.replace("{name}", "absent.npz"), 1, ["absent.npz"]),
     "missing set": ("fit kmnist --data-root {out} --out {out}/run", 1, ["kmnist", "not found", "farout data download"]),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.base.losses import discriminator_loss as discriminator_loss
     from farout.base.persistence import load as load
     from farout.base.training import Training as Training
+    from farout.columns import Column as Column
+    from farout.columns import Schema as Schema
     from farout.data import list_data as list_data
     from farout.data import load_data as load_data
     from farout.detectors.classifier import CautiousClassifier as CautiousClassifier
@@ -63,6 +65,8 @@ _HOMES = {
     "cautious_loss": "farout.base.losses",
     "discriminator_loss": "farout.base.losses",
     "Training": "farout.base.training",
+    "Schema": "farout.columns",
+    "Column": "farout.columns",
     "Features": "farout.backbones.features",
     "evaluate": "farout.evaluation",
     "load_data": "farout.data",

@@ -221,7 +221,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
 
     def _build(self, name: str) -> ArchetypeHeads:
         return ArchetypeHeads(
-            self.flow_.n_features_in_,
+            math.prod(self.flow_.event_shape_),
             int(self.n_archetypes),
             len(vars(self).get("side_classes_", ())),
             head=self.head,
@@ -390,7 +390,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
             )
         rng = self._generator(random_state)
         if law == "normal":
-            return rng.standard_normal((n, self.n_features_in_))
+            return rng.standard_normal((n, self._width))
         return NullLaw(self.null_mean_, self.null_factor_).draw(n, rng)
 
     def nullspace_part(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:

@@ -294,6 +294,8 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
 def rows_as_tensor(estimator: Any, X: ArrayLike | Tensor, *, reset: bool) -> Tensor:
     """Convert rows to a float32 or float64 tensor, checked like ``check_events``; a tensor stays on its device."""
     if not isinstance(X, Tensor):
+        if isinstance(estimator, Estimator):
+            X = estimator._learned(X) if reset else estimator._encoded(X)
         return _tensor_of(check_events(estimator, X, reset=reset))
     if X.device.type == "cpu":
         return _tensor_of(check_events(estimator, X.detach().numpy(), reset=reset))

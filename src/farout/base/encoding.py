@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from farout.columns import from_bytes, is_frame, library_of, to_bytes
 from farout.errors import RunError
 
 __all__ = ["Reader", "Writer", "fitted_state", "lay_out_as_saved"]
@@ -65,6 +66,9 @@ class Writer:
             return {"path": str(value)}
         if isinstance(value, bytes):
             return {"bytes": value.hex()}
+        if is_frame(value):
+            content = np.frombuffer(to_bytes(value), dtype=np.uint8)
+            return {"frame": self._array(content, path), "library": library_of(value)}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return {"class": type(value).__name__, "fields": self._mapping(fields, path)["dict"]}
@@ -128,6 +132,7 @@ class Reader:
             "tuple": lambda v, path: tuple(self.decode(v["tuple"], path)),
             "dict": lambda v, path: {k: self.decode(x, f"{path}.{k}") for k, x in v["dict"].items()},
             "items": lambda v, path: {self.decode(k, path): self.decode(x, f"{path}.{k}") for k, x in v["items"]},
+            "frame": lambda v, path: from_bytes(self.decode(v["frame"], path).tobytes(), v["library"]),
             "items_of": self._items,
             "array": lambda v, _: self.tensors[v["array"]].numpy(),
             "moments": lambda v, path: self.decode(v["moments"], path).view(v["dtype"]),

@@ -18,7 +18,8 @@ from farout.base.persistence import save_model
 from farout.base.process import alone
 from farout.base.training import Training
 from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_extreme, warn_scale
-from farout.errors import RunError
+from farout.columns import Schema, frame_of
+from farout.errors import InvalidTypeError, RunError
 
 __all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
 
@@ -84,6 +85,8 @@ class Estimator(BaseEstimator):
         Parameters
         ----------
         X : array or frame of shape (n, d), or array of shape (n, *event_shape)
+            A frame (pandas, polars, pyarrow) may hold text, categories, booleans, dates and missing cells: they are
+            encoded by the `Schema` that is learned here and kept as ``schema_``.
         y : array of shape (n,), optional
             Labels: numbers, text or dates.
 
@@ -133,7 +136,7 @@ class Estimator(BaseEstimator):
 
     def _check_rows(self, X: ArrayLike, event_shape: Any = None, *, min_rows: int = 2) -> NDArray[Any]:
         """Training rows, checked, of shape (n, d); their width, names of columns and event shape are kept."""
-        rows = check_rows(self, X, event_shape, reset=True, min_rows=min_rows)
+        rows = check_rows(self, self._learned(X), event_shape, reset=True, min_rows=min_rows)
         if rows.event_shape is not None and len(rows.event_shape) == 3:  # a data set of images brings it along
             self._handed = replace(self._handed, event_shape=rows.event_shape)
         elif len(rows) and not self._handed.looked:
@@ -143,8 +146,45 @@ class Estimator(BaseEstimator):
 
     def _named(self, X: NDArray[Any]) -> Rows:
         """Checked rows with this model's names of columns, for a nested model."""
-        names = vars(self).get("feature_names_in_")
+        names, schema = vars(self).get("feature_names_in_"), vars(self).get("schema_")
+        if schema is not None:
+            return Rows(X, schema.encoded_names, schema=schema)
         return Rows(X, None if names is None else tuple(names))
+
+    @property
+    def _width(self) -> int:
+        """Numbers that a row is inside: those of its code, if it was fitted on a frame."""
+        schema = vars(self).get("schema_")
+        return int(self.n_features_in_ if schema is None else schema.width)
+
+    # --- frames --------------------------------------------------------------------------------------------------
+
+    def _learned(self, X: ArrayLike) -> Any:
+        """A frame as encoded rows, by the schema that is learned of it and kept; all else, and numbers, as they are.
+
+        A fitted model inside, such as a flow, has a schema already, which is taken.
+        """
+        frame = None if isinstance(X, Rows) else frame_of(X)
+        if frame is None or not len(frame):
+            return X
+        where = type(self).__name__
+        inside = cast(Self, clone(self)).nested_models()
+        schema = next((m.schema_ for m in inside if "schema_" in vars(m)), None)
+        if schema is None:
+            try:
+                schema = Schema.learn(frame, where)
+            except InvalidTypeError:  # columns that have no code: as arrays, numbers among them may do
+                return X
+        self.schema_: Schema = schema
+        return X if schema.is_plain else Rows(schema.encode(frame, where), schema.encoded_names, schema=schema)
+
+    def _encoded(self, X: ArrayLike) -> Any:
+        """A frame as rows encoded by the schema of fit; all else, and numbers, as they are."""
+        schema = vars(self).get("schema_")
+        frame = None if schema is None or schema.is_plain or isinstance(X, Rows) else frame_of(X)
+        if schema is None or frame is None:
+            return X
+        return Rows(schema.encode(frame, type(self).__name__), schema.encoded_names, schema=schema)
 
     # --- nested models -------------------------------------------------------------------------------------------
 
@@ -226,7 +266,7 @@ class Estimator(BaseEstimator):
     def _query(self, X: ArrayLike, *, min_rows: int = 1) -> NDArray[Any]:
         """Rows to be judged by a fitted model, checked, of shape (n, d)."""
         check_is_fitted(self)
-        rows = check_events(self, X, vars(self).get("event_shape_"), reset=False, min_rows=min_rows)
+        rows = check_events(self, self._encoded(X), vars(self).get("event_shape_"), reset=False, min_rows=min_rows)
         scale = self._value_range()
         if scale is not None and not isinstance(X, Rows):
             warn_scale(rows, *scale, type(self).__name__)

@@ -19,6 +19,7 @@ from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
+from farout.columns import Schema, frame_of
 from farout.errors import InvalidDataError, InvalidSettingError, InvalidTypeError
 
 __all__ = [
@@ -75,6 +76,8 @@ class Rows:
         One a column.
     event_shape : tuple of int, optional
         Shape of one row, such as (1, 28, 28); None for vectors.
+    schema : Schema, optional
+        By which these rows were encoded, if they come from a frame; then the names are those of its code.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Rows:
     X: NDArray[Any]
     feature_names: tuple[str, ...] | None = None
     event_shape: Shape | None = None
+    schema: Schema | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -94,7 +98,7 @@ class Rows:
         return np.array(self.X, dtype=dtype, copy=copy)
 
     def __getitem__(self, rows: Any) -> "Rows":
-        return Rows(self.X[rows], self.feature_names, self.event_shape)
+        return Rows(self.X[rows], self.feature_names, self.event_shape, self.schema)
 
 
 def resolve_event_shape(event_shape: Any, n_features: int, where: str) -> Shape:
@@ -193,6 +197,9 @@ def check_rows(estimator: Any, X: Any, event_shape: Any = None, *, reset: bool, 
         names = None if X.feature_names is None else tuple(X.feature_names)
         named = None if names is None else _empty_table(names)
         values = _numbers(X.X, names, where)
+        frame = frame_of(X)
+        if frame is not None and np.isnan(values).any():
+            values = _frame(frame, where)[0]  # for its error, where a column holds text or dates
         if shape and own_shape and len(shape) == len(own_shape) == 3:
             values = values.reshape(len(values), *own_shape)
     elif nw.dependencies.is_into_dataframe(X):
@@ -210,6 +217,9 @@ def check_rows(estimator: Any, X: Any, event_shape: Any = None, *, reset: bool, 
             estimator=estimator,
             input_name="X",
         )
+    schema = None if reset else getattr(estimator, "schema_", None)
+    if schema is not None and not schema.is_plain:
+        return _encoded_rows(schema, values, names, where)
     _check_features(estimator, values if named is None else named, values.shape[1], shape, reset=reset)
     fitted_names = getattr(estimator, "feature_names_in_", None)
     names = names if fitted_names is None else tuple(fitted_names)
@@ -223,12 +233,43 @@ def _handed_rows(estimator: Any, rows: Rows, shape: Shape | None, *, reset: bool
     """Rows that another estimator has checked: their number, width and names are looked at."""
     with _as_ours(type(estimator).__name__):
         check_array(rows.X, dtype=None, ensure_all_finite=False, ensure_min_samples=min_rows, estimator=estimator)
+    schema = rows.schema if reset else getattr(estimator, "schema_", None)
+    if schema is not None:
+        return _rows_of_schema(estimator, rows, schema, shape, reset=reset)
     names, known = rows.feature_names, getattr(estimator, "feature_names_in_", None)
     if not reset and (names is None or known is None):  # one side has none to compare
         names = None if known is None or len(known) != rows.X.shape[1] else tuple(known)
     _check_features(estimator, rows.X if names is None else _empty_table(names), rows.X.shape[1], shape, reset=reset)
     fitted_names = getattr(estimator, "feature_names_in_", None)
     return Rows(rows.X, None if fitted_names is None else tuple(fitted_names), shape or rows.event_shape)
+
+
+def _rows_of_schema(estimator: Any, rows: Rows, schema: Schema, shape: Shape | None, *, reset: bool) -> Rows:
+    """Rows that another estimator has encoded: the count and names of features are those of the frame."""
+    where = type(estimator).__name__
+    if reset:
+        estimator.schema_ = schema
+        named = _empty_table(schema.names) if schema.named else np.empty((0, len(schema.names)))
+        _check_features(estimator, named, len(schema.names), None, reset=True)
+    width, names = rows.X.shape[1], rows.feature_names
+    if width != schema.width or (names is not None and tuple(names) != schema.encoded_names):
+        raise InvalidDataError(
+            f"{where}: X has {width} columns of code, and they aren't the {schema.width} that the schema of fit makes; "
+            "fit both models on the same frame, or give one of them unfitted."
+        )
+    return Rows(rows.X, schema.encoded_names, shape or rows.event_shape, schema)
+
+
+def _encoded_rows(schema: Schema, values: NDArray[Any], names: Sequence[str] | None, where: str) -> Rows:
+    """An array for a model that was fitted on a frame: its code."""
+    if values.shape[1] != schema.width or (names is not None and tuple(names) != schema.encoded_names):
+        raise InvalidDataError(
+            f"{where}: X has {values.shape[1]} columns and isn't a frame, and it was fitted on a frame; give a frame "
+            f"with the columns {', '.join(map(repr, schema.names[:5]))}{', ...' if len(schema.names) > 5 else ''}, or "
+            f"its code (schema_.encode), which has {schema.width}."
+        )
+    _require_finite(values, schema.encoded_names, where)
+    return Rows(values, schema.encoded_names, None, schema)
 
 
 def _check_features(estimator: Any, named: Any, n_features: int, shape: Shape | None, *, reset: bool) -> None:
@@ -347,7 +388,10 @@ def _no_number(where: str, label: str, found: str, *, dates: bool) -> InvalidTyp
         if dates
         else "encode text as numbers (sklearn.preprocessing.OneHotEncoder, or astype(float) for digits)"
     )
-    return InvalidTypeError(f"{where}: X holds {found} in {label}, and must be numbers; {advice}, or leave it out.")
+    return InvalidTypeError(
+        f"{where}: X holds {found} in {label}, and must be numbers; {advice}, or leave it out. Estimators take such "
+        "columns as they are in a frame (pandas, polars, pyarrow)."
+    )
 
 
 def _flat(X: NDArray[Any], shape: Shape | None, where: str, *, reset: bool) -> NDArray[Any]:
@@ -406,7 +450,8 @@ def _require_finite(X: NDArray[Any], names: Sequence[str] | None, where: str) ->
     kind = "NaN" if np.isnan(X[row, column]) else "infinity"
     raise InvalidDataError(
         f"{where}: X has {kind} in row {row}, {_label(column, names)} ({int(bad.sum())} cells in all are not finite); "
-        "fill them in (sklearn.impute.SimpleImputer) or drop these rows."
+        "fill them in (sklearn.impute.SimpleImputer) or drop these rows; a model that is fitted on a frame (pandas, "
+        "polars, pyarrow) with missing cells takes them as they are."
     )
 
 

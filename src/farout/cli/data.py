@@ -90,8 +90,13 @@ def show(
         "not_finite": int((~finite).sum()),
         "grey_levels": found.levels,
     }
+    if found.frame is not None:
+        shown["missing"] = sum(column.null_count for column in found.frame.columns)
+        shown["columns"] = {field.name: str(field.type) for field in found.frame.schema}
     counts = {} if found.y is None else {str(c): int((found.y == c).sum()) for c in found.classes}
     if as_json:
         console.json(shown | {"rows_a_class": counts or None})
     else:
+        if found.frame is not None:
+            shown["columns"] = [f"{name}: {kind}" for name, kind in shown["columns"].items()]
         console.facts(shown | {"rows_a_class": [f"{c}: {n}" for c, n in counts.items()] or None})

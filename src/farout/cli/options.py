@@ -236,7 +236,7 @@ def _flag(keys: tuple[str, ...], field: Any, told: Any) -> Flag:
     kind: Any = bool if bool in parts else parts[0]
     if told["choices"]:
         kind = Literal[tuple(told["choices"])]
-    elif told["several"]:
+    elif told["several"] or kind == list[str]:
         kind = list[str]
     elif len(parts) > 1 and kind is not bool:  # a number or a word
         kind, more = str, {"parser": _reader(parts)}

@@ -83,8 +83,8 @@ def to_marks(values: NDArray[Any], n: int, name: str) -> NDArray[np.bool_]:
     ----------
     values : NDArray
         Shape (n,) or (n, 1): 0 and 1 (the anomaly), 1 and -1 (the anomaly, as in scikit-learn),
-        booleans, or text with two values, one of them a word for normal (normal, inlier, benign, ok,
-        good, no, false; in any case).
+        booleans, or text, of which exactly one is a word for normal (normal, inlier, benign, ok,
+        good, no, false; in any case) and all others are kinds of anomalies.
     n : int
         Number of rows they belong to.
     name : str
@@ -118,7 +118,7 @@ def to_marks(values: NDArray[Any], n: int, name: str) -> NDArray[np.bool_]:
         plain = np.array([numbers[value] for value in plain.tolist()])
         found, text = np.unique(plain).tolist(), False
     normal = [value for value in found if text and value in _NORMAL]
-    if len(normal) == 1 and len(found) <= 2:
+    if len(normal) == 1:
         return np.asarray(plain != normal[0])
     if not text and set(found) in ({0}, {0, 1}):
         return np.asarray(plain == 1)
@@ -129,7 +129,7 @@ def to_marks(values: NDArray[Any], n: int, name: str) -> NDArray[np.bool_]:
         problem = "only the value 1, which marks anomalies beside 0, but normal rows beside -1"
     raise InvalidDataError(
         f"{name} should mark the anomalies, but holds {problem}; give 0 and 1 (the anomaly), 1 and -1 (the anomaly), "
-        f"true and false, or two words, one of them for normal: {', '.join(sorted(_NORMAL))}"
+        f"true and false, or words, exactly one of them for normal: {', '.join(sorted(_NORMAL))}"
     )
 
 

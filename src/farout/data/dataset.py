@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from farout.data.classes import resolve_classes
@@ -25,7 +26,8 @@ class Dataset:
     ----------
     X : NDArray
         Shape (n, d), C-contiguous. Images are float32, flattened from (C, H, W), and lie in [0, 1].
-        Tables are float64, or float32 where they were given so.
+        Tables are float64, or float32 where they were given so; a cell is NaN where it is missing or holds no number,
+        such as text or a date, which ``frame`` has.
     y : NDArray or None
         Shape (n,), int64 or str; None when there are no labels.
     event_shape : tuple of int
@@ -40,6 +42,8 @@ class Dataset:
         From label to name, where labels have names.
     anomaly : NDArray[np.bool_] or None
         Shape (n,), True where a row is marked as an anomaly; None when rows aren't marked.
+    frame : pyarrow.Table or None
+        The columns of a table as they are, with their types. Models take it in place of ``X``.
 
     Raises
     ------
@@ -63,6 +67,7 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
     class_names: Mapping[Label, str] | None = None
     anomaly: NDArray[np.bool_] | None = None
+    frame: pa.Table | None = None
 
     def __post_init__(self) -> None:
         """Bring the rows to C order and their float type, and check that the parts fit."""
@@ -88,6 +93,15 @@ class Dataset:
         if self.feature_names is not None and len(self.feature_names) != rows.shape[1]:
             raise InvalidDataError(
                 f"{self.name}: {len(self.feature_names)} feature names for {rows.shape[1]} columns; give one a column"
+            )
+
+        if self.frame is not None and (self.frame.num_rows, tuple(self.frame.column_names)) != (
+            len(rows),
+            self.feature_names,
+        ):
+            raise InvalidDataError(
+                f"{self.name}: {len(rows)} rows of {listed(self.feature_names or ())}, but a frame of "
+                f"{self.frame.num_rows} rows of {listed(self.frame.column_names)}; give the same ones"
             )
 
     def __len__(self) -> int:
@@ -164,7 +178,21 @@ class Dataset:
         """
         rows = np.asarray(rows)
         y, anomaly = (None if part is None else part[rows] for part in (self.y, self.anomaly))
-        return replace(self, X=self.X[rows], y=y, anomaly=anomaly)
+        frame = None if self.frame is None else self.frame.take(pa.array(np.arange(len(self))[rows]))
+        return replace(self, X=self.X[rows], y=y, anomaly=anomaly, frame=frame)
+
+    def without(self, columns: Iterable[str]) -> "Dataset":
+        """The same rows without some columns; those that aren't there are none to leave out.
+
+        Examples
+        --------
+        >>> data = Dataset(np.array([[1.0, 2.0]]), None, (2,), "one row", feature_names=("width", "id"))
+        >>> data.without(["id", "name"]).feature_names
+        ('width',)
+        """
+        out = set(columns)
+        kept = [name for name in self.feature_names or () if name not in out]
+        return self if len(kept) == len(self.feature_names or ()) else self._of_columns(kept)
 
     def matched_to(self, feature_names: Sequence[str] | None, event_shape: tuple[int, ...]) -> "Dataset":
         """The same rows, with the columns that a model was trained on.
@@ -224,7 +252,13 @@ class Dataset:
                 f"{self.name}: its columns are not the {len(wanted)} of training; {'; '.join(parts)}. Rename, "
                 "add or remove columns, and name a column of labels as label, one that marks anomalies as anomaly"
             )
-        return replace(self, X=self.X[:, [place[name] for name in wanted]], feature_names=wanted)
+        return self._of_columns(wanted)
+
+    def _of_columns(self, names: Sequence[str]) -> "Dataset":
+        place = {name: i for i, name in enumerate(self.feature_names or ())}
+        frame = None if self.frame is None else self.frame.select(list(names))
+        X = self.X[:, [place[name] for name in names]]
+        return replace(self, X=X, feature_names=tuple(names), event_shape=(len(names),), frame=frame)
 
 
 def _way_to_shape(theirs: tuple[int, ...], wanted: tuple[int, ...]) -> str:

@@ -1,6 +1,7 @@
 """Files and folders of the user: which reader is for which."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from farout.data.arrays import dataset_from_arrays, read_npy, read_npz
@@ -16,7 +17,12 @@ _KINDS = ".npz, .npy, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of i
 
 
 def read_path(
-    path: Path, *, label: str | None = None, anomaly: str | None = None, image_size: ImageSize | None = None
+    path: Path,
+    *,
+    label: str | None = None,
+    anomaly: str | None = None,
+    image_size: ImageSize | None = None,
+    drop: Collection[str] = (),
 ) -> Dataset:
     """Read a file or a folder of images.
 
@@ -30,6 +36,8 @@ def read_path(
         Column or key of the marks of anomalies.
     image_size : int, (int, int) or None
         Size to bring images of a folder to.
+    drop : collection of str
+        Columns of a table to leave out.
 
     Returns
     -------
@@ -42,13 +50,14 @@ def read_path(
     InvalidDataError
         If the content can't be used.
     InvalidSettingError
-        If `label`, `anomaly` or `image_size` means nothing for this kind of data.
+        If `label`, `anomaly`, `image_size` or `drop` means nothing for this kind of data.
     """
     if not os.path.exists(path):
         raise DataNotFoundError(f"no file or folder {path}; check the path")
     if not os.access(path, os.R_OK):
         raise InvalidDataError(f"{path} can't be read: its rights forbid it; change them")
     if path.is_dir():
+        _refuse(bool(drop), "drop", path, "only tables have columns to leave out")
         _refuse(label is not None, "label", path, "the subfolders of images are the labels")
         _refuse(anomaly is not None, "anomaly", path, "it names a column of a table or a key of an .npz")
         return read_image_folder(path, image_size)
@@ -58,11 +67,14 @@ def read_path(
             f"{path}: label and anomaly are both {label!r}; a label is a class of normal rows, an anomaly is a row to "
             "leave out of training: give one of the two"
         )
+    if set(drop) & {label, anomaly}:
+        raise InvalidSettingError(f"{path}: drop names {label or anomaly!r}, which is read as label or anomaly too")
     name = path.name.lower()
     if name.removesuffix(".gz").endswith((".csv", ".tsv")):
-        return read_csv(path, label, anomaly)
+        return read_csv(path, label, anomaly, drop)
     if name.endswith((".parquet", ".pq")):
-        return read_parquet(path, label, anomaly)
+        return read_parquet(path, label, anomaly, drop)
+    _refuse(bool(drop), "drop", path, "only tables have columns to leave out")
     if name.endswith(".npz"):
         return read_npz(path, label, anomaly)
     for option, value in (("label", label), ("anomaly", anomaly)):

@@ -1,6 +1,7 @@
 """From a spec to data: the one door for named sets, files and folders."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from farout.data.catalogue import CATALOGUE
@@ -24,6 +25,7 @@ def load_data(
     label: str | None = None,
     anomaly: str | None = None,
     image_size: ImageSize | None = None,
+    drop: Collection[str] = (),
 ) -> Dataset:
     """Load a named set, a file or a folder.
 
@@ -43,10 +45,12 @@ def load_data(
         of normal rows.
     anomaly : str or None
         Column or key that marks the anomalies, for ``Dataset.anomaly``; it is never a feature. Marks are 0 and 1,
-        1 and -1 (as in scikit-learn, -1 is the anomaly), booleans, or two words, one of them for normal:
-        normal, inlier, benign, ok, good, no, false.
+        1 and -1 (as in scikit-learn, -1 is the anomaly), booleans, or words, one of them for normal (normal, inlier,
+        benign, ok, good, no, false) and all others kinds of anomalies.
     image_size : int, (int, int) or None
         Height and width to bring the images of a folder to.
+    drop : collection of str
+        Columns of a table to leave out, such as an id.
 
     Returns
     -------
@@ -70,19 +74,21 @@ def load_data(
     if not is_split(default_split):
         raise InvalidSettingError(f"default_split is {default_split!r}; it is one of {', '.join(SPLITS)}")
     if parts.source in CATALOGUE:
-        _refuse_file_options(parts.source, label=label, anomaly=anomaly, image_size=image_size)
+        _refuse_file_options(parts.source, label=label, anomaly=anomaly, image_size=image_size, drop=drop or None)
         entry = CATALOGUE[parts.source]
         data = load_named(entry, parts.split or default_split, parts.text, data_root=data_root)
     else:
-        data = _load_path(parts, label, anomaly, image_size)
+        data = _load_path(parts, label, anomaly, image_size, drop)
     return data if parts.classes is None else data.select(parts.classes)
 
 
-def _load_path(parts: DataSpec, label: str | None, anomaly: str | None, image_size: ImageSize | None) -> Dataset:
+def _load_path(
+    parts: DataSpec, label: str | None, anomaly: str | None, image_size: ImageSize | None, drop: Collection[str]
+) -> Dataset:
     path = Path(parts.source).expanduser()
     if not os.path.exists(path) and not _looks_like_path(parts.source):
         raise DataNotFoundError(unknown_set_message(parts.source))
-    data = read_path(path, label=label, anomaly=anomaly, image_size=image_size)
+    data = read_path(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
     return split_dataset(data.renamed(parts.text), parts.split or "all")
 
 

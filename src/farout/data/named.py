@@ -1,11 +1,13 @@
 """Loading the named sets: the rows of one split, without leaks between splits."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
@@ -130,8 +132,22 @@ def split_dataset(data: Dataset, split: Split, *, strata: NDArray[Any] | None = 
     if data.anomaly is not None:  # both sides get their share of the anomalies
         codes = np.zeros(len(data), np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
         strata = 2 * codes + data.anomaly
-    train, test = train_test_split_indices(data.X, strata)
+    train, test = train_test_split_indices(_contents(data), strata)
     return data.take(train if split == "train" else test)
+
+
+def _contents(data: Dataset) -> NDArray[np.floating[Any]]:
+    """Numbers that tell rows apart: cells that hold no number stand for themselves by a hash."""
+    if data.frame is None:
+        return data.X
+    X = data.X.copy()
+    for i, column in enumerate(data.frame.columns):
+        if len(X) and np.isnan(X[:, i]).all() and column.null_count < len(X):
+            flat = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            cells = flat.cast(pa.string()).to_pylist()  # as Arrow writes them: nanoseconds need no pandas then
+            known = {cell: int.from_bytes(blake2b(str(cell).encode(), digest_size=3).digest()) for cell in set(cells)}
+            X[:, i] = [known[cell] for cell in cells]
+    return X
 
 
 def _load_idx(entry: IdxSet, split: Split, name: str, data_root: PathLike | None) -> Dataset:

@@ -8,6 +8,7 @@ import json
 import re
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ _THOUSANDS = r"^\s*[-+]?([1-9]\d{0,2},\d{3}|\d+)\s*$"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
 
 
-def read_csv(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
+def read_csv(path: Path, label: str | None = None, anomaly: str | None = None, drop: Collection[str] = ()) -> Dataset:
     r"""Read a CSV file with a header line; missing cells become NaN.
 
     Parameters
@@ -56,22 +57,24 @@ def read_csv(path: Path, label: str | None = None, anomaly: str | None = None) -
         The column of labels; without it a column called label, class, target or y (in any case).
     anomaly : str or None
         The column that marks anomalies; see :func:`farout.data.convert.to_marks`. All other columns are features.
+    drop : collection of str
+        Columns to leave out.
 
     Returns
     -------
     Dataset
-        With ``feature_names``; float64.
+        With ``feature_names`` and ``frame``; float64.
 
     Raises
     ------
     InvalidDataError
-        If the file is empty or ragged, its encoding or delimiter isn't sure, its first line looks like data, a
-        feature holds text, or a column that was named is missing.
+        If the file is empty or ragged, its encoding or delimiter isn't sure, its first line looks like data, text
+        comes of a mistake such as a mark for missing cells, or a column that was named is missing.
 
     Warns
     -----
     UserWarning
-        If the first line may be data.
+        If the first line may be data, or one column holds a few words among numbers.
 
     Examples
     --------
@@ -98,10 +101,12 @@ def read_csv(path: Path, label: str | None = None, anomaly: str | None = None) -
     _check_header(table, asked, delimiter, path)
     if len(table.column_names) == 1 and re.search(rb"\n[ \t]*\r?\n\s*\S", content):
         warn(f"{path} has one column, and empty lines between its rows; they are no rows: write NaN for a missing cell")
-    return _dataset(table, path, label, anomaly)
+    return _dataset(table, path, label, anomaly, drop)
 
 
-def read_parquet(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
+def read_parquet(
+    path: Path, label: str | None = None, anomaly: str | None = None, drop: Collection[str] = ()
+) -> Dataset:
     """Read a Parquet file; missing cells become NaN.
 
     The row index that pandas writes is no feature. A named one can be the labels or marks.
@@ -110,18 +115,19 @@ def read_parquet(path: Path, label: str | None = None, anomaly: str | None = Non
     ----------
     path : Path
         One file.
-    label, anomaly : str or None
+    label, anomaly, drop
         As in :func:`read_csv`.
 
     Returns
     -------
     Dataset
-        With ``feature_names``; float32 if all features are, else float64.
+        With ``feature_names`` and ``frame``; float32 if all features are, else float64.
 
     Raises
     ------
     InvalidDataError
-        If the file is empty or damaged, a feature is not numeric, or a column that was named is missing.
+        If the file is empty or damaged, a feature holds what has no code, such as lists, or a column that was named
+        is missing.
 
     Warns
     -----
@@ -142,7 +148,7 @@ def read_parquet(path: Path, label: str | None = None, anomaly: str | None = Non
             f"{path}: {listed(named)} is the row index of a pandas table, and no feature; "
             "to use it, write the file after df.reset_index()"
         )
-    return _dataset(table.drop_columns(unused), path, label, anomaly)
+    return _dataset(table.drop_columns(unused), path, label, anomaly, drop)
 
 
 # --- From bytes to a table -------------------------------------------------------------------------------------------
@@ -318,11 +324,16 @@ def _pandas_index(table: pa.Table) -> list[str]:
 # --- From a table to a data set --------------------------------------------------------------------------------------
 
 
-def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None) -> Dataset:
+def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None, drop: Collection[str]) -> Dataset:
     names = table.column_names
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InvalidDataError(f"{path}: more than one column is called {listed(repeated)}; rename them")
+    for option, asked in (("label", [label]), ("anomaly", [anomaly]), ("drop", list(drop))):
+        for name in asked:
+            if name is not None and name not in names:
+                raise ReadingOptionError(f"{path} has no column {name!r}; its columns are: {listed(names, 50)}", option)
+    names = [name for name in names if name not in drop]
     label = _label_column(names, path, label, anomaly)
     features = [name for name in names if name not in (label, anomaly)]
     if not features or not table.num_rows:
@@ -344,13 +355,11 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
         str(path),
         feature_names=tuple(features),
         anomaly=None if anomaly is None else to_marks(*_cells(table, anomaly, path, "mark")),
+        frame=table.select(features),
     )
 
 
 def _label_column(names: list[str], path: Path, label: str | None, anomaly: str | None) -> str | None:
-    for option, asked in (("label", label), ("anomaly", anomaly)):
-        if asked is not None and asked not in names:
-            raise ReadingOptionError(f"{path} has no column {asked!r}; its columns are: {listed(names, 50)}", option)
     if label is not None:
         return label
     found = [name for name in names if name.lower() in LABEL_NAMES and name != anomaly]
@@ -366,23 +375,21 @@ def _warn_of_marks(column: pa.ChunkedArray, name: str, path: Path, *, is_label: 
 
 
 def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.floating[Any]]:
+    """The numbers of a column, NaN where a cell is missing or holds something else that models encode."""
     where = f"column {name!r} of {path}"
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    elif _is_text(column.type):
+        _check_text(column, name, where)
     kind = column.type
-    if _is_text(kind):
-        raise InvalidDataError(_text_message(column, name, where))
-    if pa.types.is_temporal(kind):
-        raise InvalidDataError(
-            f"{where} holds dates or times ({kind}), such as {_first(column)}, not numbers; "
-            "store them as numbers (days or seconds since a start), name the column as label, or remove it"
-        )
+    if _is_text(kind) or pa.types.is_temporal(kind):
+        return np.full(len(column), np.nan)
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
     elif pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
-        raise InvalidDataError(f"{where} holds {kind}, not numbers; convert or remove it")
+        raise InvalidDataError(f"{where} holds {kind}, not numbers, text or dates; convert or remove it")
     if not column.null_count:
         return to_rows(column.to_numpy(), where)
     if pa.types.is_integer(kind):
@@ -390,24 +397,34 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
-def _text_message(column: pa.ChunkedArray, name: str, where: str) -> str:
-    for row, value in enumerate(column.to_pylist()):
-        if value is None or _is_number(value):
-            continue
-        advice = "encode it as numbers, name the column as label or anomaly, or remove it"
-        if value == name:
-            advice = "the header line stands there again: remove that line"
-        elif re.fullmatch(r"[-+\d.]*,\d+", value):
-            advice = "write decimals with a point, and thousands without a mark"
-        elif len(name.split()) > 1 and len(name.split()) == len(value.split()):
-            advice = "if spaces separate cells, write commas instead"
-        elif value.strip(" ?.-").lower() in ("", "none", "missing"):
-            advice = "leave missing cells empty"
-        elif "\n" in value:
-            advice = "a quotation mark may be open: close it"
-        shown = repr(value) if len(value) <= 40 else f"{value[:40]!r}..."
-        return f"{where} holds text: row {row + 1} (the first is 1) is {shown}; {advice}"
-    return f"{where} holds numbers stored as text, or too large, such as {_first(column)!r}; store them as numbers"
+def _check_text(column: pa.ChunkedArray, name: str, where: str) -> None:
+    """Refuse text that comes of a mistake in the file, and warn of what may be one; all else are categories."""
+    cells = [value for value in pc.unique(column).to_pylist() if value is not None]
+    words = [value for value in cells if not _is_number(value)]
+    if not words:
+        return
+    advice = None
+    if name in words:
+        advice = "the header line stands there again: remove that line"
+    elif all(re.fullmatch(r"[-+\d.]*,\d+", value) for value in words):
+        advice = "write decimals with a point, and thousands without a mark"
+    elif len(name.split()) > 1 and all(map(_is_number, words[0].split())):
+        advice = "if spaces separate cells, write commas instead"
+    elif all(value.strip(" ?.-").lower() in ("", "none", "missing") for value in words):
+        advice = "leave missing cells empty"
+    elif "\n" in (column[-1].as_py() or "") and sum("\n" in value for value in cells) == 1:
+        advice = "a quotation mark may be open: close it"
+    numbers = len(column) - column.null_count - sum(pc.sum(pc.equal(column, value)).as_py() for value in words[:50])
+    few = numbers <= 0.8 * (len(column) - column.null_count) or len(words) > 50
+    if advice is None and few:
+        return
+    wrong = words[0] if name not in words else name
+    row = pc.index(column, wrong).as_py()
+    shown = repr(wrong) if len(wrong) <= 40 else f"{wrong[:40]!r}..."
+    told = f"{where} holds text: row {row + 1} (the first is 1) is {shown}"
+    if advice is not None:
+        raise InvalidDataError(f"{told}; {advice}")
+    warn(f"{told}, where most cells are numbers; all of them are taken for categories: mend the cell if it is no word")
 
 
 def _cells(table: pa.Table, name: str, path: Path, what: str) -> tuple[NDArray[Any], int, str]:

@@ -17,6 +17,7 @@ from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, History, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import (
+    Rows,
     check_flag,
     check_labels,
     check_number,
@@ -448,6 +449,10 @@ class FlowDensity(DensityMixin, Estimator):
             ends = {"units": 1, "scores": 2, "latents": len(self._chain)}
         return {name: self.through(self._chain[:end], X).astype(np.float64) for name, end in ends.items()}
 
+    def no_rows(self) -> Rows:
+        """Rows such as it was fitted on, but none of them, for a source that stands on this flow and needs no other."""
+        return self._named(np.empty((0, math.prod(self.event_shape_))))
+
     def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
         """Checked rows of a table with values that lie extremely far out clipped, for what is learned of latents."""
         return self.units.clipped(X)
@@ -498,17 +503,18 @@ class FlowDensity(DensityMixin, Estimator):
         Returns
         -------
         ndarray of shape (n, d)
+            After a fit on a frame these are codes, as in ``sample``.
         """
         check_is_fitted(self)
-        Z = np.asarray(Z)
-        if Z.ndim != 2 or Z.shape[1] != self.n_features_in_ or not len(Z) or not np.isfinite(Z).all():
+        Z, width = np.asarray(Z), math.prod(self.event_shape_)
+        if Z.ndim != 2 or Z.shape[1] != width or not len(Z) or not np.isfinite(Z).all():
             raise InvalidDataError(
-                f"{type(self).__name__}.decode: Z must be finite, of shape (n, {self.n_features_in_}) with n >= 1; "
+                f"{type(self).__name__}.decode: Z must be finite, of shape (n, {width}) with n >= 1; "
                 f"got shape {Z.shape}, {int((~np.isfinite(Z)).sum())} of its numbers not finite."
             )
         labels = self._label_indices(y, len(Z))
         latents = Z.astype(self._dtype, copy=False)
-        X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (self.n_features_in_,))
+        X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (width,))
         if clip and self.units.value_range is not None:
             X = X.clip(*self.units.value_range)
         return X.astype(self._dtype, copy=False)
@@ -583,7 +589,8 @@ class FlowDensity(DensityMixin, Estimator):
         Returns
         -------
         X : ndarray of shape (n_samples, d)
-            Images are clipped to the range of the training images.
+            Images are clipped to the range of the training images. After a fit on a frame these are codes:
+            ``schema_.decode(X)`` is a frame of the same columns.
         y : ndarray of shape (n_samples,) or None
             None for a flow without classes.
 
@@ -596,7 +603,7 @@ class FlowDensity(DensityMixin, Estimator):
         n_samples = check_number(n_samples, "n_samples", f"{type(self).__name__}.sample", low=1, integer=True)
         rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)
-        Z = rng.standard_normal((n_samples, self.n_features_in_))
+        Z = rng.standard_normal((n_samples, math.prod(self.event_shape_)))
         return self.decode(Z, labels, clip=True), labels
 
     def draw_labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:

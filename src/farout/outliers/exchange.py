@@ -121,8 +121,9 @@ class Exchange(OutlierSource):
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         first = self._first(n, y, rng)
         second = self._second(first, rng)
-        blocks = rng.random((n, -(-self.n_features_in_ // self.block))) < self.chance
-        taken = np.repeat(blocks, self.block, axis=1)[:, : self.n_features_in_]
+        columns = self._columns()
+        blocks = rng.random((n, -(-(columns.max() + 1) // self.block))) < self.chance
+        taken = blocks[:, columns // self.block]
         x = np.where(taken, self.rows_[second], self.rows_[first])
         if self.unit_norm_:
             x = x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
@@ -130,6 +131,14 @@ class Exchange(OutlierSource):
             x = self.flow_.decode(x, clip=True)
         labels = self.labels_[first] if "labels_" in vars(self) else None
         return Outliers(x, labels, np.full(n, np.nan), np.full(n, type(self).__name__))
+
+    def _columns(self) -> NDArray[np.int64]:
+        """Which column each coordinate is of: the codes of a frame's category or date go together."""
+        schema = vars(self).get("schema_")
+        if schema is None or self.space == "latent":
+            return np.arange(self._width)
+        sizes = [len(column.encoded_names) for column in schema.columns]
+        return np.repeat(np.arange(len(sizes)), sizes)
 
     def _first(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of the first rows: any, or such as are of the classes asked for."""

@@ -123,7 +123,7 @@ class _Shell(OutlierSource):
     @property
     def _varies(self) -> NDArray[np.bool_]:
         """Which latents count: those of constant columns have no effect."""
-        return np.broadcast_to(self.flow_.varies_.ravel(), (self.n_features_in_,))
+        return np.broadcast_to(self.flow_.varies_.ravel(), (self._width,))
 
     def _place(self, steps: NDArray[np.float64], labels: NDArray[Any] | None) -> NDArray[Any]:
         """Turn steps from the origin into latents, with each class's mean and covariance if these were learned."""
@@ -212,7 +212,7 @@ class NormalShell(_Shell):
         self, n: int, progress: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         strengths = self._strengths(n, progress, rng)
-        return strengths[:, None] * rng.standard_normal((n, self.n_features_in_)), strengths
+        return strengths[:, None] * rng.standard_normal((n, self._width)), strengths
 
 
 class GumbelShell(_Shell):
@@ -283,8 +283,8 @@ class GumbelShell(_Shell):
         self, n: int, progress: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         strengths = self._strengths(n, progress, rng)
-        radii = _LAWS[self.law](self.n_features_in_, strengths, rng)
-        gauss = rng.standard_normal((n, self.n_features_in_))
+        radii = _LAWS[self.law](self._width, strengths, rng)
+        gauss = rng.standard_normal((n, self._width))
         directions = gauss / np.linalg.norm(gauss, axis=1, keepdims=True)
         return radii[:, None] * directions, strengths
 

@@ -68,7 +68,7 @@ class Noise(OutlierSource):
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         strengths = draw_strengths(self.strength, n, progress, rng, type(self).__name__)
-        shape = (n, self.n_features_in_)
+        shape = (n, self._width)
         u = rng.standard_normal(shape) if self.noise == "normal" else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
         x = self.mean_ + self.scale_ * strengths[:, None] * u
         labels = self._asked_labels(y, n)

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import classes_of
 from farout.base.validation import check_labels
+from farout.columns import frame_of
 from farout.errors import InvalidDataError
 from farout.outliers.source import Outliers, OutlierSource
 
@@ -18,8 +19,8 @@ class RealOutliers(OutlierSource):
 
     Parameters
     ----------
-    X : array of shape (m, d) or (m, *event_shape)
-        The outliers, in the units of the data.
+    X : array or frame of shape (m, d), or array of shape (m, *event_shape)
+        The outliers, in the units of the data; a frame, if the normal data are one.
 
     Attributes
     ----------
@@ -42,7 +43,11 @@ class RealOutliers(OutlierSource):
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Check that the outliers have the form of the normal data, and learn the classes of these."""
         normal = self._check_rows(X, self._handing().event_shape, min_rows=1)
-        outliers = np.asarray(self.X)
+        frame, schema = frame_of(self.X), vars(self).get("schema_")
+        if frame is not None and schema is not None:
+            outliers = schema.encode(frame, "RealOutliers: its own X")
+        else:
+            outliers = np.asarray(self.X)
         numbers = outliers.dtype.kind in "bifu" and outliers.ndim >= 2 and len(outliers) > 0
         if not numbers or outliers[0].size != normal.shape[1] or not np.isfinite(outliers).all():
             raise InvalidDataError(

@@ -202,7 +202,7 @@ class RowSource(OutlierSource):
             found = self._candidates(hosts, rng)
             good = self._outside(found)
             tried, kept = tried + len(slots), kept + int(good.sum())
-            out = np.empty((n, self.n_features_in_), dtype=found.x.dtype) if out is None else out
+            out = np.empty((n, self._width), dtype=found.x.dtype) if out is None else out
             filled, first = np.unique(slots[found.of[good]], return_index=True)
             out[filled] = found.x[good][first]
             if found.kind is not None:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset
 
 from farout.base.estimator import Estimator, classes_of, is_fitted
 from farout.base.validation import check_labels, check_number, encode_labels, seed_of
+from farout.columns import Schema
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.sharing import fitted_flow
@@ -38,7 +39,7 @@ class Outliers:
     Attributes
     ----------
     x : ndarray of shape (n, d)
-        In the units of the data.
+        In the units of the data; codes of the schema, where the source was fitted on a frame.
     y : ndarray of shape (n,) or None
         The class that each was drawn for; None without classes.
     strength : ndarray of shape (n,)
@@ -57,6 +58,18 @@ class Outliers:
         The smallest probability that the held-out rows can tell: a ``tail`` of this value means "less than this".
     kind : int64 ndarray of shape (n,) or None
         Which of its source's kinds each is, from 0 to ``n_kinds - 1``; None where all are of one.
+    schema : Schema or None
+        Of the frame that the source was fitted on.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> import farout as fo
+    >>> rng = np.random.default_rng(0)
+    >>> frame = pa.table({"size": rng.normal(size=60), "legs": rng.integers(2, 5, 60), "colour": ["red", "blue"] * 30})
+    >>> source = fo.NormalShell(flow=fo.FlowDensity(max_steps=20, random_state=0)).fit(frame)
+    >>> source.sample(5, random_state=0).to_frame().schema.equals(frame.schema)
+    True
     """
 
     x: NDArray[Any]
@@ -68,9 +81,28 @@ class Outliers:
     sigma: NDArray[np.float64] | None = None
     tail: NDArray[np.float64] | None = None
     least_tail: float | None = None
+    schema: Schema | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def to_frame(self) -> Any:
+        """The outliers as the data look: a frame of the library, columns, types and categories of that of ``fit``.
+
+        Each cell becomes the nearest value that its column can hold (`Schema.decode`), so that a row may be less strong
+        than its code in ``x``: a count below 0 becomes 0.
+
+        Raises
+        ------
+        InvalidDataError
+            If the source was fitted on arrays, which have no such columns.
+        """
+        if self.schema is None:
+            raise InvalidDataError(
+                "Outliers.to_frame: the source was fitted on an array, so its columns have no names or types; take x, "
+                "or fit the source on a frame (pandas, polars, pyarrow)."
+            )
+        return self.schema.decode(self.x)
 
     def __repr__(self) -> str:
         names = ", ".join(sorted(set(self.source.tolist())))
@@ -219,7 +251,8 @@ class OutlierSource(Estimator):
         """
         check_is_fitted(self)
         n = check_number(n, "n", f"{type(self).__name__}.sample", low=1, integer=True)
-        return self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
+        drawn = self._draw(n, y, np.random.default_rng(seed_of(random_state)), progress)
+        return replace(drawn, schema=vars(self).get("schema_"))
 
     @property
     def n_kinds(self) -> int:

@@ -148,7 +148,7 @@ def compare_counts(run: Run, data_root: str | Path | None = None) -> dict[str, A
     settings = _settings(run)
     if settings.archetypes.counts == "none":
         return {}
-    data = fitted_on(run, data_root)
+    data = run.encoded(fitted_on(run, data_root))
     rows = some_rows(len(data), COUNT_ROWS, settings.seed)
     flow = flow_of(run.model)
     y = known_labels(run.model, settings, data, rows)

@@ -113,7 +113,7 @@ def train_model(
         flow, normal, warnings = _known_flow(settings, normal)
     archetypes = _reused_archetypes(settings)
     source = getattr(settings, "source", None)
-    real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root)
+    real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root, settings.drop)
     if source is not None:
         make_source(source, None, real, archetypes)  # only to see, before any training, that it can be made
     with begun_run(out, settings, resume=resume, force=force) as run:
@@ -138,7 +138,7 @@ def _figures(
     if isinstance(settings, DetectorSettings) and settings.check_source is not None:
         source = make_source(SourceSettings(name=settings.check_source), model.flow_, (), archetypes)
         source.fit(rows_for(normal), None if flow_classes(model) is None else normal.y)
-        sets["auroc_on_generated"] = Rows(source.sample(CHECKED, random_state=settings.seed).x, normal.feature_names)
+        sets["auroc_on_generated"] = Rows(source.sample(CHECKED, random_state=settings.seed).x)
     return {
         name: round(evaluate(model.calibration_scores_, {name: model.score_samples(X)}, n_bootstrap=0)[name].auroc, 4)
         for name, X in sets.items()

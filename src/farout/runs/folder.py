@@ -11,6 +11,7 @@ from typing import Any, cast
 from farout.archetypes.deep import DeepArchetypes
 from farout.base.persistence import load, write_atomically
 from farout.base.training import Training
+from farout.columns import Schema
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.flows.density import FlowDensity
@@ -82,11 +83,27 @@ class Run:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event of the data."""
+        """Shape of one event of the data, as the model sees them."""
+        if self.schema is not None and not self.schema.is_plain:
+            return (self.schema.width,)
         shaped = next((m for m in self.model.nested_models() if hasattr(m, "event_shape_")), None)
         if shaped is None:  # linear archetypes know columns alone
             return self.record.event_shape if self.record is not None else (int(self.model.n_features_in_),)
         return cast(tuple[int, ...], shaped.event_shape_)
+
+    @property
+    def schema(self) -> Schema | None:
+        """Of the table that the model was trained on; None for images and bare numbers."""
+        return cast("Schema | None", vars(self.model).get("schema_"))
+
+    def encoded(self, data: Dataset) -> Dataset:
+        """Data such as the model sees them: of a table the code of its columns; others as they are."""
+        data = self.matched(data)
+        if self.schema is None or self.schema.is_plain or data.frame is None:
+            return data
+        codes = self.schema.encode(data.frame, str(self.path))
+        names = self.schema.encoded_names
+        return replace(data, X=codes, event_shape=(len(names),), feature_names=names, frame=None)
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
@@ -99,14 +116,20 @@ class Run:
     def matched(self, data: Dataset) -> Dataset:
         """The same data with the columns that the model was trained on, in their order.
 
+        Columns that were left out of the training are left out here.
+
         Raises
         ------
         InvalidDataError
             If their columns have other names, or they are of another shape, than the rows that the model was trained
             on.
         """
+        dropped = (
+            [] if self.settings is None else [n for n in self.settings.drop if n not in (self.feature_names or ())]
+        )
+        shape = self.event_shape if self.schema is None else (len(self.schema.names),)
         try:
-            return data.matched_to(self.feature_names, self.event_shape)
+            return data.without(dropped).matched_to(self.feature_names, shape)
         except InvalidDataError as error:
             raise InvalidDataError(f"{self.path}: {error}") from error
 
@@ -115,6 +138,8 @@ class Run:
         found = self.matched(data)
         if "feature_names_in_" not in vars(self.model):
             return found.X
+        if self.schema is not None and not self.schema.is_plain and found.frame is None:
+            return found.X  # without names or text, these can only be codes
         return found if found.feature_names is not None else replace(found, feature_names=self.feature_names)
 
 

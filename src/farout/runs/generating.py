@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from farout.base.estimator import classes_of
 from farout.base.persistence import write_atomically
+from farout.columns import as_table
 from farout.data.classes import resolve_classes
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
@@ -81,7 +82,7 @@ def generate_outliers(
         rows = fitted_on(run, data_root)
         source.fit(rows_for(rows), rows.y)
     else:
-        source.fit(np.empty((0, flow.n_features_in_)))
+        source.fit(flow.no_rows())
     drawn: Outliers = source.sample(n, labels, random_state=seed)
     return drawn
 
@@ -90,7 +91,7 @@ def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = F
     """Write outliers to a file: ``.npz``, or ``.csv`` and ``.parquet`` for tables.
 
     ``.npz`` holds x (n, d), y, strength, source, event_shape and, of shells, sigma and tail. Tables hold the features
-    under the names that the data had, and the label, so that the file is DATA again.
+    under the names and with the types and categories that the data had, and the label, so that the file is DATA again.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = F
         return write_file(path, lambda p: _write_npz(out, run.event_shape, p))
     table = _table(out, run)
     if path.suffix == ".csv":
-        return write_file(path, lambda p: pyarrow.csv.write_csv(table, p))
+        return write_file(path, lambda p: pyarrow.csv.write_csv(_as_text(table), p))
     return write_file(path, lambda p: pyarrow.parquet.write_table(table, p))
 
 
@@ -161,13 +162,27 @@ def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
 
 
 def _table(out: Outliers, run: Run) -> pa.Table:
-    columns: dict[str, Any] = {
-        name: out.x[:, i] for i, name in enumerate(run.feature_names or _numbered(out.x.shape[1]))
-    }
+    if out.schema is None:
+        names = run.feature_names or _numbered(out.x.shape[1])
+        table = pa.table({name: out.x[:, i] for i, name in enumerate(names)})
+    else:
+        table = as_table(out.to_frame())
     if out.y is not None:
         # As the data call it, so that the file is DATA again with the same --label.
-        columns[(run.settings.label if run.settings is not None else None) or "label"] = out.y
-    return pa.table(columns)
+        table = table.append_column(
+            (run.settings.label if run.settings is not None else None) or "label", pa.array(out.y)
+        )
+    return table
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    """Columns that CSV has no form for as those that it has: categories as their values, durations as numbers."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
+        elif pa.types.is_duration(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pa.int64()))
+    return table
 
 
 def _numbered(d: int) -> list[str]:

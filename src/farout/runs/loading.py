@@ -60,6 +60,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             label=settings.label,
             anomaly=settings.anomaly,
             image_size=settings.image_size,
+            drop=settings.drop,
         )
     marks = data.anomaly
     if marks is None:
@@ -91,11 +92,13 @@ def refuse_marks(data: Dataset, label: str | None) -> None:
     )
 
 
-def load_outliers(specs: Sequence[str], like: Dataset, data_root: str | Path | None) -> list[Dataset]:
-    """Outliers to train on, with the columns of ``like``."""
+def load_outliers(
+    specs: Sequence[str], like: Dataset, data_root: str | Path | None, drop: Sequence[str] = ()
+) -> list[Dataset]:
+    """Outliers to train on, with the columns of ``like``; columns to ``drop`` may be there or not."""
     sets = [load_data(spec, data_root=data_root, default_split="train") for spec in specs]
     try:
-        return [data.matched_to(like.feature_names, like.event_shape) for data in sets]
+        return [data.without(drop).matched_to(like.feature_names, like.event_shape) for data in sets]
     except InvalidDataError as error:
         raise InvalidDataError(f"--outliers {error}") from error
 
@@ -155,7 +158,7 @@ def _load_what_fits(
 ) -> tuple[Dataset, dict[str, ReadingOptionError]]:
     """Data, and why they refused an option: read with what was asked, or else as the run has it, where they have it."""
     kept = {} if run is None or run.settings is None else {name: getattr(run.settings, name) for name in asked}
-    options = {name: kept.get(name) if value is None else value for name, value in asked.items()}
+    options: dict[str, Any] = {name: kept.get(name) if value is None else value for name, value in asked.items()}
     refused: dict[str, ReadingOptionError] = {}
     while True:
         try:

@@ -320,6 +320,9 @@ class RunSettings(_Section):
     )
     image_size: int | None = setting(None, "Side to bring the images of a folder to, in pixels.", panel=_DATA, gt=0)
     seed: int = setting(0, "The same seed gives the same result.", ge=0)
+    drop: list[str] = setting(
+        [], "Columns of a table to leave out, such as an id.", panel=_DATA, metavar="COLUMN...", shown="none"
+    )
     flow: FlowSettings = Field(default_factory=FlowSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 
 from farout.archetypes.deep import DeepArchetypes
 from farout.data import Dataset
@@ -64,9 +65,11 @@ def make_source(
     return cast(OutlierSource, make(**stands_on, **options))
 
 
-def _stacked(real: Sequence[Dataset]) -> np.ndarray[Any, Any]:
+def _stacked(real: Sequence[Dataset]) -> Any:
     if not real:
         raise InvalidSettingError("the source 'real' needs outliers; give some by --outliers DATA.")
+    if any(data.frame is not None and not np.isfinite(data.X).all() for data in real):  # text, dates, missing cells
+        return pa.concat_tables([data.frame for data in real], promote_options="permissive")
     widths = {data.X.shape[1] for data in real}
     if len(widths) > 1:
         shapes = ", ".join(f"{data.name}: {data.event_shape}" for data in real)

@@ -97,10 +97,10 @@ def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> 
         story |= {"data": data.X[picked], "data_labels": None if data.y is None else data.y[picked]}
     rows = _some_classes(classes) if image else None
     count = (len(rows) if rows is not None else MOST_ROWS) if image else POINTS // 2
-    directions = rng.standard_normal((count, flow.n_features_in_))
+    directions = rng.standard_normal((count, math.prod(flow.event_shape_)))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     shown = rows if image else flow.draw_labels(count, None, rng)
-    typical = chi_mean_std(flow.n_features_in_)[0]
+    typical = chi_mean_std(math.prod(flow.event_shape_))[0]
     strengths = STRENGTHS if image else STRENGTHS[:6]
     story["outliers_by_strength"] = [(p, flow.decode(p * typical * directions, shown, clip=True)) for p in strengths]
     story["strength_rows"] = [str(c) for c in rows] if rows is not None else []
@@ -158,7 +158,7 @@ def latent_radii(flow: FlowDensity, sets: Mapping[str, Array | Rows]) -> dict[st
     for name, X in sets.items():
         rows = rng.permutation(len(X))[:MOST_RADII]
         found[name] = radii(flow.encode(X[rows]))
-    return {"radii": found, "latent_dim": flow.n_features_in_}
+    return {"radii": found, "latent_dim": math.prod(flow.event_shape_)}
 
 
 def _rows(sets: Mapping[str, Dataset]) -> dict[str, Rows]:
@@ -167,7 +167,7 @@ def _rows(sets: Mapping[str, Dataset]) -> dict[str, Rows]:
 
 def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
     try:
-        return fitted_on(run, data_root)
+        return run.encoded(fitted_on(run, data_root))
     except FaroutError:  # moved or changed since: a report without them is still one
         return None
 
@@ -177,7 +177,7 @@ def _evaluated_data(run: Run, kept: EvaluatedSets, data_root: str | Path | None)
     for name, spec in [("inliers", kept.inliers), *((spec, spec) for spec in kept.outliers)]:
         try:
             data = load_again(spec, data_root, run, kept.label, kept.image_size, kept.anomaly)
-            found[name] = run.matched(inliers_of(data) if name == "inliers" else outliers_of(data))
+            found[name] = run.encoded(inliers_of(data) if name == "inliers" else outliers_of(data))
         except FaroutError:
             continue
     return found
@@ -238,7 +238,7 @@ def _next(run: Run, evaluated: bool) -> list[str]:
 
 def _next_archetypes(run: Run, data: str) -> list[str]:
     k = len(run.model.archetypes_)
-    more = min(2 * k, run.model.n_features_in_ + 1)  # a simplex in latent space has no more vertices
+    more = min(2 * k, math.prod(run.event_shape) + 1)  # a simplex in latent space has no more vertices
     if flow_of(run.model) is None:
         return [
             f"farout archetypes {data} -k {k} --deep --out RUN",

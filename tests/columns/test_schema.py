@@ -1,0 +1,274 @@
+"""The round trip of every kind of column, in every library of frames."""
+
+import datetime as dt
+import decimal
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from columns.frame_cases import LIBRARIES, equal
+from farout.columns import Schema, as_table
+from farout.columns.frames import as_frame
+from farout.errors import InvalidDataError, InvalidTypeError
+
+
+def test_all_libraries_are_there():
+    if len(LIBRARIES) < 3:
+        pytest.skip(f"only {LIBRARIES} here: pip install pandas polars, which farout itself doesn't need")
+
+
+def cells(values):
+    return st.lists(st.none() | values, min_size=1, max_size=30)
+
+
+day = st.dates(dt.date(1700, 1, 1), dt.date(2250, 1, 1))
+moment = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2100, 1, 1))
+KINDS = {
+    "float64": (pa.float64(), st.floats(allow_nan=False, allow_infinity=False)),
+    "float32": (pa.float32(), st.floats(allow_nan=False, allow_infinity=False, width=32)),
+    "two decimals": (pa.float64(), st.integers(-10_000, 10_000).map(lambda v: v / 100)),
+    "int8": (pa.int8(), st.integers(-128, 127)),
+    "int64": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "uint64": (pa.uint64(), st.integers(0, 2**64 - 1)),
+    "large numbers that differ little": (pa.int64(), st.integers(2**62, 2**62 + 1000)),
+    "bool": (pa.bool_(), st.booleans()),
+    "text": (pa.string(), st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=3)),
+    "few words": (pa.string(), st.sampled_from(["", "a", "b", "missing"])),
+    "categories": (pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["x", "y", "z"])),
+    "numbered categories": (pa.dictionary(pa.int32(), pa.int64()), st.sampled_from([3, 1, 20])),
+    "date": (pa.date32(), day),
+    "microseconds": (pa.timestamp("us"), moment),
+    "days as microseconds": (pa.timestamp("us"), day.map(lambda v: dt.datetime(v.year, v.month, v.day))),
+    "time zone": (pa.timestamp("ms", "Europe/Berlin"), moment.map(lambda v: v.replace(microsecond=0))),
+    "duration": (pa.duration("us"), st.timedeltas(dt.timedelta(days=-999), dt.timedelta(days=999))),
+    "time": (pa.time64("us"), st.times()),
+    "decimal": (pa.decimal128(9, 2), st.decimals(-99_999, 99_999, places=2, allow_nan=False)),
+    "nothing": (pa.null(), st.none()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_every_value_comes_back(kind, library, data):
+    arrow, values = KINDS[kind]
+    if library == "polars" and kind == "numbered categories":
+        return  # polars has categories of text alone
+    column = pa.array(data.draw(cells(values)), pa.int64() if kind == "numbered categories" else arrow)
+    column = column.dictionary_encode() if kind == "numbered categories" else column
+    frame = as_frame(pa.table({"c": column, "n": np.arange(len(column))}), library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of ids
+        schema = Schema.learn(frame)
+    if schema.columns[0].kind == "id":
+        return
+    codes = schema.encode(frame)
+    assert codes.shape == (len(column), schema.width)
+    assert np.isfinite(codes).all()
+    assert equal(schema.decode(codes), frame)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(column))
+    assert equal(schema.decode(codes[order]), as_frame(as_table(frame).take(order), library))
+    if schema.columns[0].kind != "continuous":  # all but numbers survive a little noise, such as flows leave
+        assert equal(schema.decode(codes + rng.uniform(-0.2, 0.2, size=codes.shape)), frame)
+
+
+def test_pandas_types_come_back():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {
+            "f": [1.5, np.nan, 3.0],
+            "Int": pd.array([1, None, 3], "Int64"),
+            "bool": pd.array([True, None, False], "boolean"),
+            "text": ["a", "b", None],
+            "objects": pd.Series(["a", None, "c"], dtype=object),
+            "level": pd.Categorical(["low", "high", None], ["low", "middle", "high"], ordered=True),
+            "rare": pd.Categorical(["x", "y", "x"], ["z", "y", "x"]),
+            "day": pd.to_datetime(["2020-01-01", None, "2020-01-03"]).astype("datetime64[ns]"),
+            "zone": pd.to_datetime(["2020-01-01", "2020-02-01", "2021-01-01"]).tz_localize("Europe/Berlin"),
+            "took": pd.to_timedelta([1, 2, 3], unit="h"),
+            "date": [dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)],
+            "price": pd.Series([decimal.Decimal("1.20"), None, decimal.Decimal("3.40")], dtype=object),
+            "arrow": pd.Series(["u", "v", None], dtype=pd.ArrowDtype(pa.string())),
+            "half": np.array([1, 2, 3], np.float16),
+            "constant": 7,
+        }
+    )
+    frame.index = [5, 6, 8]
+    schema = Schema.learn(frame)
+    back = schema.decode(schema.encode(frame))
+    pd.testing.assert_frame_equal(back, frame.reset_index(drop=True))
+    assert [c.kind for c in schema.columns[5:7]] == ["ordered", "category"]
+    assert len(schema.decode(np.repeat(schema.encode(frame), 4, axis=0))) == 12
+    numbered = pd.DataFrame({0: ["a", "b"], 1: [1, 2]})
+    schema = Schema.learn(numbered)
+    assert not schema.named
+    pd.testing.assert_frame_equal(schema.decode(schema.encode(numbered)), numbered)
+
+
+def test_polars_types_come_back():
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame(
+        {
+            "u": pl.Series([1, 2, None], dtype=pl.UInt8),
+            "category": pl.Series(["a", "b", None], dtype=pl.Categorical),
+            "enum": pl.Series(["a", "b", None], dtype=pl.Enum(["q", "b", "a"])),
+            "zone": pl.Series([dt.datetime(2020, 1, 1), None, dt.datetime(2020, 1, 5)]).dt.replace_time_zone("UTC"),
+            "nan": [1.0, float("nan"), 2.0],
+            "constant": ["same"] * 3,
+        }
+    )
+    schema = Schema.learn(frame)
+    assert equal(schema.decode(schema.encode(frame)), frame)
+    assert schema.columns[2].kind == "category"
+
+
+def mixed(n=60, seed=0):
+    rng = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "size": pa.array(rng.normal(size=n).round(3), mask=rng.random(n) < 0.2),
+            "legs": pa.array(rng.integers(0, 5, n), pa.uint8()),
+            "colour": rng.choice(["red", "blue"], n),
+            "fixed": ["x"] * n,
+            "name": [f"id-{i}" for i in range(n)],
+        }
+    )
+
+
+def test_ids_are_left_out_and_constants_stay():
+    frame = mixed()
+    with pytest.warns(UserWarning, match="'name': text that hardly ever repeats.*left out"):
+        schema = Schema.learn(frame, "FlowDensity")
+    assert schema.groups()["name"] == ()
+    back = schema.decode(schema.encode(frame))
+    assert back["name"].null_count == len(frame)
+    assert back.drop_columns("name").equals(frame.drop_columns("name"))
+    far = schema.encode(frame) + np.random.default_rng(0).normal(scale=100, size=(60, schema.width))
+    assert set(schema.decode(far)["fixed"].to_pylist()) == {"x"}
+
+
+def test_decoding_stays_within_what_a_type_holds():
+    with pytest.warns(UserWarning, match="'name'"):
+        schema = Schema.learn(mixed())
+    for scale in (1.0, 1e3, 1e12, 1e300):
+        codes = scale * np.random.default_rng(0).normal(size=(50, schema.width))
+        back = schema.decode(codes)
+        assert back.schema.types == mixed().schema.types
+        assert set(back["colour"].to_pylist()) <= {"red", "blue"}
+        back["legs"].validate(full=True)
+    with pytest.raises(
+        InvalidDataError, match=r"codes must be finite numbers, of shape \(n, \d+\); got shape \(2, 3\)"
+    ):
+        schema.decode(np.zeros((2, 3)))
+
+
+ENDING = [pa.int64(), pa.uint64(), pa.int8(), pa.date32(), pa.timestamp("ns"), pa.timestamp("s"), pa.time32("s")]
+ENDING += [pa.duration("ns"), pa.decimal128(5, 1), pa.float32()]
+
+
+@pytest.mark.parametrize("kind", ENDING, ids=str)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_codes_far_out_are_clipped_to_the_type(kind, library):
+    raw = pa.array([3, 9, 12], pa.int32() if pa.types.is_date32(kind) or pa.types.is_time32(kind) else None)
+    raw = raw.cast(pa.decimal128(20, 0)) if pa.types.is_decimal(kind) else raw
+    schema = Schema.learn(as_frame(pa.table({"c": raw.cast(kind)}), library))
+    if kind == pa.float32():
+        schema.decode([[1e30], [-1e30]])
+        return
+    for far in (1e300, 1e5):
+        found = as_table(schema.decode([[far], [-far], [0.4]]))["c"]
+        found.validate(full=True)
+        exact = found.cast(pa.int64()) if isinstance(kind, pa.TimestampType | pa.DurationType) else found
+        assert exact[0].as_py() > exact[2].as_py() >= exact[1].as_py()
+
+
+def test_rare_levels_share_two_columns():
+    counts = [100 - i for i in range(90)]
+    words = [f"w{i}" for i, count in enumerate(counts) for _ in range(count)]
+    frame = pa.table({"word": words, "n": np.arange(len(words)) % 7})
+    schema = Schema.learn(frame)
+    assert schema.width == 7 + 2 + 1 + 1
+    assert schema.decode(schema.encode(frame)).equals(frame)
+    assert schema.columns[0].rare_levels == tuple(f"w{i}" for i in range(7, 90))
+
+
+def test_a_level_that_was_not_there_has_a_column_of_its_own():
+    frame = pa.table({"c": ["a", "b", "a"], "n": [1, 2, 3]})
+    schema = Schema.learn(frame)
+    assert schema.encoded_names == ("c=a", "c=b", "c unseen", "n")
+    codes = schema.encode(pa.table({"c": ["q", None, "b"], "n": [1, 1, 1]}))
+    assert codes[:, :3].tolist() == [[0, 0, 1], [0, 0, 1], [0, 1, 0]]
+
+
+def test_other_columns_than_in_fit_are_told():
+    frame = pa.table({"c": ["a", "b"], "n": [1, 2], "d": pa.array([1, 2], pa.timestamp("us"))})
+    schema = Schema.learn(frame)
+    cases = [
+        (frame.drop_columns("n"), InvalidDataError, "missing: 'n'"),
+        (frame.append_column("e", [[1, 2]]), InvalidDataError, "unknown: 'e'"),
+        (frame.select(["n", "c", "d"]), InvalidDataError, "in another order, such as 'n' where 'c' was"),
+        (frame.set_column(1, "n", [["x", "y"]]), InvalidTypeError, "string in column 'n', which held numbers"),
+        (frame.set_column(0, "c", [[1.5, 2.5]]), InvalidTypeError, "double in column 'c', which held string"),
+        (frame.set_column(2, "d", [[1, 2]]), InvalidTypeError, "int64 in column 'd', which held dates or times"),
+        (frame.set_column(1, "n", [[1, None]]), InvalidDataError, "missing cell in row 1, column 'n'"),
+        (frame.set_column(1, "n", [[1.0, np.inf]]), InvalidDataError, "infinity in row 1, column 'n'"),
+    ]
+    for wrong, kind, message in cases:
+        with pytest.raises(kind, match=f"^Model: .*{message}"):
+            schema.encode(wrong, "Model")
+
+
+def test_what_means_the_same_in_another_library_or_unit_is_taken():
+    frame = pa.table({"c": ["1", "2"], "n": [1, 2], "d": pa.array([5, 6], pa.timestamp("s", "UTC"))})
+    schema = Schema.learn(frame)
+    other = pa.table({"c": [2, 1], "n": [2.0, 1.0], "d": pa.array([6000, 5000], pa.timestamp("ms", "Asia/Tokyo"))})
+    np.testing.assert_array_equal(schema.encode(other), schema.encode(frame)[::-1])
+    for library in LIBRARIES:
+        np.testing.assert_array_equal(schema.encode(as_frame(frame, library)), schema.encode(frame))
+
+
+def test_days_stay_days_and_cents_stay_cents():
+    days = pa.array(np.arange(0, 400, 7).astype("datetime64[D]").astype("datetime64[us]"))
+    frame = pa.table({"day": days, "price": np.round(np.linspace(0, 9, len(days)), 2)})
+    schema = Schema.learn(frame)
+    back = schema.decode(schema.encode(frame) + 0.3)
+    assert all(v.hour == v.minute == 0 for v in back["day"].to_pylist())
+    assert all(round(v, 2) == v for v in back["price"].to_pylist())
+
+
+def test_hard_ends_are_kept():
+    rng = np.random.default_rng(0)
+    frame = pa.table(
+        {
+            "share": rng.choice([0.0, 0.25, 1.0], 200),
+            "rarely one": np.append(rng.random(198).round(3), [0.0, 1.0]),
+            "count": rng.poisson(3, 200) + 1,
+            "height": rng.normal(size=200),
+            "wait": rng.lognormal(size=200),
+        }
+    )
+    schema = Schema.learn(frame)
+    back = schema.decode(1000 * rng.normal(size=(300, 5))).to_pydict()
+    ends = {name: (min(values), max(values)) for name, values in back.items()}
+    assert ends["share"] == ends["rarely one"] == (0, 1)
+    assert ends["count"][0] == 1
+    assert ends["count"][1] > 100
+    assert ends["height"][0] < -100 < 100 < ends["height"][1]
+    assert ends["wait"][0] == 0
+    assert ends["wait"][1] > 100
+
+
+def test_what_has_no_code_is_told():
+    with pytest.raises(InvalidTypeError, match=r"Model: column 'l' holds list.*leave it out"):
+        Schema.learn(pa.table({"l": [[1], [2]]}), "Model")
+    with pytest.raises(InvalidDataError, match=r"'a' 2 times.*ename or drop columns"):
+        Schema.learn(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]))
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(InvalidTypeError, match=r"a column can't be read.*column o"):
+        Schema.learn(pd.DataFrame({"o": [1, "a"]}))
