@@ -7,6 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from torch import nn
 
 import farout as fo
+from farout.detectors.exposure import _votes_help
 from farout.detectors.joined import Joined
 
 DATA = {
@@ -101,7 +102,16 @@ def test_confidence_falls_with_the_distance_and_the_order_of_classes_stays():
     scores = model.score_samples(np.array(along))
     assert (np.diff(scores) <= 1e-12).all()
     assert scores[-1] < 1 / 3 + 1e-6
-    assert np.array_equal(model.predict(X), model.classes_[model.logits(X).argmax(axis=1)])
+    if not model.votes_:
+        assert np.array_equal(model.predict(X), model.classes_[model.logits(X).argmax(axis=1)])
+
+
+def test_near_rows_vote_only_where_held_out_rows_say_so():
+    logits, y = np.eye(3)[[0, 1, 2, 0]].repeat(10, axis=0), np.array([0, 1, 2, 1]).repeat(10)
+    right, wrong = np.repeat(y[:, None], 5, axis=1), np.zeros((40, 5), dtype=int)
+    assert _votes_help(logits, right, y), "the last ten are wrong by the network"
+    assert not _votes_help(logits, wrong, y)
+    assert not _votes_help(np.eye(3)[y], right, y), "nothing to gain"
 
 
 def test_joined_scores_have_the_networks_median_and_spread_over_inliers():

@@ -1,6 +1,7 @@
 """Thresholds and p-values from held-out inliers, the same for all detectors; and what labels mean to a detector."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,10 +17,13 @@ LABELS = ("auto", "classes", "anomalies", "ignore")
 SLACK = 2e-4  # of the scores' spread: more than single precision of the rows moves scores, as measured
 
 
-def check_calibration(contamination: Any, fraction: Any, where: str) -> None:
-    """Raise unless both make sense: the share of inliers below the threshold, and the share of rows held out."""
+def check_calibration(contamination: Any, fraction: Any, where: str, *, choices: Sequence[str] = ()) -> None:
+    """Raise unless both make sense: the share of inliers below the threshold, and the share of rows held out.
+
+    ``choices`` are words that the share may be too.
+    """
     check_number(contamination, "contamination", where, low=0, high=0.5, low_open=True)
-    check_number(fraction, "calibration_fraction", where, low=0, high=1, high_open=True)
+    check_number(fraction, "calibration_fraction", where, low=0, high=1, high_open=True, choices=choices)
 
 
 def threshold_of(scores: NDArray[np.float64], contamination: float) -> tuple[float, NDArray[np.float64]]:

@@ -72,15 +72,16 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         better a class explains the row than none (relative Mahalanobis distance; Ren et al., 2021) are joined, on a
         scale set by held-out inliers. From thrice the distance that 2 % of inliers exceed no row passes, whatever the
         network says, and farther out probabilities fall to uniform in every direction. This holds for networks of
-        your own too, ReLU networks included, for it is outside the network. The order of the classes stays.
+        your own too, ReLU networks included, for it is outside the network. The five nearest rows vote on the class
+        where that tells held-out rows better (``votes_``); how sure a row is never depends on that.
 
         For images the distance is that to the fifth nearest training row in the network's features (after Sun et al.,
         2022), with twice the weight of the softmax, and the five nearest vote on the classes (after Papernot &
         McDaniel, 2018). It needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers below the threshold of ``is_inlier``, in (0, 0.5].
-    calibration_fraction : float, default=0.1
-        Share of rows held out to set the threshold.
+    calibration_fraction : float or "auto", default="auto"
+        Share of rows held out to set the threshold and the scale of scores. "auto": a tenth; of vectors at most 500.
     training : Training, optional
         Device, precision, checkpoints, log.
     random_state : int, Generator or None, default=None
@@ -132,7 +133,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         auxiliary_weight: float | Literal["auto"] = "auto",
         distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
-        calibration_fraction: float = 0.1,
+        calibration_fraction: float | Literal["auto"] = "auto",
         training: Training | None = None,
         random_state: Any = None,
         verbose: bool = False,

@@ -73,8 +73,8 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         network's features, which needs a network whose last layer is linear.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
-    calibration_fraction : float, default=0.1
-        Share of rows held out to set the threshold.
+    calibration_fraction : float or "auto", default="auto"
+        Share of rows held out to set the threshold and the scale of scores. "auto": a tenth; of vectors at most 500.
     training : Training, optional
         Device, precision, checkpoints, log.
     random_state : int, Generator or None, default=None
@@ -125,7 +125,7 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         auxiliary_weight: float | Literal["auto"] = "auto",
         distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
-        calibration_fraction: float = 0.1,
+        calibration_fraction: float | Literal["auto"] = "auto",
         training: Training | None = None,
         random_state: Any = None,
         verbose: bool = False,

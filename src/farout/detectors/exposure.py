@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, Nested, classes_of
 from farout.base.holdout import holdout_split
+from farout.base.log_odds import with_votes
 from farout.base.losses import auxiliary_loss
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
@@ -22,7 +23,7 @@ from farout.detectors.feeding import Feed, Step
 from farout.detectors.joined import Joined
 from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
 from farout.detectors.proximity import ROWS, feature_distances, last_linear, unit, with_features
-from farout.detectors.reach import in_units, log_distance
+from farout.detectors.reach import in_units, nearest_training_rows
 from farout.detectors.vector_network import chosen_kind
 from farout.errors import InvalidSettingError
 from farout.flows.discriminant import Discriminant
@@ -34,6 +35,7 @@ __all__ = ["ExposedModel", "Scored"]
 
 DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
 FARTHEST = 1e6  # units that a network is asked about: numbers of more may overflow in it
+CALIBRATION, MOST_HELD = 0.1, 500  # share of rows held out for the threshold, and for vectors how many at most
 CHUNK = 1024  # rows that go through the network at a time, for inference
 AUXILIARY_WEIGHT = 0.5  # for images
 IMAGE_WEIGHTS = {"distance": 2.0}  # beside 1 of the network's own score; docs/results/part-4.md has others
@@ -49,7 +51,7 @@ class Scored(NamedTuple):
     against : ndarray of shape (n,)
         Negative log-odds of being an inlier: by the network and, where the model is distance-aware, by distance.
     votes : int64 ndarray of shape (n, 5) or None
-        Class indices of the nearest training rows; only for images, and where the model is distance-aware.
+        Class indices of the nearest training rows that vote; None where they don't.
     """
 
     logits: NDArray[np.float64]
@@ -76,7 +78,7 @@ class ExposedModel(ExplainsMixin, Estimator):
     auxiliary_weight: float | Literal["auto"]
     distance_aware: bool | Literal["auto"]
     contamination: float
-    calibration_fraction: float
+    calibration_fraction: float | Literal["auto"]
     training: Training | None
     random_state: Any
     verbose: bool
@@ -115,7 +117,7 @@ class ExposedModel(ExplainsMixin, Estimator):
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        check_calibration(self.contamination, self.calibration_fraction, where)
+        check_calibration(self.contamination, self.calibration_fraction, where, choices=("auto",))
         for name in ("batch_size", "max_steps"):
             check_number(getattr(self, name), name, where, low=1, integer=True, none_ok=name == "max_steps")
         check_number(self.learning_rate, "learning_rate", where, low=0, low_open=True)
@@ -143,7 +145,7 @@ class ExposedModel(ExplainsMixin, Estimator):
             indices = found.astype(np.int64)
         resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
         self.units_ = Units.of(X, self.event_shape_)
-        inner, held = holdout_split(len(X), self.calibration_fraction, None if labels is None else indices, self.seed_)
+        inner, held = holdout_split(len(X), self._held_share(len(X)), None if labels is None else indices, self.seed_)
         if self.network is None and self._is_vector() and self._n_outputs() > 1:
             rows = self.units_.to_train(X[inner]).double().numpy()
             self.network_kind_ = chosen_kind(rows, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
@@ -156,13 +158,19 @@ class ExposedModel(ExplainsMixin, Estimator):
         self._train(X[inner], indices[inner])
         if self._is_distance_aware():
             if self._is_vector():
-                self._set_reach(X[inner], indices[inner], X[held])
+                self._set_reach(X[inner], indices[inner], X[held], indices[held])
             else:
                 self._set_distances(X[inner], indices[inner], X[held])
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
             self._keep_typical(X[inner], X[held])
+
+    def _held_share(self, n: int) -> float:
+        """Share of rows to set the threshold on."""
+        if self.calibration_fraction != "auto":
+            return self.calibration_fraction
+        return min(CALIBRATION, MOST_HELD / n) if self._is_vector() else CALIBRATION
 
     def _build(self, name: str) -> nn.Module:
         if name == "units_":
@@ -282,29 +290,34 @@ class ExposedModel(ExplainsMixin, Estimator):
         joined = Joined.fitted({"network": self._against(logits), "distance": logs}, IMAGE_WEIGHTS)
         self.joined_ = vars(joined)
 
-    def _set_reach(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any]) -> None:
+    def _set_reach(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any], y_held: NDArray[np.int64]) -> None:
         """For vectors: keep training rows in units of their columns, learn the classes, and join the scores."""
         rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
         own = not len(held)
         reference = in_units(self.units_, self.units_.clipped(X))
         self.reference_ = reference[rows].astype(np.float32)
+        self.reference_classes_ = y[rows]
         if self._n_outputs() > 1:
             self.discriminant_ = vars(Discriminant.fitted(reference[:, :-1], y))
         judged = X[rows[:CHUNK]] if own else held
-        scores = self._vector_scores(judged, self._logits(judged), own=own)
+        logits = self._logits(judged)
+        scores, nearest = self._vector_scores(judged, logits, own=own)
+        of_class = y[rows[:CHUNK]] if own else y_held
+        self.votes_ = self._n_outputs() > 1 and _votes_help(logits, self.reference_classes_[nearest], of_class)
         weights = getattr(vars(self).get("source_"), "score_weights_", VECTOR_WEIGHTS)
         joined = Joined.fitted(scores, weights, logs=scores["distance"], contamination=self.contamination)
         self.joined_ = vars(joined)
 
     def _vector_scores(
         self, X: NDArray[Any], logits: NDArray[np.float64], *, own: bool = False
-    ) -> dict[str, NDArray[np.float64]]:
-        """Each score that is joined, of shape (n,); higher is stranger."""
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+        """Each score that is joined, of shape (n,), higher is stranger; and the nearest training rows."""
         rows = in_units(self.units_, X)
-        scores = {"network": self._against(logits), "distance": log_distance(self.reference_, rows, own=own)}
+        logs, nearest = nearest_training_rows(self.reference_, rows, own=own)
+        scores = {"network": self._against(logits), "distance": logs}
         if "discriminant_" in vars(self):
             scores["ratio"] = Discriminant(**self.discriminant_).against(rows[:, :-1])
-        return scores
+        return scores, nearest
 
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return self._scored(X).against
@@ -317,8 +330,9 @@ class ExposedModel(ExplainsMixin, Estimator):
         joined = Joined(**self.joined_)
         if self._is_vector():
             logits = self._logits(X)
-            scores = self._vector_scores(X, logits)
-            return Scored(logits, joined(scores, scores["distance"]))
+            scores, nearest = self._vector_scores(X, logits)
+            votes = self.reference_classes_[nearest] if self.votes_ else None
+            return Scored(logits, joined(scores, scores["distance"]), votes)
         logits, features = self._outputs(X)
         logs, nearest = feature_distances(self.reference_, features)
         against = joined({"network": self._against(logits), "distance": logs})
@@ -396,6 +410,14 @@ class _Objective:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the feed of that state."""
         self.feed.load_state_dict(state)
+
+
+def _votes_help(logits: NDArray[np.float64], votes: NDArray[np.int64], y: NDArray[np.int64]) -> bool:
+    """Whether held-out rows are told rightly more often with votes, by more than the difference's standard error."""
+    if (y < 0).any():
+        return False
+    gain = (with_votes(logits, votes).argmax(axis=1) == y).astype(int) - (logits.argmax(axis=1) == y)
+    return bool(gain.sum() > np.sqrt(np.abs(gain).sum()))
 
 
 def _lay_out_channels_last(network: nn.Module) -> None:

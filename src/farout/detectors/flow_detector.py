@@ -13,7 +13,7 @@ from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration
 from farout.detectors.explaining import ExplainsMixin
 from farout.detectors.forest import contrast_forest, forest_log_odds
 from farout.detectors.joined import Joined
-from farout.detectors.reach import in_units, log_distance
+from farout.detectors.reach import in_units, nearest_training_rows
 from farout.detectors.views import ROWS, local_scales, log_distances, view_weights, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
@@ -215,7 +215,7 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         own = not len(held)
         rows = chosen if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}
-        logs = log_distance(self.reference_["units"], in_units(self.flow_.units, rows), own=own)
+        logs, _ = nearest_training_rows(self.reference_["units"], in_units(self.flow_.units, rows), own=own)
         joined = Joined.fitted(against, {}, logs=logs, contamination=self.contamination)
         self.joined_ = vars(joined)
         return -joined(against, logs)
@@ -254,7 +254,7 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         scores = flow_scores(self.flow_, Rows(X), self.score_)
         if "joined_" not in vars(self):
             return scores
-        logs = log_distance(self.reference_["units"], in_units(self.flow_.units, X))
+        logs, _ = nearest_training_rows(self.reference_["units"], in_units(self.flow_.units, X))
         return -Joined(**self.joined_)({"ratio": -scores}, logs)
 
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:

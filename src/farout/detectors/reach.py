@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from farout.base.neighbours import nearest_rows
 from farout.flows.units import Units
 
-__all__ = ["in_units", "log_distance"]
+__all__ = ["in_units", "nearest_training_rows"]
 
 FLOOR = 0.1  # added to a distance for each column, in quadrature, so that the log of a copy's distance stays finite
+VOTES = 5  # nearest training rows that may vote on the class
 FARTHEST = 1e15  # units: the square of more would overflow in single precision, by which neighbours are looked up
 
 
@@ -18,13 +19,14 @@ def in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.hstack([rows, units.departure(X).clip(max=FARTHEST)[:, None]])
 
 
-def log_distance(
+def nearest_training_rows(
     reference: NDArray[np.floating], rows: NDArray[np.float64], *, own: bool = False
-) -> NDArray[np.float64]:
-    """Log distance to the nearest row of ``reference``, of shape (n,); both as `in_units` gives them.
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Log distance to the nearest row of ``reference``, of shape (n,), and which the five nearest are, (n, 5).
 
-    With ``own``, row i stands for row i of the reference, which then is none of its neighbours.
+    Both sets of rows are as `in_units` gives them. With ``own``, row i stands for row i of the reference, which then is
+    none of its neighbours.
     """
-    squared, _ = nearest_rows(reference, rows, 1, own=own)
+    squared, nearest = nearest_rows(reference, rows, VOTES, own=own)
     logs: NDArray[np.float64] = 0.5 * np.log(squared[:, 0] + FLOOR**2 * (rows.shape[1] - 1))
-    return logs
+    return logs, nearest
