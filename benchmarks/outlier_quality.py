@@ -2,6 +2,7 @@
 
     python benchmarks/outlier_quality.py tables --data-root ../shared/data --seeds 0 1 2
     python benchmarks/outlier_quality.py embeddings --data-root ../shared/data --classes-held-out 30 --seeds 0 1 2
+    python benchmarks/outlier_quality.py choices --data-root ../shared/data --seeds 0 1
     python benchmarks/outlier_quality.py proxies --data-root ../shared/data
     python benchmarks/outlier_quality.py holdout --data-root ../shared/data --rows plain normal recommended
     python benchmarks/outlier_quality.py images --data-root ../shared/data --rows plain normal recommended --seeds 0 1 2
@@ -9,8 +10,8 @@
     python benchmarks/outlier_quality.py probe --data-root ../shared/data --rows normal recommended
 
 ``tables``: ADBench's tables and ResNet features. ``embeddings``: CLINC150's questions, with out-of-scope ones as
-outliers, or with intents held out, which is how anything on embeddings is chosen. ``proxies``: what the score on tables
-is chosen by. ``holdout``: recipes of outliers by classes held out and by contamination, which is what they are chosen
+outliers, or with intents held out, which is how anything on embeddings is chosen. ``choices``: what
+``Recommended`` chooses on vectors beside each of its candidates. ``proxies``: what the score on tables is chosen by. ``holdout``: recipes of outliers by classes held out and by contamination, which is what they are chosen
 by. ``images``: the final table on the unseen sets; ``classes``: the same, class by class. ``probe``: what grey levels
 and texture alone tell. A run that was stopped goes on where it was; ``--out`` is where its measurements are.
 """
@@ -18,7 +19,7 @@ and texture alone tell. A run that was stopped goes on where it was; ``--out`` i
 import argparse
 from pathlib import Path
 
-from quality import embeddings, images, proxies, tables
+from quality import choices, embeddings, images, proxies, tables
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     add_tables(commands.add_parser("tables", help="ADBench's tables and ResNet features, beside pyod's detectors"))
     embeddings.add_arguments(commands.add_parser("embeddings", help="questions that no intent covers (CLINC150)"))
+    choices.add_arguments(commands.add_parser("choices", help="what Recommended chooses, beside its candidates"))
     part = commands.add_parser("proxies", help="tasks that need no anomaly of ADBench")
     part.add_argument("--data-root", type=Path, required=True, help="the folder that holds adbench/ and mnist/")
     part.add_argument("--seed", type=int, default=0)

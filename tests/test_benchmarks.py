@@ -59,6 +59,14 @@ def test_embeddings_of_intents_held_out(tmp_path: Path, data_root: Path) -> None
 
 
 @pytest.mark.slow
+def test_choices_beside_their_candidates(tmp_path: Path, data_root: Path) -> None:
+    where = ["--data-root", data_root, "--out", tmp_path / "choices.jsonl"]
+    printed = run("outlier_quality.py", "choices", *where, "--sets", "iris", "--seeds", "0", "--steps", "20")
+    assert "| iris, 0 |" in printed
+    assert "The best was chosen" in printed
+
+
+@pytest.mark.slow
 def test_archetypes(tmp_path: Path, data_root: Path) -> None:
     figures = tmp_path / "figures.json"
     run(
