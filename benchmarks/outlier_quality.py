@@ -10,10 +10,11 @@
     python benchmarks/outlier_quality.py probe --data-root ../shared/data --rows normal recommended
 
 ``tables``: ADBench's tables and ResNet features. ``embeddings``: CLINC150's questions, with out-of-scope ones as
-outliers, or with intents held out, which is how anything on embeddings is chosen. ``choices``: what
-``Recommended`` chooses on vectors beside each of its candidates. ``proxies``: what the score on tables is chosen by. ``holdout``: recipes of outliers by classes held out and by contamination, which is what they are chosen
-by. ``images``: the final table on the unseen sets; ``classes``: the same, class by class. ``probe``: what grey levels
-and texture alone tell. A run that was stopped goes on where it was; ``--out`` is where its measurements are.
+outliers, or with intents held out, which is how anything on embeddings is chosen. ``choices``: what ``Recommended``
+chooses on vectors, beside each of its candidates. ``proxies``: what the score on tables is chosen by. ``holdout``:
+recipes of outliers by classes held out and by contamination, which is what they are chosen by. ``images``: the final
+table on the unseen sets; ``classes``: the same, class by class. ``probe``: what grey levels and texture alone tell. A
+run that was stopped goes on where it was; ``--out`` is where its measurements are.
 """
 
 import argparse
