@@ -12,7 +12,7 @@ from farout.base import persistence
 from farout.base.persistence import is_unfinished
 from farout.errors import NotFittedError, RunError
 
-X, Y = make_blobs(60, centers=2, random_state=0)
+X, Y = make_blobs(240, centers=2, random_state=0)  # enough rows for the flow to be trained
 
 
 @pytest.fixture(scope="module")

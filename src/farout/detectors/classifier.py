@@ -35,10 +35,10 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     columns, and how much better a class explains the row than none (relative Mahalanobis distance; Ren et al., 2021)
     are joined, on a scale set by held-out inliers. From thrice the distance that 2 % of inliers exceed no row passes,
     whatever the network says, and farther out probabilities fall to uniform in every direction. This holds for networks
-    of your own too, ReLU networks included, for it is outside the network. The five nearest rows vote on the class where
-    that tells held-out rows better (``votes_``); how sure a row is never depends on that. For images the distance is
-    that to the fifth nearest training row in the network's features (after Sun et al., 2022), with twice the weight of
-    the softmax, and the five nearest vote on the classes (after Papernot & McDaniel, 2018).
+    of your own too, ReLU networks included, for it is outside the network. The five nearest rows vote on the class
+    where that tells held-out rows better (``votes_``); how sure a row is never depends on that. For images the distance
+    is that to the fifth nearest training row in the network's features (after Sun et al., 2022), with twice the weight
+    of the softmax, and the five nearest vote on the classes (after Papernot & McDaniel, 2018).
 
     Parameters
     ----------
