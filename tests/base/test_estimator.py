@@ -22,7 +22,7 @@ SMALL = {"n_blocks": 1, "hidden": 8}
 SMALL_IMAGE = {"n_blocks": (1,), "hidden": (4,), "n_dense": 1, "dense_hidden": 8}
 SHORT = {"max_steps": 2, "random_state": 0}
 RNG = np.random.default_rng(0)
-ROWS, LABELS = RNG.standard_normal((60, 4)), np.repeat(["a", "b"], 30)
+ROWS, LABELS = RNG.standard_normal((240, 4)), np.repeat(["a", "b"], 120)  # enough for flows to be trained
 TABLE = pa.table({name: ROWS[:, i] for i, name in enumerate(["north", "east", "up", "time"])})
 OTHERS = RNG.standard_normal((50, 5)).astype(np.float32)
 IMAGES = RNG.integers(0, 17, (60, 64)).astype(float)
@@ -65,6 +65,11 @@ CASES = {
         {"flow": flow(), "covariance": "class", "random_state": 0},
         {"flow": flow(), "covariance": "identity", "law": "author", "random_state": 1},
     ),
+    "Exchange": (
+        {"partner": "other", "space": "latent", "flow": flow(), "random_state": 0},
+        {"chance": 0.3, "block": 2, "max_rows": 40, "random_state": 1},
+    ),
+    "Noise": ({"strength": 2.0}, {"strength": (1.0, 3.0), "noise": "uniform"}),
     "Archetypal": (
         {"base": deep(), "random_state": 0},
         {"base": deep(head="simplex"), "beyond": 1.0, "random_state": 1},
@@ -257,7 +262,7 @@ def test_a_fit_that_is_broken_off_leaves_nothing(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        *((name, "farout.flows.density.train") for name in ("FlowDensity", "NormalShell", "Mixture", "Recommended")),
+        *((name, "farout.flows.density.train") for name in ("FlowDensity", "NormalShell", "Mixture")),
         *((name, "farout.flows.density.train") for name in ("Boundary", "FlowDetector", "CautiousClassifier")),
         ("DeepArchetypes", "farout.archetypes.deep.train"),
         ("Nullspace", "farout.archetypes.deep.train"),
@@ -285,9 +290,11 @@ def test_a_source_that_lacks_labels_draws_nothing(shell):
 
 def test_what_a_classifier_no_longer_uses_is_gone(fitted):
     model = made("CautiousClassifier").fit(*data("CautiousClassifier", 0))
-    assert {"reference_", "proximity_", "source_"} <= set(vars(model))
+    assert {"reference_", "joined_", "source_"} <= set(vars(model))
     model.set_params(distance_aware=False, beta=0.0, source=None).fit(ROWS, LABELS)
-    assert not {"reference_", "reference_classes_", "proximity_", "source_", "feature_names_in_"} & set(vars(model))
+    assert not {"reference_", "reference_classes_", "joined_", "votes_", "source_", "feature_names_in_"} & set(
+        vars(model)
+    )
 
 
 # --- flows ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ def holdout_split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions to fit on and positions held out, both in random order; by class where classes are large enough.
 
+    Every class has rows to fit on.
+
     Parameters
     ----------
     n : int
@@ -48,4 +50,7 @@ def holdout_split(
         if counts[counts > 0].min() >= 2 and min(held, n - held) >= (counts > 0).sum():
             stratify = labels
     inner, outer = train_test_split(np.arange(n), test_size=held, stratify=stratify, random_state=seed % 2**32)
+    if labels is not None and stratify is None:  # a class whose only rows were held out could not be learned
+        lost = ~np.isin(labels[outer], labels[inner])
+        inner, outer = np.concatenate([inner, outer[lost]]), outer[~lost]
     return inner, outer

@@ -1,8 +1,7 @@
 """Which columns make a row unusual: each in turn is exchanged with what the other columns let expect."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from farout.errors import InvalidDataError, RunError
 from farout.flows.units import ROUNDING, Units
 
-__all__ = ["ExplainsMixin", "explain_rows", "typical_rows"]
+__all__ = ["Explained", "explain", "explain_rows", "keep_typical", "typical_rows"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -25,77 +24,83 @@ NUMBERS = 2**21  # numbers in the rows that are scored at a time
 LARGEST = 1e100  # bound of scores and distances, so that sums stay finite
 
 
-class ExplainsMixin(ABC):
-    """``explain`` for a detector of vectors; its fit calls `_keep_typical` once the detector can score rows."""
+class Explained(Protocol):
+    """A detector of vectors that can tell which columns make a row unusual."""
 
     contamination: float
     seed_: int
     typical_rows_: NDArray[np.float64]
     usual_abnormality_: NDArray[np.float64]
 
-    @abstractmethod
     def _abnormality(self, X: NDArray[Any]) -> Floats:
         """How unusual checked rows are, of shape (n,), higher is stranger; not yet bounded to a probability."""
 
-    def _keep_typical(self, inner: NDArray[Any], held: NDArray[Any]) -> None:
-        """Keep what ``explain`` needs: at most 1 000 training rows, and how unusual held-out rows are.
+    def _query(self, X: ArrayLike) -> NDArray[Any]:
+        """Rows, checked."""
 
-        ``typical_rows_`` has the shape (m, d); ``usual_abnormality_`` are the median and the quantile that only a share
-        of ``contamination`` exceeds, of training rows where none were held out.
-        """
-        self.typical_rows_ = typical_rows(inner, self.seed_)
-        found = self._abnormality(held if len(held) else inner).clip(-LARGEST, LARGEST)
-        self.usual_abnormality_ = np.quantile(found, [0.5, 1 - self.contamination])
 
-    def explain(self, X: ArrayLike) -> Floats:
-        """How much each column has to do with how unusual a row is.
+def keep_typical(model: Explained, inner: NDArray[Any], held: NDArray[Any]) -> None:
+    """Keep what `explain` needs, once the model can score rows: training rows, and how unusual held-out rows are.
 
-        Two questions are asked of each column. How much less unusual is the row when the column has the value that the
-        other columns let expect, which is the middle one among the five training rows nearest in the other columns? And
-        how much more unusual is a normal row when it takes the column's value? That is the training row nearest to this
-        one, once the column with the largest answer to the first question has the value expected. Of all columns'
-        answers to either question, each column has a share; answers below 0 count as 0. The mean of the two shares is
-        returned. The answers are the last and the first of the terms that a Shapley value averages (Shapley, 1953):
-        the first question finds columns that don't go with the others, the second several strange ones at once.
+    ``typical_rows_`` has the shape (m, d), m at most 1 000; ``usual_abnormality_`` are the median and the quantile that
+    only a share of ``contamination`` exceeds, of training rows where none were held out.
+    """
+    model.typical_rows_ = typical_rows(inner, model.seed_)
+    found = model._abnormality(held if len(held) else inner).clip(-LARGEST, LARGEST)
+    model.usual_abnormality_ = np.quantile(found, [0.5, 1 - model.contamination])
 
-        Unusual is what `score_samples` says, before it is bounded to a probability. Where that finds a row no more
-        unusual than half of the held-out rows, there is nothing that a column could have done to it, and shares are
-        those in the squared distance from the expected values, in standard deviations. From there to the threshold,
-        shares pass over from these to those of the score.
 
-        The cost is that of scoring 34 rows for each one: the 16 columns farthest from their expected values are tried,
-        and the shares of others are 0.
+def explain(model: Explained, X: ArrayLike) -> Floats:
+    """How much each column has to do with how unusual a row is.
 
-        Parameters
-        ----------
-        X : array or frame of shape (n, d)
+    Two questions are asked of each column. How much less unusual is the row when the column has the value that the
+    other columns let expect, which is the middle one among the five training rows nearest in the other columns? And
+    how much more unusual is a normal row when it takes the column's value? That is the training row nearest to this
+    one, once the column with the largest answer to the first question has the value expected. Of all columns'
+    answers to either question, each column has a share; answers below 0 count as 0. The mean of the two shares is
+    returned. The answers are the last and the first of the terms that a Shapley value averages (Shapley, 1953):
+    the first question finds columns that don't go with the others, the second several strange ones at once.
 
-        Returns
-        -------
-        ndarray of shape (n, d)
-            Shares of the columns: 0 or more, with a sum of 1 in each row. Columns of a frame that are encoded, such as
-            categories, have one share each.
+    Unusual is what `score_samples` says, before it is bounded to a probability. Where that finds a row no more
+    unusual than half of the held-out rows, there is nothing that a column could have done to it, and shares are
+    those in the squared distance from the expected values, in standard deviations. From there to the threshold,
+    shares pass over from these to those of the score.
 
-        Raises
-        ------
-        InvalidDataError
-            If the model was fitted on images, or the rows can't be used.
-        RunError
-            If the model was saved by an earlier version, which kept no training rows.
-        """
-        rows = self._query(X)  # type: ignore[attr-defined]
-        where = type(self).__name__
-        if len(vars(self).get("event_shape_") or (1,)) == 3:
-            raise InvalidDataError(
-                f"{where}.explain: it was fitted on images, and shares are those of columns of tables and embeddings; "
-                "score_samples tells how unusual an image is."
-            )
-        if "typical_rows_" not in vars(self):
-            raise RunError(f"{where}.explain: it was saved by an earlier farout, which kept no rows; fit it again.")
-        schema = vars(self).get("schema_")  # of a frame, whose columns may be several of ours
-        groups = None if schema is None else list(schema.groups().values())
-        low, high = self.usual_abnormality_.tolist()
-        return explain_rows(self._abnormality, rows, self.typical_rows_, groups, usual=(low, high))
+    The cost is that of scoring 34 rows for each one: the 16 columns farthest from their expected values are tried,
+    and the shares of others are 0.
+
+    Parameters
+    ----------
+    model : Explained
+        Fitted.
+    X : array or frame of shape (n, d)
+
+    Returns
+    -------
+    ndarray of shape (n, d)
+        Shares of the columns: 0 or more, with a sum of 1 in each row. Columns of a frame that are encoded, such as
+        categories, have one share each.
+
+    Raises
+    ------
+    InvalidDataError
+        If the model was fitted on images, or the rows can't be used.
+    RunError
+        If the model was saved by an earlier version, which kept no training rows.
+    """
+    rows = model._query(X)
+    where = type(model).__name__
+    if len(vars(model).get("event_shape_") or (1,)) == 3:
+        raise InvalidDataError(
+            f"{where}.explain: it was fitted on images, and shares are those of columns of tables and embeddings; "
+            "score_samples tells how unusual an image is."
+        )
+    if "typical_rows_" not in vars(model):
+        raise RunError(f"{where}.explain: it was saved by an earlier farout, which kept no rows; fit it again.")
+    schema = vars(model).get("schema_")  # of a frame, whose columns may be several of ours
+    groups = None if schema is None else list(schema.groups().values())
+    low, high = model.usual_abnormality_.tolist()
+    return explain_rows(model._abnormality, rows, model.typical_rows_, groups, usual=(low, high))
 
 
 def typical_rows(X: NDArray[Any], seed: int) -> Floats:
@@ -119,7 +124,7 @@ def explain_rows(
     usual: tuple[float, float] = (-LARGEST, -LARGEST),
     most: int = COLUMNS,
 ) -> Floats:
-    """Shares of columns in how unusual rows are; `ExplainsMixin.explain` says what they mean.
+    """Shares of columns in how unusual rows are; `explain` says what they mean.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from farout.base.training import Budget, Objective, Training, inference_device, 
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
-from farout.detectors.explaining import ExplainsMixin
+from farout.detectors.explaining import explain, keep_typical
 from farout.detectors.feeding import Feed, Step
 from farout.detectors.joined import Joined
 from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
@@ -59,7 +59,7 @@ class Scored(NamedTuple):
     votes: NDArray[np.int64] | None = None
 
 
-class ExposedModel(ExplainsMixin, Estimator):
+class ExposedModel(Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
     _networks = ("units_", "network_")
@@ -164,7 +164,7 @@ class ExposedModel(ExplainsMixin, Estimator):
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            self._keep_typical(X[inner], X[held])
+            keep_typical(self, X[inner], X[held])
 
     def _held_share(self, n: int) -> float:
         """Share of rows to set the threshold on."""
@@ -337,6 +337,25 @@ class ExposedModel(ExplainsMixin, Estimator):
         logs, nearest = feature_distances(self.reference_, features)
         against = joined({"network": self._against(logits), "distance": logs})
         return Scored(logits, against, self.reference_classes_[nearest])
+
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Share of each column in how unusual a row is; only for vectors. See `farout.detectors.explaining.explain`.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            0 or more, with a sum of 1 in each row; one column for each column of a frame.
+
+        Raises
+        ------
+        InvalidDataError
+            If the model was fitted on images, or the rows can't be used.
+        """
+        return explain(self, X)
 
     # --- the network ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
-from farout.detectors.explaining import ExplainsMixin
+from farout.detectors.explaining import explain, keep_typical
 from farout.detectors.forest import contrast_forest, forest_log_odds
 from farout.detectors.joined import Joined
 from farout.detectors.reach import in_units, nearest_training_rows
@@ -37,7 +37,7 @@ FOREST_WEIGHT = 0.4  # to 1 of all distances; docs/results/part-6.md says what d
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
-class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
+class FlowDetector(NoveltyMixin, Estimator):
     """A novelty detector that scores by the exact density of a normalizing flow, or by how near its training rows are.
 
     Parameters
@@ -172,7 +172,7 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            self._keep_typical(X[inner], X[held])
+            keep_typical(self, X[inner], X[held])
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":
@@ -216,7 +216,8 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
         rows = chosen if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}
         logs, _ = nearest_training_rows(self.reference_["units"], in_units(self.flow_.units, rows), own=own)
-        joined = Joined.fitted(against, {}, logs=logs, contamination=self.contamination)
+        # Distance has no part in the ratio itself, so it counts from where hardly any inlier lies.
+        joined = Joined.fitted(against, {}, logs=logs, contamination=self.contamination, beyond=1.0)
         self.joined_ = vars(joined)
         return -joined(against, logs)
 
@@ -241,6 +242,25 @@ class FlowDetector(NoveltyMixin, ExplainsMixin, Estimator):
                 "classes or more and keep class_dropout above 0, or choose 'likelihood' or 'typicality'."
             )
         return self.score_by
+
+    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Share of each column in how unusual a row is; only for vectors. See `farout.detectors.explaining.explain`.
+
+        Parameters
+        ----------
+        X : array or frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            0 or more, with a sum of 1 in each row; one column for each column of a frame.
+
+        Raises
+        ------
+        InvalidDataError
+            If the model was fitted on images, or the rows can't be used.
+        """
+        return explain(self, X)
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The score, of shape (n,), higher is more normal: in nats, or in standard deviations for "nearest"."""

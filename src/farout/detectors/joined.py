@@ -22,7 +22,7 @@ class Joined:
     is on its scale: negative log-odds.
 
     With an ``edge``, distance decides in the end, whatever the other scores say. No score counts for less than it does
-    for the surest held-out inlier. The edge is half as far again as the distance that 2 % of inliers exceed. Past it
+    for the surest held-out inlier. The edge is ``beyond`` times the distance that 2 % of inliers exceed. Past it
     each doubling of the distance adds ``reach``, which is the way from the surest inlier to the threshold. So beyond
     twice the edge a row is an outlier, and farther out its log-odds grow without bound.
 
@@ -54,6 +54,7 @@ class Joined:
         *,
         logs: NDArray[np.float64] | None = None,
         contamination: float = 0.05,
+        beyond: float = BEYOND,
     ) -> Self:
         """Set the scale by held-out inliers.
 
@@ -67,6 +68,8 @@ class Joined:
             Log distances, for the edge; None for no edge.
         contamination : float, default=0.05
             Share of inliers below the threshold.
+        beyond : float, default=1.5
+            The edge, as a multiple of the distance that 2 % of inliers exceed.
         """
         columns = np.stack(list(scores.values()), axis=1)
         spread = np.maximum(columns.std(axis=0), LEAST_SPREAD)
@@ -79,7 +82,7 @@ class Joined:
             return cls(powers, np.full(len(powers), -np.inf), slope, shift)
         least = columns.min(axis=0)
         reach = slope * float(np.quantile(total, 1 - contamination) - least @ powers)
-        edge = float(np.quantile(logs, FEW) + np.log(BEYOND))
+        edge = float(np.quantile(logs, FEW) + np.log(beyond))
         return cls(powers, least, slope, shift, edge, max(reach, LEAST_SPREAD))
 
     def __call__(

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from farout.base.neighbours import nearest_rows
 from farout.flows.units import Units
 
-__all__ = ["in_units", "nearest_training_rows"]
+__all__ = ["FARTHEST", "in_units", "nearest_training_rows"]
 
 FLOOR = 0.1  # added to a distance for each column, in quadrature, so that the log of a copy's distance stays finite
 VOTES = 5  # nearest training rows that may vote on the class

@@ -19,7 +19,7 @@ DROPOUT = 0.3
 FOLDS = 3
 ROWS = 3000  # that the choice looks at, at most
 LEAST_ROWS = 100  # for a choice
-STEPS = 300  # of each training of the choice, at most
+STEPS = 150  # of each training of the choice, at most
 BATCH = 128
 
 
@@ -86,7 +86,7 @@ def chosen_kind(U: NDArray[np.float64], y: NDArray[np.int64], *, seed: int, max_
         return KINDS[0]
     rows = np.random.default_rng(seed).permutation(len(U))[:ROWS]
     x, labels = torch.from_numpy(U[rows]).float(), torch.from_numpy(np.unique(y[rows], return_inverse=True)[1])
-    steps = min(STEPS, max_steps, max(100, 30 * len(rows) // BATCH))
+    steps = min(STEPS, max_steps, max(60, 20 * len(rows) // BATCH))
     right = {kind: _right(kind, x, labels, steps, seed) for kind in KINDS}
     gains = {kind: right[kind].astype(int) - right[KINDS[0]] for kind in KINDS}
     clear = {kind: gain.sum() - np.sqrt(np.abs(gain).sum()) for kind, gain in gains.items() if kind != KINDS[0]}

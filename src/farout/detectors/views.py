@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from farout.base.neighbours import nearest_rows
 from farout.base.validation import Rows
+from farout.detectors.reach import FARTHEST
 from farout.flows.density import FlowDensity
 from farout.flows.marginals import Marginals
 from farout.flows.whitening import Whitening
@@ -36,7 +37,7 @@ def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64
     away in a constant column too.
     """
     departed = flow.units.departure(X)[:, None]
-    return {name: np.hstack([rows, departed]) for name, rows in flow.stages(Rows(X)).items()}
+    return {name: np.hstack([rows, departed]).clip(-FARTHEST, FARTHEST) for name, rows in flow.stages(Rows(X)).items()}
 
 
 def local_scales(reference: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:

@@ -11,6 +11,7 @@ from sklearn.covariance import ledoit_wolf
 __all__ = ["Discriminant", "between_classes", "class_means", "within_factor"]
 
 CHUNK = 4096  # rows at a time, so that memory does not grow with their number
+NARROWEST = 1e-3  # spread of a column within classes, relative to the widest: no column counts as narrower
 RIDGE = 1e-6  # of the mean variance: rows may have no variance in a direction
 LEAST = 1e-9  # variance between classes, relative to that within, below which a direction tells nothing
 
@@ -96,9 +97,12 @@ def within_factor(residuals: NDArray[np.float64], n_classes: int) -> NDArray[np.
         As many degrees of freedom the means have taken.
     """
     n = len(residuals)
-    covariance = ledoit_wolf(residuals, assume_centered=True)[0] * (n / max(n - n_classes, 1))
+    # Columns of unit variance within classes: shrinking would otherwise blow up those that tell the classes best.
+    spread = np.sqrt(np.square(residuals).mean(axis=0))
+    scale = np.maximum(spread, max(NARROWEST * float(spread.max()), RIDGE))
+    covariance = ledoit_wolf(residuals / scale, assume_centered=True)[0] * (n / max(n - n_classes, 1))
     covariance[np.diag_indices_from(covariance)] += RIDGE * max(float(np.trace(covariance)) / len(covariance), RIDGE)
-    factor: NDArray[np.float64] = np.linalg.cholesky(covariance)
+    factor: NDArray[np.float64] = scale[:, None] * np.linalg.cholesky(covariance)
     return factor
 
 

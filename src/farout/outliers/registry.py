@@ -122,6 +122,8 @@ class Source:
         What it stands on: a fitted flow alone; a flow and training rows, which are read again when generating; deep
         archetypes; outliers that are there already.
     options : tuple of Option
+    without_flow : bool
+        Whether it can do without a flow, on tables.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Source:
     help: str
     needs: Literal["flow", "rows", "archetypes", "data"]
     options: tuple[Option, ...] = ()
+    without_flow: bool = False
 
     def load(self) -> Any:
         """Its class."""
@@ -168,15 +171,17 @@ _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag
 
 _ALL = (
     Source("recommended", "farout.outliers.recommended:Recommended",
-           "tables: chosen by trials on your rows; images: turned, collage and normal", "rows", (_BUDGET,)),
+           "tables: chosen by trials on your rows; images: turned, collage and normal", "rows", (_BUDGET,),
+           without_flow=True),
     Source("normal", "farout.outliers.extremal:NormalShell",
            "a wider normal distribution in latent space", "flow", (_STRENGTH, _TAIL, _COVARIANCE)),
     Source("gumbel", "farout.outliers.extremal:GumbelShell",
            "the radius of the largest of many normal points", "flow", (_STRENGTH, _TAIL, _LAW, _COVARIANCE)),
     Source("exchange", "farout.outliers.exchange:Exchange",
-           "rows whose columns are exchanged with another row's", "rows", (_CHANCE, _PARTNER, _BLOCK, _SPACE)),
+           "rows whose columns are exchanged with another row's", "rows", (_CHANCE, _PARTNER, _BLOCK, _SPACE),
+           without_flow=True),
     Source("noise", "farout.outliers.noise:Noise",
-           "every column on its own, wider than the data", "rows", (_STRENGTH, _NOISE)),
+           "every column on its own, wider than the data", "rows", (_STRENGTH, _NOISE), without_flow=True),
     Source("real", "farout.outliers.real:RealOutliers", "outliers that you have", "data", (_SETS,)),
     Source("archetypal", "farout.outliers.archetypal:Archetypal",
            "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),

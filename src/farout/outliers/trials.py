@@ -31,8 +31,8 @@ BATCH = 128
 HIDDEN = 128
 FLOPS = 2e10  # that a core does in a second, for the budget: a fixed figure, so that results don't hang on the machine
 STEP_SECONDS = 6e-4  # of a step beside its arithmetic
-EPOCHS = 40  # of a trial, at most
-LEAST_STEPS, MOST_STEPS = 100, 500
+EPOCHS = 20  # of a trial, at most
+LEAST_STEPS, MOST_STEPS = 60, 300
 BETA = 0.3  # weight of outliers in the loss of small classifiers
 LEAST_ROWS = 60  # of all rows, for trials to say anything
 CLUSTERS = 8  # k-means clusters that stand for classes where there are fewer than three
@@ -119,7 +119,8 @@ def held_out_folds(X: NDArray[np.float64], labels: NDArray[np.int64] | None, see
         return []
     groups = labels
     if groups is None or len(np.unique(groups)) < 3:
-        groups = KMeans(CLUSTERS, n_init=2, random_state=seed % 2**32).fit_predict(X).astype(np.int64)
+        n_clusters = min(CLUSTERS, len(np.unique(X, axis=0)))
+        groups = KMeans(n_clusters, n_init=2, random_state=seed % 2**32).fit_predict(X).astype(np.int64)
     names = rng.permutation(np.unique(groups))
     size, n_folds = max(1, len(names) // 5), 2 if len(names) >= 5 else len(names)
     folds = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from farout.archetypes.deep import DeepArchetypes
+from farout.base.estimator import is_fitted
 from farout.base.persistence import load, write_atomically
 from farout.base.training import Training
 from farout.columns import Schema
@@ -193,15 +194,14 @@ def open_run(path: str | Path) -> Run:
 
 
 def flow_of(model: Any) -> FlowDensity | None:
-    """The flow that a model is, holds, or has in its source; None if there is none.
+    """The fitted flow that a model is, holds, or has in its source; None if there is none.
 
     Examples
     --------
-    >>> flow = FlowDensity()
-    >>> flow_of(flow) is flow, flow_of(DeepArchetypes())
-    (True, None)
+    >>> flow_of(FlowDensity()) is None, flow_of(DeepArchetypes()) is None
+    (True, True)
     """
-    return next((m for m in model.nested_models() if isinstance(m, FlowDensity)), None)
+    return next((m for m in model.nested_models() if isinstance(m, FlowDensity) and is_fitted(m)), None)
 
 
 def archetypes_of(model: Any) -> DeepArchetypes | None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -62,12 +62,12 @@ def generate_outliers(
         If a setting makes no sense.
     """
     flow = flow_of(run.model)
-    if flow is None:
+    if flow is None and not (SOURCES[settings.name].without_flow and len(run.event_shape) == 1):
         raise RunError(f"{run.path}: this {run.kind} holds no flow to generate from; give a run of `farout fit`.")
     needs = SOURCES[settings.name].needs
     if needs == "data":
         raise InvalidSettingError("--source real draws from data that you have, so nothing is generated; use the data.")
-    labels = _labels(flow, classes, n, run)
+    labels = _labels(run.model if flow is None else flow, classes, n, run)
     archetypes = archetypes_of(run.model)
     if archetypes is None and needs == "archetypes":
         data = run.record.spec if run.record is not None else "DATA"
@@ -82,7 +82,7 @@ def generate_outliers(
         rows = fitted_on(run, data_root)
         source.fit(rows_for(rows), rows.y)
     else:
-        source.fit(flow.no_rows())
+        source.fit(cast(FlowDensity, flow).no_rows())
     drawn: Outliers = source.sample(n, labels, random_state=seed)
     return drawn
 
@@ -189,11 +189,12 @@ def _numbered(d: int) -> list[str]:
     return [f"x{i}" for i in range(d)]
 
 
-def _labels(flow: FlowDensity, classes: Sequence[str], n: int, run: Run) -> np.ndarray[Any, Any] | None:
+def _labels(model: Any, classes: Sequence[str], n: int, run: Run) -> np.ndarray[Any, Any] | None:
     if not classes:
         return None
-    if classes_of(flow) is None:
+    known = classes_of(model)
+    if known is None:
         raise InvalidDataError(f"--classes: the flow of {run.path} was fitted without labels; leave --classes out.")
-    known = flow.classes_.tolist()
-    wanted = resolve_classes([c for text in classes for c in text.split(",")], known, {}, f"the flow of {run.path}")
-    return np.resize(np.array(wanted, dtype=flow.classes_.dtype), n)
+    asked = [c for text in classes for c in text.split(",")]
+    wanted = resolve_classes(asked, known.tolist(), {}, f"the flow of {run.path}")
+    return np.resize(np.array(wanted, dtype=known.dtype), n)

@@ -1,5 +1,6 @@
 """From settings to outlier sources."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ def make_source(
     make: Any = source.load()
     if source.needs == "data":
         return cast(OutlierSource, make(_stacked(real)))
-    stands_on: dict[str, Any] = {"flow": flow}
+    stands_on: dict[str, Any] = {"flow": flow} if "flow" in inspect.signature(make).parameters else {}
     if source.needs == "archetypes" and archetypes is not None:
         asked = options.pop("n_archetypes", None)
         if asked not in (None, int(archetypes.n_archetypes)):
