@@ -12,7 +12,7 @@ import farout as fo
 from farout.base.persistence import read_config
 from farout.errors import RunError
 
-X, Y = make_blobs(80, centers=[[0, 6], [-5, -3], [5, -3]], random_state=0)
+X, Y = make_blobs(240, centers=[[0, 6], [-5, -3], [5, -3]], random_state=0)
 TEXT = np.array(["ant", "bee", "cat"])[Y]
 NEW = np.random.default_rng(1).normal(0, 6, size=(20, 2))
 

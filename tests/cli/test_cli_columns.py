@@ -140,7 +140,7 @@ def named(made):
     """A run whose labels are a column called kind."""
     kinds = ["a", "b"] * 150
     table(made / "kinds.csv", kind=kinds)
-    words = ["--label", "kind", "--max-steps", "10", "--out", f"{made}/named"]
+    words = ["--label", "kind", "--source", "normal", "--max-steps", "10", "--out", f"{made}/named"]
     assert main(["train", "discriminator", f"{made}/kinds.csv", *words]) == 0
     return made / "named"
 

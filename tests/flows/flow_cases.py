@@ -56,11 +56,11 @@ def rows(n_features: int) -> Tensor:
 
 def fitted(module: Transform | Flow) -> Transform | Flow:
     """With what is fitted to data fitted; half of the rows of a flow with classes are of none."""
-    if isinstance(module, Transform):
-        module.initialize(rows(5))
+    if isinstance(module, Transform) or not module.n_classes:
+        module.initialize(rows(5 if isinstance(module, Transform) else module.event_shape[0]))
     else:
         of_class = (torch.arange(200) % (2 * module.n_classes) - module.n_classes).clamp(min=-1)
-        module.initialize(rows(module.event_shape[0]), of_class if module.n_classes else None)
+        module.initialize(rows(module.event_shape[0]), of_class)
     return module
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from farout.base.encoding import lay_out_as_saved
-from farout.base.estimator import Estimator, Nested, classes_of
+from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.log_odds import with_votes
 from farout.base.losses import auxiliary_loss
@@ -131,6 +131,9 @@ class ExposedModel(Estimator):
             raise InvalidSettingError(
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
             )
+        for model in () if self.source is None else self.source.nested_models():
+            if not is_fitted(model):  # before anything is trained, where its own fit would tell late
+                model._check_settings()
 
     def _learn(self, X: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Fit the source and the network on checked rows, but for those held out for the threshold."""

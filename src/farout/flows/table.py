@@ -5,7 +5,7 @@ from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.flow import Flow
 from farout.flows.marginals import Marginals
 from farout.flows.transform import Chain, Shape
-from farout.flows.vector import dense_blocks, dense_width, one_hot
+from farout.flows.vector import EMBEDDING_FEATURES, MOST_WHITENED, dense_blocks, dense_width, one_hot
 from farout.flows.whitening import Whitening
 
 __all__ = ["table_flow"]
@@ -50,8 +50,10 @@ def table_flow(
     (n_features,) = event_shape
     hidden = dense_width(n_features, n_blocks, min(max(64, 2 * n_features), 256)) if hidden is None else hidden
     with seeded(seed):
-        blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, n_classes + 1 if n_classes else 0)
-        if not n_classes:
-            return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]))
+        begins = n_classes > 0 and n_features <= MOST_WHITENED
+        condition = n_classes + 1 if begins else EMBEDDING_FEATURES if n_classes else 0
+        blocks = dense_blocks(n_features, n_blocks, hidden, coupling, clamp, condition)
+        if not begins:
+            return Flow(Chain([Marginals(event_shape), Whitening(event_shape), *blocks]), n_classes)
         gaussians = [Whitening(event_shape, within=True), ClassGaussian(event_shape, n_classes)]
         return Flow(Chain([Marginals(event_shape), *gaussians, *blocks]), n_classes, one_hot(n_classes))

@@ -19,6 +19,7 @@ from farout.flows.whitening import Whitening
 
 __all__ = [
     "EMBEDDING_FEATURES",
+    "MOST_WHITENED",
     "coupling_class",
     "dense_blocks",
     "dense_width",

@@ -23,10 +23,8 @@ class Noise(OutlierSource):
     ----------
     strength : float, (low, high) or Schedule, default=2.5
         Standard deviation of each column as a multiple of the data's; above 0.
-    noise : {"normal", "uniform"}, default="normal"
+    distribution : {"normal", "uniform"}, default="normal"
         Distribution of each column.
-    random_state : int, Generator or None, default=None
-        Has no effect: nothing is drawn in ``fit``.
 
     Attributes
     ----------
@@ -44,17 +42,14 @@ class Noise(OutlierSource):
     ([5.0, 5.0, 5.0], [4.0, 4.0, 4.0])
     """
 
-    def __init__(
-        self, strength: Strength = 2.5, noise: Literal["normal", "uniform"] = "normal", random_state: Any = None
-    ) -> None:
+    def __init__(self, strength: Strength = 2.5, distribution: Literal["normal", "uniform"] = "normal") -> None:
         self.strength = strength
-        self.noise = noise
-        self.random_state = random_state
+        self.distribution = distribution
 
     def _check_settings(self) -> None:
         where = type(self).__name__
         strength_ends(self.strength, where)
-        check_choice(self.noise, "noise", where, ("normal", "uniform"))
+        check_choice(self.distribution, "distribution", where, ("normal", "uniform"))
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Learn means and standard deviations of the columns."""
@@ -69,7 +64,8 @@ class Noise(OutlierSource):
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         strengths = draw_strengths(self.strength, n, progress, rng, type(self).__name__)
         shape = (n, self._width)
-        u = rng.standard_normal(shape) if self.noise == "normal" else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
+        normal = self.distribution == "normal"
+        u = rng.standard_normal(shape) if normal else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
         x = self.mean_ + self.scale_ * strengths[:, None] * u
         labels = self._asked_labels(y, n)
         if labels is None and "classes_" in vars(self):

@@ -166,7 +166,7 @@ _CHANCE = Option("chance", "number", "probability that a column comes from the s
 _PARTNER = Option("partner", "choice", "class of the second row", "any", ("any", "same", "other"))
 _BLOCK = Option("block", "count", "neighbouring columns that are exchanged together", 1)
 _SPACE = Option("space", "choice", "what is exchanged: columns of the data or of latents", "data", ("data", "latent"))
-_NOISE = Option("noise", "choice", "distribution of each column", "normal", ("normal", "uniform"))
+_NOISE = Option("distribution", "choice", "distribution of each column", "normal", ("normal", "uniform"))
 _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag")
 
 _ALL = (

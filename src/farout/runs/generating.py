@@ -76,7 +76,7 @@ def generate_outliers(
             f"{data} --deep --flow {run.path} --out RUN"
         )
     source: Any = make_source(settings, flow, archetypes=archetypes)
-    if needs == "rows":
+    if "random_state" in source.get_params(deep=False):
         source.random_state = seed
     if SOURCES[settings.name].needs_rows(settings.options):
         rows = fitted_on(run, data_root)
