@@ -65,8 +65,9 @@ class Recommended(Mixture):
         Shares of the sources.
     comparison_ : list of dict
         For vectors, what each candidate did in the trials: ``source``, ``auroc`` (by the joined score), ``network``
-        (AUROC of the network's score alone), ``accuracy`` (None without labels), ``chosen``. Empty where rows were too
-        few. ``source="none"`` is plain training.
+        (AUROC of the network's score alone), ``accuracy`` (None without labels), ``keeps_accuracy`` (whether it may be
+        chosen) and ``chosen``: the first of these whose AUROC is within .003 of their highest. Empty where rows were
+        too few. ``source="none"`` is plain training.
     score_weights_ : dict of str to float
         For vectors: weights of "network", "distance" and "ratio" (with labels) in the joined score of the models that
         learn from this.
@@ -140,7 +141,10 @@ class Recommended(Mixture):
         tried = {name: parts[0] if len(parts) == 1 else Mixture(parts) for name, parts in candidates.items()}
         with stage("choosing outliers", show=self._handing().verbose):
             choice = self._choice({name: part._taking(self._handing()) for name, part in tried.items()}, X, labels)
-        self.comparison_ = [vars(trial) | {"chosen": trial.source == choice.source} for trial in choice.trials]
+        self.comparison_ = [
+            vars(trial) | {"keeps_accuracy": trial.source in choice.able, "chosen": trial.source == choice.source}
+            for trial in choice.trials
+        ]
         self.score_weights_ = dict(choice.weights)
         return candidates[choice.source]
 

@@ -89,11 +89,14 @@ class Choice:
     weights : dict of str to float
         How much network, distance and ratio count.
     trials : tuple of Trial
+    able : tuple of str
+        Candidates that lose no accuracy.
     """
 
     source: str
     weights: dict[str, float]
     trials: tuple[Trial, ...]
+    able: tuple[str, ...] = ()
 
 
 def held_out_folds(X: NDArray[np.float64], labels: NDArray[np.int64] | None, seed: int) -> list[Fold]:
@@ -175,8 +178,9 @@ def choose(
     for name, source in candidates.items() if labels is None else {"none": None, **candidates}.items():
         tried[name] = [_student(source, X, U, units, labels, fold, steps, seed + i) for i, fold in enumerate(folds)]
     trials = tuple(_summary(name, students, judged) for name, students in tried.items())
-    best = _best([t for t in trials if t.source != "none"], [t for t in trials if t.source == "none"], folds)
-    return Choice(best, _weights(tried[best], judged), trials)
+    able = _able(trials, folds)
+    best = _best(able)
+    return Choice(best, _weights(tried[best], judged), trials, tuple(t.source for t in able))
 
 
 def _steps(seconds: float, n_rows: int, n_columns: int, n_classes: int) -> int:
@@ -305,16 +309,23 @@ def _summary(name: str, students: Sequence[_Student], judged: Sequence[_Judged])
     )
 
 
-def _best(trials: Sequence[Trial], plain: Sequence[Trial], folds: Sequence[Fold]) -> str:
-    """The source of the highest AUROC among those that lose no accuracy beside plain training."""
-    if plain and plain[0].accuracy is not None:
-        accuracy, n = plain[0].accuracy, sum(len(fold.known) for fold in folds)
-        # A difference smaller than this is chance, or a row or two.
-        slack = max(2 / n, 0.5 * math.sqrt(max(accuracy * (1 - accuracy), 1e-9) / n))
-        kept = [t for t in trials if t.accuracy is not None and t.accuracy >= accuracy - slack]
-        trials = kept or [max(trials, key=lambda t: cast(float, t.accuracy))]
-    best = max(trials, key=lambda t: t.auroc)
-    return next(t.source for t in trials if t.auroc > best.auroc - CLEAR)  # candidates come in order of preference
+def _able(trials: Sequence[Trial], folds: Sequence[Fold]) -> list[Trial]:
+    """Those that lose no accuracy beside plain training; all without labels, the most accurate if there are none."""
+    plain = next((t.accuracy for t in trials if t.source == "none"), None)
+    candidates = [t for t in trials if t.source != "none"]
+    if plain is None:
+        return candidates
+    n = sum(len(fold.known) for fold in folds)
+    # A difference smaller than this is chance, or a row or two.
+    slack = max(2 / n, 0.5 * math.sqrt(max(plain * (1 - plain), 1e-9) / n))
+    able = [t for t in candidates if t.accuracy is not None and t.accuracy >= plain - slack]
+    return able or [max(candidates, key=lambda t: cast(float, t.accuracy))]
+
+
+def _best(able: Sequence[Trial]) -> str:
+    """The first of those whose AUROC is as good as the highest: candidates come in order of preference."""
+    highest = max(t.auroc for t in able)
+    return next(t.source for t in able if t.auroc > highest - CLEAR)
 
 
 def _weights(students: Sequence[_Student], judged: Sequence[_Judged]) -> dict[str, float]:
