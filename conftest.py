@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,32 @@ LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_agai
 def one_thread() -> None:
     """Tests run side by side; more threads than cores only wait for each other."""
     torch.set_num_threads(1)
+
+
+CHOICES = {
+    "farout.outliers.trials.LEAST_STEPS": 15,
+    "farout.outliers.trials.MOST_STEPS": 15,
+    "farout.detectors.vector_network.STEPS": 15,
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_choices() -> Iterator[pytest.MonkeyPatch]:
+    """Trials that choose sources and networks take a few steps in this process: most tests don't ask what they choose."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, steps in CHOICES.items():
+            patch.setattr(name, steps)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def whole_choices() -> Iterator[None]:
+    """As many steps as users have, for the tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("farout.outliers.trials.LEAST_STEPS", 60)
+        patch.setattr("farout.outliers.trials.MOST_STEPS", 300)
+        patch.setattr("farout.detectors.vector_network.STEPS", 150)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,7 @@ def test_kinds_are_a_linear_layer_a_hidden_one_and_their_sum():
     assert mlp.straight is None
 
 
-def test_the_kind_is_chosen_by_held_out_rows():
+def test_the_kind_is_chosen_by_held_out_rows(whole_choices):
     """Rings want a hidden layer; two noisy clouds that a line divides, with many columns and few rows, a line."""
     rng = np.random.default_rng(0)
     ring = rng.normal(size=(600, 2))

@@ -45,8 +45,11 @@ def table():
     return X, y
 
 
+pytestmark = pytest.mark.usefixtures("whole_choices")
+
+
 @pytest.fixture(scope="module")
-def chosen(table):
+def chosen(table, whole_choices):
     return fo.Recommended(budget=2.0, random_state=0).fit(*table)
 
 
