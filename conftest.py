@@ -25,7 +25,7 @@ CHOICES = {
 
 @pytest.fixture(autouse=True, scope="session")
 def short_choices() -> Iterator[pytest.MonkeyPatch]:
-    """Trials that choose sources and networks take a few steps in this process: most tests don't ask what they choose."""
+    """Trials that choose sources and networks take a few steps: most tests do not ask what they choose."""
     with pytest.MonkeyPatch.context() as patch:
         for name, steps in CHOICES.items():
             patch.setattr(name, steps)
