@@ -89,7 +89,7 @@ class Units(Transform):
         if not fixed:
             return torch.zeros(len(x), dtype=torch.float64, device=x.device)
         kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((n + 1) / (n + 2)))
-        return kept - self._departed(x) * math.log(n + 1)
+        return kept - self._departed(x).double() * math.log(n + 1)  # whole numbers would become single precision
 
     def _departed(self, x: Tensor) -> Tensor:
         apart = (x.double() - self.shift).abs() > ROUNDING * self.shift.abs()
