@@ -564,7 +564,9 @@ def check_labels(y: Any, n: int, where: str) -> NDArray[Any]:
     if labels.dtype.kind == "O":
         labels = _of_one_kind(labels, where)
     if labels.dtype.kind not in "mM":  # scikit-learn knows neither dates nor durations as targets
-        with _as_ours(where):
+        with _as_ours(where), warnings.catch_warnings():
+            # Few rows a class are told of, or taken, by who uses them.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             check_classification_targets(labels)
     return labels
 

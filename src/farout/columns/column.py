@@ -452,4 +452,6 @@ def _bounds(kind: pa.DataType) -> tuple[int, int]:
         return 0, _DAY * ticks - 1
     if pa.types.is_duration(kind):
         return -(2**63 - 1), 2**63 - 1
-    return max(-719_160 * _DAY * ticks, -(2**63 - 1)), min(2_932_894 * _DAY * ticks, 2**63 - 1)
+    aside = 2 if getattr(kind, "tz", None) else 0  # days: in some time zone the year would be 0 or 10 000
+    low, high = (aside - 719_162) * _DAY * ticks, (2_932_897 - aside) * _DAY * ticks - 1
+    return max(low, -(2**63 - 1)), min(high, 2**63 - 1)

@@ -94,8 +94,8 @@ class Schema:
         if ids:
             warnings.warn(
                 f"{where}: {', '.join(map(repr, ids[:5]))}{' and more' if len(ids) > 5 else ''}: text that hardly ever "
-                "repeats, as names and ids do. It tells nothing of what is normal, so it is left out, and comes back "
-                "missing.",
+                "repeats, as names and ids do (or whole numbers spread over more than 2**53). It tells nothing of what "
+                "is normal, so it is left out, and comes back missing.",
                 UserWarning,
                 stacklevel=3,
             )

@@ -50,8 +50,8 @@ def keep_typical(model: Explained, inner: NDArray[Any], held: NDArray[Any]) -> N
     model.usual_abnormality_ = np.quantile(found, [0.5, 1 - model.contamination])
 
 
-def explain(model: Explained, X: ArrayLike) -> Floats:
-    """How much each column has to do with how unusual a row is.
+def explain(self: Explained, X: ArrayLike) -> Floats:
+    """How much each column has to do with how unusual a row is; a method of the detectors of vectors.
 
     Two questions are asked of each column. How much less unusual is the row when the column has the value that the
     other columns let expect, which is the middle one among the five training rows nearest in the other columns? And
@@ -71,8 +71,6 @@ def explain(model: Explained, X: ArrayLike) -> Floats:
 
     Parameters
     ----------
-    model : Explained
-        Fitted.
     X : array or frame of shape (n, d)
 
     Returns
@@ -88,19 +86,19 @@ def explain(model: Explained, X: ArrayLike) -> Floats:
     RunError
         If the model was saved by an earlier version, which kept no training rows.
     """
-    rows = model._query(X)
-    where = type(model).__name__
-    if len(vars(model).get("event_shape_") or (1,)) == 3:
+    rows = self._query(X)
+    where = type(self).__name__
+    if len(vars(self).get("event_shape_") or (1,)) == 3:
         raise InvalidDataError(
             f"{where}.explain: it was fitted on images, and shares are those of columns of tables and embeddings; "
             "score_samples tells how unusual an image is."
         )
-    if "typical_rows_" not in vars(model):
+    if "typical_rows_" not in vars(self):
         raise RunError(f"{where}.explain: it was saved by an earlier farout, which kept no rows; fit it again.")
-    schema = vars(model).get("schema_")  # of a frame, whose columns may be several of ours
+    schema = vars(self).get("schema_")  # of a frame, whose columns may be several of ours
     groups = None if schema is None else list(schema.groups().values())
-    low, high = model.usual_abnormality_.tolist()
-    return explain_rows(model._abnormality, rows, model.typical_rows_, groups, usual=(low, high))
+    low, high = self.usual_abnormality_.tolist()
+    return explain_rows(self._abnormality, rows, self.typical_rows_, groups, usual=(low, high))
 
 
 def typical_rows(X: NDArray[Any], seed: int) -> Floats:

@@ -16,9 +16,9 @@ from farout.base.log_odds import with_votes
 from farout.base.losses import auxiliary_loss
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
+from farout.detectors import explaining
 from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
-from farout.detectors.explaining import explain, keep_typical
 from farout.detectors.feeding import Feed, Step
 from farout.detectors.joined import Joined
 from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
@@ -65,6 +65,7 @@ class ExposedModel(Estimator):
     _networks = ("units_", "network_")
     _caches = ("_network",)
     _nested = (Nested("source", "source_"),)
+    explain = explaining.explain
 
     source: OutlierSource | None
     network: nn.Module | Callable[..., nn.Module] | None
@@ -167,7 +168,7 @@ class ExposedModel(Estimator):
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            keep_typical(self, X[inner], X[held])
+            explaining.keep_typical(self, X[inner], X[held])
 
     def _held_share(self, n: int) -> float:
         """Share of rows to set the threshold on."""
@@ -340,25 +341,6 @@ class ExposedModel(Estimator):
         logs, nearest = feature_distances(self.reference_, features)
         against = joined({"network": self._against(logits), "distance": logs})
         return Scored(logits, against, self.reference_classes_[nearest])
-
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Share of each column in how unusual a row is; only for vectors. See `farout.detectors.explaining.explain`.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, d)
-            0 or more, with a sum of 1 in each row; one column for each column of a frame.
-
-        Raises
-        ------
-        InvalidDataError
-            If the model was fitted on images, or the rows can't be used.
-        """
-        return explain(self, X)
 
     # --- the network ---------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_choice, usual_values
+from farout.detectors import explaining
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
-from farout.detectors.explaining import explain, keep_typical
 from farout.detectors.forest import contrast_forest, forest_log_odds
 from farout.detectors.joined import Joined
 from farout.detectors.reach import in_units, nearest_training_rows
@@ -111,6 +111,7 @@ class FlowDetector(NoveltyMixin, Estimator):
     """
 
     _nested = (Nested("flow", "flow_", shared=True),)
+    explain = explaining.explain
 
     def __init__(
         self,
@@ -172,7 +173,7 @@ class FlowDetector(NoveltyMixin, Estimator):
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            keep_typical(self, X[inner], X[held])
+            explaining.keep_typical(self, X[inner], X[held])
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":
@@ -242,25 +243,6 @@ class FlowDetector(NoveltyMixin, Estimator):
                 "classes or more and keep class_dropout above 0, or choose 'likelihood' or 'typicality'."
             )
         return self.score_by
-
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Share of each column in how unusual a row is; only for vectors. See `farout.detectors.explaining.explain`.
-
-        Parameters
-        ----------
-        X : array or frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, d)
-            0 or more, with a sum of 1 in each row; one column for each column of a frame.
-
-        Raises
-        ------
-        InvalidDataError
-            If the model was fitted on images, or the rows can't be used.
-        """
-        return explain(self, X)
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The score, of shape (n,), higher is more normal: in nats, or in standard deviations for "nearest"."""

@@ -160,7 +160,12 @@ class Recommended(Mixture):
             _choices.move_to_end(key)
             return _choices[key]
         choice = choose(
-            candidates, X, labels, seed=self.seed_, budget=float(self.budget), fallback="exchange and noise"
+            candidates,
+            self._named(X),
+            labels,
+            seed=self.seed_,
+            budget=float(self.budget),
+            fallback="exchange and noise",
         )
         if self.flow is None:
             _choices[key] = choice

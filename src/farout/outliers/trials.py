@@ -140,7 +140,7 @@ def held_out_folds(X: NDArray[np.float64], labels: NDArray[np.int64] | None, see
 
 def choose(
     candidates: Mapping[str, OutlierSource],
-    X: NDArray[np.floating],
+    X: Rows,
     labels: NDArray[np.int64] | None,
     *,
     seed: int,
@@ -153,8 +153,8 @@ def choose(
     ----------
     candidates : mapping of str to OutlierSource
         Unfitted.
-    X : ndarray of shape (n, d)
-        Checked rows.
+    X : Rows
+        Of shape (n, d).
     labels : int64 ndarray of shape (n,) or None
         Class indices.
     seed : int
@@ -166,13 +166,14 @@ def choose(
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(X))[:ROWS]
     X, labels = X[rows], None if labels is None else np.unique(labels[rows], return_inverse=True)[1].astype(np.int64)
-    units = Units.of(X, (X.shape[1],))
-    U = units.to_train(X).double().numpy()
+    d = X.X.shape[1]
+    units = Units.of(X.X, (d,))
+    U = units.to_train(X.X).double().numpy()
     folds = held_out_folds(U, labels, seed)
     if not folds:
         return Choice(fallback, dict(USUAL), ())
     n_trials = len(folds) * (len(candidates) + (labels is not None))
-    steps = _steps(budget / n_trials, len(X), X.shape[1], 1 if labels is None else int(labels.max()) + 1)
+    steps = _steps(budget / n_trials, len(X), d, 1 if labels is None else int(labels.max()) + 1)
     judged = [_Judged.of(U, labels, fold) for fold in folds]
     tried: dict[str, list[_Student]] = {}
     for name, source in candidates.items() if labels is None else {"none": None, **candidates}.items():
@@ -252,7 +253,7 @@ class _Net(nn.Module):
 
 def _student(
     source: OutlierSource | None,
-    X: NDArray[np.floating],
+    X: Rows,
     U: NDArray[np.float64],
     units: Units,
     labels: NDArray[np.int64] | None,
@@ -263,10 +264,10 @@ def _student(
     own = None if labels is None else np.unique(labels[fold.train], return_inverse=True)
     n_outputs = 1 if own is None else len(own[0])
     with seeded(seed):
-        net = _Net(X.shape[1], n_outputs)
+        net = _Net(U.shape[1], n_outputs)
     stream = None
     if source is not None:
-        fitted = source.fit(Rows(X[fold.train]), None if labels is None else labels[fold.train])
+        fitted = source.fit(X[fold.train], None if labels is None else labels[fold.train])
         # A few thousand that come again would be learned by heart, and rank sources otherwise than fresh ones.
         stream = iter(OutlierBatches(fitted, BATCH, seed, dtype=None))
 
@@ -287,7 +288,7 @@ def _student(
     train(net, objective, rows, Budget(steps, BATCH, 3e-3, 1e-4), seed=seed, name="trial")
     net.eval()
     asked = torch.from_numpy(U[np.concatenate([fold.known, fold.unseen])]).float()
-    with torch.no_grad(), suitable_threads(X.shape[1]):
+    with torch.no_grad(), suitable_threads(U.shape[1]):
         logits = net(asked).double().numpy()
     if own is None:
         return _Student(-logits[:, 0], None)
