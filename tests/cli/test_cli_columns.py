@@ -182,3 +182,15 @@ def test_marked_rows_of_the_inliers_are_outliers_where_no_others_are_given(made,
     assert (kept["n_in"], kept["n_out"]) == (300, 40)
     assert main(["evaluate", f"{made}/det", "--inliers", f"{made}/t.csv"]) == 2
     assert "no rows marked as anomalies" in capsys.readouterr().err
+
+
+def test_a_run_without_a_flow_makes_outliers_and_a_page(made, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "o.csv"
+    table(made / "classes.csv", **{"class": ["a", "b"] * 150})
+    words = ["train", "classifier", f"{made}/classes.csv", "--source", "exchange", "--max-steps", "10"]
+    assert main([*words, "--out", str(run)]) == 0
+    assert main(["report", str(run)]) == 0
+    for source in ("exchange", "noise", "recommended"):
+        assert main(["generate", str(run), "--source", source, "-n", "5", "--out", str(out), "--force"]) == 0
+        assert out.read_text().splitlines()[0].replace('"', "") == "a,b,c,class", "as the data call the labels"
+    assert main(["generate", str(run), "--source", "normal", "-n", "5", "--out", str(out), "--force"]) == 1

@@ -272,3 +272,12 @@ def test_what_has_no_code_is_told():
     pd = pytest.importorskip("pandas")
     with pytest.raises(InvalidTypeError, match=r"a column can't be read.*column o"):
         Schema.learn(pd.DataFrame({"o": [1, "a"]}))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_the_first_and_the_last_day_of_the_calendar_come_back(unit):
+    """9999-12-31 stands for "no end" in many tables."""
+    days = np.array(["0001-01-01", "2020-02-29", "2021-07-01", "9999-12-31"] * 10, dtype=f"datetime64[{unit}]")
+    frame = pa.table({"until": days, "x": np.arange(40.0)})
+    schema = Schema.learn(frame)
+    assert schema.decode(schema.encode(frame)).column("until").equals(frame.column("until"))

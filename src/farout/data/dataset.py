@@ -42,6 +42,8 @@ class Dataset:
         From label to name, where labels have names.
     anomaly : NDArray[np.bool_] or None
         Shape (n,), True where a row is marked as an anomaly; None when rows aren't marked.
+    label_name : str or None
+        Name of the column of labels, where a file has one.
     frame : pyarrow.Table or None
         The columns of a table as they are, with their types. Models take it in place of ``X``.
 
@@ -68,6 +70,7 @@ class Dataset:
     class_names: Mapping[Label, str] | None = None
     anomaly: NDArray[np.bool_] | None = None
     frame: pa.Table | None = None
+    label_name: str | None = None
 
     def __post_init__(self) -> None:
         """Bring the rows to C order and their float type, and check that the parts fit."""

@@ -356,6 +356,7 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
         feature_names=tuple(features),
         anomaly=None if anomaly is None else to_marks(*_cells(table, anomaly, path, "mark")),
         frame=table.select(features),
+        label_name=label,
     )
 
 

@@ -31,14 +31,15 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     and outliers go through one forward batch, and the inliers are first processed as the source's outliers are
     (noise, encode, decode, clip), so that the model learns the outlier and not its noise or its edges.
 
-    **Far away it is not sure.** For vectors the softmax, the log distance to the nearest training row in units of the
-    columns, and how much better a class explains the row than none (relative Mahalanobis distance; Ren et al., 2021)
-    are joined, on a scale set by held-out inliers. From thrice the distance that 2 % of inliers exceed no row passes,
-    whatever the network says, and farther out probabilities fall to uniform in every direction. This holds for networks
-    of your own too, ReLU networks included, for it is outside the network. The five nearest rows vote on the class
-    where that tells held-out rows better (``votes_``); how sure a row is never depends on that. For images the distance
-    is that to the fifth nearest training row in the network's features (after Sun et al., 2022), with twice the weight
-    of the softmax, and the five nearest vote on the classes (after Papernot & McDaniel, 2018).
+    **Far away it is not sure.** For vectors the softmax, the log distance to the nearest training row in units of
+    the columns, and how much better a class explains the row than none (relative Mahalanobis distance; Ren et al.,
+    2021; up to 4 096 columns) are joined, on a scale set by held-out inliers. From thrice the distance that 2 % of
+    inliers exceed no row passes, whatever the network says, and farther out probabilities fall to uniform in every
+    direction. This holds for networks of your own too, ReLU networks included, for it is outside the network. The
+    five nearest rows vote on the class where that tells held-out rows better (``votes_``); how sure a row is never
+    depends on that. For images the distance is that to the fifth nearest training row in the network's features
+    (after Sun et al., 2022), with twice the weight of the softmax, and the five nearest vote on the classes (after
+    Papernot & McDaniel, 2018).
 
     Parameters
     ----------

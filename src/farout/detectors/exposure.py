@@ -26,7 +26,7 @@ from farout.detectors.proximity import ROWS, feature_distances, last_linear, uni
 from farout.detectors.reach import in_units, nearest_training_rows
 from farout.detectors.vector_network import chosen_kind
 from farout.errors import InvalidSettingError
-from farout.flows.discriminant import Discriminant
+from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource, shapes_inside
@@ -301,7 +301,7 @@ class ExposedModel(Estimator):
         reference = in_units(self.units_, self.units_.clipped(X))
         self.reference_ = reference[rows].astype(np.float32)
         self.reference_classes_ = y[rows]
-        if self._n_outputs() > 1:
+        if self._n_outputs() > 1 and X.shape[1] <= MOST_COLUMNS:
             self.discriminant_ = vars(Discriminant.fitted(reference[:, :-1], y))
         judged = X[rows[:CHUNK]] if own else held
         logits = self._logits(judged)

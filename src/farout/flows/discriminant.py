@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from sklearn.covariance import ledoit_wolf
 
-__all__ = ["Discriminant", "between_classes", "class_means", "within_factor"]
+__all__ = ["MOST_COLUMNS", "Discriminant", "between_classes", "class_means", "within_factor"]
 
+MOST_COLUMNS = 4096  # of which models learn a covariance: it grows with their square, its factor with their cube
 CHUNK = 4096  # rows at a time, so that memory does not grow with their number
 NARROWEST = 1e-3  # spread of a column within classes, relative to the widest: no column counts as narrower
 RIDGE = 1e-6  # of the mean variance: rows may have no variance in a direction

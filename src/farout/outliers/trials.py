@@ -19,7 +19,7 @@ from farout.base.losses import cautious_loss
 from farout.base.neighbours import nearest_rows
 from farout.base.training import Budget, seeded, suitable_threads, train
 from farout.base.validation import Rows
-from farout.flows.discriminant import Discriminant
+from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
 from farout.outliers.source import OutlierBatches, OutlierSource
 
@@ -206,7 +206,7 @@ class _Judged:
         asked = np.concatenate([fold.known, fold.unseen])
         squared, _ = nearest_rows(U[fold.train], U[asked], 1)
         scores = {"distance": 0.5 * np.log(squared[:, 0] + 0.01 * U.shape[1])}
-        if labels is not None:
+        if labels is not None and U.shape[1] <= MOST_COLUMNS:
             _, own = np.unique(labels[fold.train], return_inverse=True)
             scores["ratio"] = Discriminant.fitted(U[fold.train], own).against(U[asked])
         return cls(scores, np.arange(len(asked)) >= len(fold.known), len(fold.known))

@@ -46,17 +46,20 @@ class DataRecord:
     rows : int
     event_shape : tuple of int
     feature_names : tuple of str or None
+    label : str or None
+        Name of the column of labels.
     """
 
     spec: str
     rows: int
     event_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None = None
+    label: str | None = None
 
     @classmethod
     def of(cls, data: Dataset) -> "DataRecord":
         """The record of a data set."""
-        return cls(data.name, len(data), data.event_shape, data.feature_names)
+        return cls(data.name, len(data), data.event_shape, data.feature_names, data.label_name)
 
 
 @dataclass(frozen=True)
@@ -364,7 +367,10 @@ def _read_record(folder: Path) -> DataRecord | None:
         values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         names = values["feature_names"]
         shape = tuple(values["event_shape"])
-        return DataRecord(values["spec"], values["rows"], shape, None if names is None else tuple(names))
+        # Runs of earlier versions have no name of labels.
+        return DataRecord(
+            values["spec"], values["rows"], shape, None if names is None else tuple(names), values.get("label")
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder / RECORD} was truncated or changed ({error!r}); copy the run again.") from error
 

@@ -141,6 +141,11 @@ def check_outliers_target(path: Path, force: bool, run: Run) -> None:
     check_target(path, force, (".npz", ".csv", ".parquet"))
     if path.suffix != ".npz" and len(run.event_shape) == 3:
         raise InvalidSettingError(f"--out {path}: images don't fit a table; give a name that ends in .npz.")
+    if path.suffix == ".npz" and "schema_" in vars(run.model):
+        raise InvalidSettingError(
+            f"--out {path}: .npz holds numbers alone, and these columns hold text, dates or missing cells; give a name "
+            "that ends in .csv or .parquet."
+        )
 
 
 def write_file(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -168,10 +173,8 @@ def _table(out: Outliers, run: Run) -> pa.Table:
     else:
         table = as_table(out.to_frame())
     if out.y is not None:
-        # As the data call it, so that the file is DATA again with the same --label.
-        table = table.append_column(
-            (run.settings.label if run.settings is not None else None) or "label", pa.array(out.y)
-        )
+        # As the data call it, so that the file is DATA again.
+        table = table.append_column((run.record.label if run.record is not None else None) or "label", pa.array(out.y))
     return table
 
 
