@@ -44,7 +44,8 @@ SPOILED = {
     "OutlierDiscriminator": lambda: fo.OutlierDiscriminator(fo.NormalShell(3.0, fo.FlowDensity(**QUICK)), **SHORT),
     "NormalShell": lambda: fo.NormalShell(flow=fo.FlowDensity(max_steps=5)),
     "Mixture": lambda: fo.Mixture([fo.NormalShell(flow=fo.FlowDensity(max_steps=5)), fo.RealOutliers(FAR)]),
-    "Recommended": lambda: fo.Recommended(fo.FlowDensity(max_steps=5)),
+    "Recommended": lambda: fo.Recommended(fo.FlowDensity(max_steps=5), random_state=0),
+    "Recommended by another seed": lambda: fo.Recommended(fo.FlowDensity(max_steps=5), random_state=1),
     "DeepArchetypes": lambda: fo.DeepArchetypes(3, fo.FlowDensity(max_steps=5), max_steps=5),
 }
 

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,7 +142,8 @@ class Recommended(Mixture):
         labels = None if y is None else np.unique(check_labels(y, len(X), type(self).__name__), return_inverse=True)[1]
         tried = {name: parts[0] if len(parts) == 1 else Mixture(parts) for name, parts in candidates.items()}
         with stage("choosing outliers", show=self._handing().verbose):
-            choice = self._choice({name: part._taking(self._handing()) for name, part in tried.items()}, X, labels)
+            fresh = {name: partial(part._taking, self._handing()) for name, part in tried.items()}
+            choice = self._choice(fresh, X, labels)
         self.comparison_ = [
             vars(trial) | {"keeps_accuracy": trial.source in choice.able, "chosen": trial.source == choice.source}
             for trial in choice.trials
@@ -149,7 +152,7 @@ class Recommended(Mixture):
         return candidates[choice.source]
 
     def _choice(
-        self, candidates: dict[str, OutlierSource], X: NDArray[Any], labels: NDArray[np.int64] | None
+        self, candidates: Mapping[str, Callable[[], OutlierSource]], X: NDArray[Any], labels: NDArray[np.int64] | None
     ) -> Choice:
         """What trials choose; the process remembers it for the next who asks the same, unless a flow has a say."""
         digest = hashlib.blake2b(repr((X.shape, X.dtype.str, self.seed_, float(self.budget))).encode())

@@ -1,7 +1,7 @@
 """Trials of outlier sources on normal rows alone: which source and which scores tell classes that were held out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
@@ -139,7 +139,7 @@ def held_out_folds(X: NDArray[np.float64], labels: NDArray[np.int64] | None, see
 
 
 def choose(
-    candidates: Mapping[str, OutlierSource],
+    candidates: Mapping[str, Callable[[], OutlierSource]],
     X: Rows,
     labels: NDArray[np.int64] | None,
     *,
@@ -151,8 +151,8 @@ def choose(
 
     Parameters
     ----------
-    candidates : mapping of str to OutlierSource
-        Unfitted.
+    candidates : mapping of str to callable
+        Each gives an unfitted source, a new one a trial.
     X : Rows
         Of shape (n, d).
     labels : int64 ndarray of shape (n,) or None
@@ -252,7 +252,7 @@ class _Net(nn.Module):
 
 
 def _student(
-    source: OutlierSource | None,
+    source: Callable[[], OutlierSource] | None,
     X: Rows,
     U: NDArray[np.float64],
     units: Units,
@@ -267,7 +267,7 @@ def _student(
         net = _Net(U.shape[1], n_outputs)
     stream = None
     if source is not None:
-        fitted = source.fit(X[fold.train], None if labels is None else labels[fold.train])
+        fitted = source().fit(X[fold.train], None if labels is None else labels[fold.train])
         # A few thousand that come again would be learned by heart, and rank sources otherwise than fresh ones.
         stream = iter(OutlierBatches(fitted, BATCH, seed, dtype=None))
 
