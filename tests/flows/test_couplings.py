@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farout.errors import InvalidSettingError
-from farout.flows.couplings import COUPLINGS, soft_clamp
+from farout.flows.coupling import soft_clamp
+from farout.flows.couplings import COUPLINGS
 from farout.flows.image import image_flow
 from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.vector import vector_flow
@@ -51,8 +52,9 @@ def test_a_fresh_coupling_is_the_identity(name):
     block = COUPLINGS[name]((3, 2, 2), conv_subnets(4))
     x = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     z, log_det = block(x)
-    assert torch.equal(z, x)
-    assert torch.equal(log_det, torch.zeros(5))
+    rounding = 1e-6 if name == "spline" else 0.0
+    torch.testing.assert_close(z, x, rtol=rounding, atol=rounding)
+    torch.testing.assert_close(log_det, torch.zeros(5), rtol=0, atol=10 * rounding)
 
 
 def test_a_coupling_can_not_be_built_on_one_channel_or_without_clamp():
@@ -65,9 +67,9 @@ def test_a_coupling_can_not_be_built_on_one_channel_or_without_clamp():
 @pytest.mark.parametrize(("flow", "shape"), [(vector_flow, (4,)), (image_flow, (1, 4, 4))])
 def test_an_unknown_coupling_lists_the_known(flow, shape):
     with pytest.raises(
-        InvalidSettingError, match="coupling='spline' is unknown; choose one of nice, realnvp, glow, gin"
+        InvalidSettingError, match="coupling='cubic' is unknown; choose one of nice, realnvp, glow, gin, spline"
     ):
-        flow(shape, coupling="spline")
+        flow(shape, coupling="cubic")
 
 
 ORACLES = {
@@ -115,7 +117,7 @@ def freia_twin(ours, name, shape, features):
 
 @pytest.mark.parametrize("features", [0, 3])
 @pytest.mark.parametrize("shape", [(5,), (4, 2, 3)])
-@pytest.mark.parametrize("name", COUPLINGS)
+@pytest.mark.parametrize("name", ORACLES)
 def test_freia_gives_the_same_output_and_log_det(name, shape, features):
     subnets = dense_subnets(6, condition_features=features) if len(shape) == 1 else conv_subnets(4, (3, 1, 3), features)
     ours = randomise(COUPLINGS[name](shape, subnets, 1.3, features).double(), 0.5)

@@ -6,7 +6,7 @@ import torch
 from flow_cases import randomise
 
 from farout.errors import InvalidSettingError
-from farout.flows.couplings import Coupling
+from farout.flows.coupling import Coupling
 from farout.flows.density import FlowDensity
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow

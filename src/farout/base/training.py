@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from farout.base.capture import Recorder, ReplayedStep, on_cuda
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
+from farout.base.step import quickest_type, training_step
 from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
 
 if TYPE_CHECKING:
@@ -36,8 +39,11 @@ LOG_EVERY = 10  # steps between two points of a TensorBoard log
 AT_ONCE = 10  # losses read from a GPU, or averaged over processes, in one go
 FORMAT = "farout-training-1"
 
+RECORDERS: dict[str, Recorder] = {"cuda": on_cuda}  # of steps, by kind of device
+
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
+GRADIENTS = ("auto", "float32", "bfloat16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook")
 
 Batch = Sequence[Tensor]
@@ -60,6 +66,10 @@ class Training:
         Lightning's strategy for more than one device. A batch is shared equally among them.
     precision : {"32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"}, default="32-true"
         Lightning's precision. The trained model has the precision it had before.
+    gradients : {"auto", "float32", "bfloat16"}, default="auto"
+        The type in which the gradients of a flow's subnets are computed while training is in "32-true"; all that comes
+        forward stays in float32. "auto" is bfloat16 where the device multiplies it natively (a CPU with AMX or
+        AVX-512 BF16, a GPU from Ampere on), where a step takes half of the time, else float32.
     checkpoint_dir : path, optional
         Keep the best and the last checkpoint here.
     resume : bool, default=False
@@ -85,6 +95,7 @@ class Training:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+    gradients: str = "auto"
     checkpoint_dir: str | Path | None = None
     resume: bool = False
     log_dir: str | Path | None = None
@@ -95,7 +106,12 @@ class Training:
         return replace(self, checkpoint_dir=None, resume=False, log_dir=None)
 
     def __post_init__(self) -> None:
-        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
+        for name, known in (
+            ("accelerator", ACCELERATORS),
+            ("precision", PRECISIONS),
+            ("gradients", GRADIENTS),
+            ("strategy", STRATEGIES),
+        ):
             if getattr(self, name) not in known:
                 raise self._wrong(name, f"one of {', '.join(map(repr, known))}")
         listed = isinstance(self.devices, str) and re.fullmatch(r"auto|\d+(,\d+)+|\d+,", self.devices)
@@ -205,6 +221,7 @@ def train(
     seed: int = 0,
     verbose: bool = False,
     name: str = "training",
+    same_work: bool = False,
 ) -> History:
     """Train ``module`` in place; with validation rows, it ends with its best weights.
 
@@ -226,6 +243,9 @@ def train(
         Show progress on stderr.
     name : str
         What progress and messages call this training.
+    same_work : bool, default=False
+        Whether the objective does the same work for every batch, whatever its progress, and looks at no numbers. On a
+        GPU its steps are then recorded once and replayed.
 
     Returns
     -------
@@ -246,7 +266,7 @@ def train(
 
     def fit(fabric: "Fabric") -> tuple[History, bytes]:
         with _as_it_was(module):
-            loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name)
+            loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name, same_work)
             history = loop.run(verbose if where.progress is None else where.progress)
         weights = io.BytesIO()
         if forks:
@@ -290,6 +310,7 @@ class _Loop:
         where: Training,
         seed: int,
         name: str,
+        same_work: bool,
     ) -> None:
         self.fabric, self.device, self.processes = fabric, fabric.device, fabric.world_size
         self.module, self.objective, self.budget, self.where, self.name = module, objective, budget, where, name
@@ -302,14 +323,23 @@ class _Loop:
                 f"{name}: {self.processes} devices can't share a batch of {self.batch_size} row(s); set "
                 "Training(devices=...) lower, or batch_size higher."
             )
+        replays = same_work and self._can_replay()
         self.optimizer = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
-            lr=budget.learning_rate,
+            lr=torch.tensor(budget.learning_rate, device=self.device) if replays else budget.learning_rate,
             weight_decay=budget.weight_decay,
             betas=budget.betas,
+            fused=self.device.type in ("cpu", "cuda") or None,
+            capturable=replays,
         )
         self.task = _Task(module, objective, self.rows)
         self.loss, self.scaled_optimizer = fabric.setup(self.task, self.optimizer)
+        if where.gradients == "auto":
+            self.gradients = quickest_type(self.device)
+        else:
+            self.gradients = getattr(torch, where.gradients)
+        forget = partial(self.optimizer.zero_grad, set_to_none=True)
+        self.take = ReplayedStep(self._taken, forget, RECORDERS[self.device.type]) if replays else self._taken
         self.buffers = list(module.buffers())
         self.generators = generators_of(self.device)
         self.state, self.history = _State(seed), History()
@@ -356,20 +386,34 @@ class _Loop:
     def _step(self) -> None:
         step = self.state.step
         for group in self.optimizer.param_groups:
-            group["lr"] = self.budget.rate(step)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.budget.rate(step))
+            else:
+                group["lr"] = self.budget.rate(step)
         try:
-            loss = self.loss(self._picked(step), step / self.budget.max_steps)
+            loss, figures = self.take(self._picked(step))
         except DivergedError as error:
             raise self._diverged(str(error)) from error
-        self.fabric.backward(loss)
+        self.unread.append((step, loss, figures))
+        self.state.step += 1
+
+    def _taken(self, picked: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
+        """Loss, gradients and new weights for the rows of these numbers."""
+        with training_step(self.gradients):
+            loss = self.loss(picked, self.state.step / self.budget.max_steps)
+            self.fabric.backward(loss)
         self.fabric.strategy.clip_gradients_norm(
             self.task, self.optimizer, self.budget.gradient_clip, error_if_nonfinite=False
         )
         self.before = None  # from here on the step can't be taken again
         self.scaled_optimizer.step()
         self.optimizer.zero_grad()
-        self.unread.append((step, loss.detach(), self.task.figures))
-        self.state.step += 1
+        return loss.detach(), self.task.figures
+
+    def _can_replay(self) -> bool:
+        """Whether a GPU can replay a recorded step: one process, rows that lie on it, and no scale of the loss."""
+        single = self.processes == 1 and self.where.precision != "16-mixed"
+        return single and self.device.type in RECORDERS and self.rows[0].device == self.device
 
     def _picked(self, step: int) -> Tensor:
         """Numbers of the rows of a step: each pass has its own order, of which the rest that fills no batch is left."""
@@ -539,6 +583,8 @@ class _Loop:
             self.state, self.history = _State(**saved["state"]), History(**saved["history"])
             self.module.load_state_dict(saved["weights"])
             self.best_weights = saved["best_weights"]
+            for group, own in zip(saved["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+                group |= {name: own[name] for name in ("lr", "fused", "capturable")}  # this device's
             self.optimizer.load_state_dict(saved["optimizer"])
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
             drawn = saved["drawn"][self.fabric.global_rank]

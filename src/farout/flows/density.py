@@ -316,6 +316,7 @@ class FlowDensity(DensityMixin, Estimator):
             seed=self.seed_,
             verbose=self.verbose,
             name="flow",
+            same_work=isinstance(self.architecture, str),
         )
         if judged and not _judge(rest, objective, validation) < at_start:
             rest.load_state_dict(before)

@@ -42,7 +42,7 @@ def image_flow(
         (channels, height, width), height and width even. No further level is added once a side is odd.
     n_classes : int, default=0
         0 for a flow without classes.
-    coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
+    coupling : {"glow", "realnvp", "gin", "nice", "spline"}, default="glow"
     n_blocks, hidden : sequence of int, optional
         Coupling blocks of each level, and the width of their subnets. When omitted, 2 blocks of widths 16 and 32; above
         4 096 numbers as many levels, up to a width of 64, as bring the dense blocks below 4 096 numbers.

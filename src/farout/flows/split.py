@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from farout.errors import InvalidSettingError
 from farout.flows.columns import OnColumns
-from farout.flows.couplings import Coupling
+from farout.flows.coupling import Coupling
 from farout.flows.density import FlowDensity
 from farout.flows.transform import Chain, Shape, Transform
 

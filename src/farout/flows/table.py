@@ -32,7 +32,7 @@ def table_flow(
         (n_features,), at least 2 of them.
     n_classes : int, default=0
         0 for a flow without classes.
-    coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
+    coupling : {"glow", "realnvp", "gin", "nice", "spline"}, default="glow"
     n_blocks : int, default=4
         Coupling blocks, each of which changes all features.
     hidden : int, optional

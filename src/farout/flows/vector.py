@@ -10,7 +10,8 @@ from farout.base.training import seeded
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
 from farout.flows.class_gaussian import ClassGaussian
-from farout.flows.couplings import COUPLINGS, Coupling
+from farout.flows.coupling import Coupling
+from farout.flows.couplings import COUPLINGS
 from farout.flows.flow import Flow
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.subnets import dense_subnets
@@ -56,7 +57,7 @@ def vector_flow(
         (n_features,), at least 2 of them.
     n_classes : int, default=0
         0 for a flow without classes.
-    coupling : {"glow", "realnvp", "gin", "nice"}, default="glow"
+    coupling : {"glow", "realnvp", "gin", "nice", "spline"}, default="glow"
     n_blocks : int, default=6
         Coupling blocks, each of which changes all features.
     hidden : int, optional

@@ -1,0 +1,113 @@
+"""Steps that a GPU would replay: on a CPU the same logic gives the same weights, whatever is recorded."""
+
+import pytest
+import torch
+
+import farout as fo
+from farout.base import training
+from farout.base.capture import WARM_UP, ReplayedStep
+from farout.base.training import Budget, Training, train
+from small_training import X, Y, linear, squares, weights
+
+
+class Recorder:
+    """Stands for a CUDA graph: keeps the work, and does it when told to."""
+
+    def __init__(self):
+        self.recorded = self.replayed = 0
+
+    def __call__(self, work):
+        self.recorded += 1
+
+        def replay():
+            self.replayed += 1
+            work()
+
+        return replay
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setitem(training.RECORDERS, "cpu", recorder)
+    return recorder
+
+
+def fitted(same_work, **settings):
+    module = linear()
+    rows = torch.cat([X, X]), torch.cat([Y, Y])
+    history = train(
+        module, squares(module), rows, Budget(20, 16, 0.05), same_work=same_work, where=Training(**settings)
+    )
+    return weights(module), history
+
+
+def test_replayed_steps_end_at_the_same_weights(recorder):
+    one_by_one, history = fitted(False)
+    assert recorder.recorded == 0
+    replayed, replayed_history = fitted(True)
+    assert (recorder.recorded, recorder.replayed) == (1, 20 - WARM_UP)
+    torch.testing.assert_close(replayed, one_by_one, rtol=1e-6, atol=1e-6)
+    assert replayed_history.steps == history.steps
+    assert replayed_history.figures["loss"] == pytest.approx(history.figures["loss"], rel=1e-5)
+
+
+def test_every_replay_reads_its_own_rows_and_gives_its_own_loss():
+    seen = []
+
+    def step(picked):
+        seen.append(picked.tolist())
+        return picked.sum().float(), {"sum": picked.sum(), "name": 3}
+
+    replayed = ReplayedStep(step, lambda: None, lambda work: work)
+    results = [replayed(torch.tensor([i, i + 1])) for i in range(8)]
+    assert seen == [[i, i + 1] for i in range(8)]
+    assert [float(loss) for loss, _ in results] == [2 * i + 1 for i in range(8)]
+    assert [int(figures["sum"]) for _, figures in results] == [2 * i + 1 for i in range(8)]
+
+
+def test_a_loss_that_scales_is_not_replayed(recorder):
+    fitted(True, precision="16-mixed") if torch.cuda.is_available() else None
+    fitted(False)
+    assert recorder.recorded == 0
+
+
+def test_replayed_and_resumed(recorder, tmp_path, monkeypatch):
+    """A checkpoint of a training that replays is one that can be gone on from, with or without replays."""
+    whole, _ = fitted(True)
+    stop = RuntimeError("the machine went away")
+
+    class Stopping(ReplayedStep):
+        def __call__(self, picked):
+            if self.taken == 11:
+                raise stop
+            return super().__call__(picked)
+
+    monkeypatch.setattr(training, "SAVE_EVERY", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "ReplayedStep", Stopping)
+        with pytest.raises(RuntimeError, match="went away"):
+            fitted(True, checkpoint_dir=tmp_path)
+    for same_work in (True, False):
+        resumed, _ = fitted(same_work, checkpoint_dir=tmp_path, resume=True)
+        torch.testing.assert_close(resumed, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_a_flow_s_training_does_the_same_work_each_step(recorder):
+    """So does the objective of a flow, with noise, classes and those that are hidden."""
+    rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    flow = fo.FlowDensity(max_steps=20, random_state=0).fit(rows)
+    assert recorder.replayed > 0
+    assert (flow.score_samples(rows) < 0).all()
+
+
+def test_the_recording_lets_go_of_gradients_first():
+    order = []
+    replayed = ReplayedStep(
+        lambda picked: (order.append("step") or torch.zeros(()), {}),
+        lambda: order.append("forget"),
+        lambda work: order.append("record") or work,
+    )
+    for _ in range(WARM_UP + 2):
+        replayed(torch.zeros(1, dtype=torch.int64))
+    assert order == ["step"] * WARM_UP + ["forget", "record", "step", "step"]
