@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from farout.base.step import in_training_step
 from farout.flows.discriminant import class_means
 from farout.flows.transform import Shape, Transform
 
@@ -60,7 +61,7 @@ class ClassGaussian(Transform):
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         labels = _labels(condition)
         centred, of_none = x - self.means[labels], labels == self.n_classes
-        if of_none.any():
+        if in_training_step() or of_none.any():  # in a step there nearly always is one, and a look makes a GPU wait
             scaled = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
             centred = torch.where(of_none[:, None], scaled, centred)
         return centred, of_none * -self._log_det()
@@ -68,7 +69,7 @@ class ClassGaussian(Transform):
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         labels = _labels(condition)
         of_none = labels == self.n_classes
-        if of_none.any():
+        if in_training_step() or of_none.any():
             z = torch.where(of_none[:, None], z @ self.factor.T, z)
         return z + self.means[labels], of_none * self._log_det()
 
