@@ -16,6 +16,7 @@ from farout.flows.image import image_flow, seed_flow
 from farout.flows.marginals import Marginals
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.reshapes import Flatten, Haar, MultiScale, Squeeze
+from farout.flows.reversible import Reversible
 from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.table import table_flow
 from farout.flows.transform import Chain, Transform
@@ -83,6 +84,7 @@ CONDITIONED: dict[str, Callable[[int], Transform]] = {
         for name, kind in product(COUPLINGS, ("dense", "conv"))
     },
     "chain": chain,
+    "reversible": lambda f: Reversible(chain(f)),
     "multiscale": multiscale,
     "on columns": on_columns,
 }
@@ -121,6 +123,11 @@ FLOWS: dict[str, Callable[..., Flow]] = {
         f"vector {c} 7": lambda c=c, **k: fitted(vector_flow((7,), coupling=c, n_blocks=3, hidden=8, **k))
         for c in COUPLINGS
     },
+    "vector reversible 7": lambda **k: fitted(vector_flow((7,), n_blocks=3, hidden=8, reversible=True, **k)),
+    "image reversible 1x8x8": lambda **k: image_flow((1, 8, 8), reversible=True, **SMALL, **k),
+    "image reversible multiscale 3x4x4": lambda **k: image_flow(
+        (3, 4, 4), reversible=True, multiscale=True, **SMALL, **k
+    ),
     **{
         f"image {c} {d} {'multiscale ' * m}{'x'.join(map(str, shape))}": lambda c=c, d=d, m=m, shape=shape, **k: (
             image_flow(shape, coupling=c, downsampling=d, multiscale=m, **SMALL, **k)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
-from farout.flows.transform import Chain, Transform
+from farout.flows.transform import Transform, as_chain
 
 __all__ = ["OnColumns", "on_columns"]
 
@@ -65,5 +65,5 @@ class OnColumns(Transform):
 
 def on_columns(flow: Flow, chosen: Sequence[bool]) -> Flow:
     """A flow for longer vectors that applies ``flow`` to the chosen columns; weights and embedding are shared."""
-    steps = flow.transform.transforms if isinstance(flow.transform, Chain) else [flow.transform]
-    return flow.on(Chain(OnColumns(chosen, step) for step in steps))
+    chain = as_chain(flow.transform)
+    return flow.on(type(chain)(OnColumns(chosen, step) for step in chain))

@@ -31,7 +31,7 @@ from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.columns import OnColumns, on_columns
 from farout.flows.flow import NO_CLASS, Flow
 from farout.flows.marginals import Marginals
-from farout.flows.transform import Chain
+from farout.flows.transform import Chain, as_chain
 from farout.flows.units import Units
 from farout.flows.whitening import Whitening
 
@@ -188,7 +188,7 @@ class FlowDensity(DensityMixin, Estimator):
         flow = build_flow(self.architecture, self.options, shape, n_classes=n_classes, seed=self.seed_ % 2**32).float()
         if not varies.all():
             flow = on_columns(flow, varies.tolist())
-        flow = flow.on(Chain([units, flow.transform]))
+        flow = flow.on(as_chain(flow.transform).after(units))
         n_steps = vars(self).get("n_steps_")  # of a flow that stayed Gaussian
         return flow if n_steps is None else flow.on(cast(Chain, flow.transform)[:n_steps])
 

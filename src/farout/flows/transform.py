@@ -4,13 +4,13 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import cast
+from typing import Self, cast
 
 from torch import Tensor, nn
 
 from farout.errors import InvalidDataError, InvalidSettingError
 
-__all__ = ["Chain", "Transform"]
+__all__ = ["Chain", "Transform", "as_chain"]
 
 Shape = tuple[int, ...]
 
@@ -106,7 +106,7 @@ class Transform(nn.Module, ABC):
 class Chain(Transform):
     """Applies transforms one after the other; the condition goes to those that take one.
 
-    A slice such as ``chain[1:3]`` is a chain that shares these steps; they are not copied.
+    A slice such as ``chain[1:3]`` is a chain of the same kind that shares these steps; they are not copied.
 
     Parameters
     ----------
@@ -162,9 +162,13 @@ class Chain(Transform):
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.transforms)
 
-    def __getitem__(self, steps: slice) -> "Chain":
-        """A chain of the steps in the slice, which are shared."""
-        return Chain(self.transforms[steps])
+    def __getitem__(self, steps: slice) -> Self:
+        """A chain of the same kind of the steps in the slice, which are shared."""
+        return type(self)(self.transforms[steps])
+
+    def after(self, first: Transform) -> Self:
+        """A chain of the same kind that begins with ``first``; steps are shared."""
+        return type(self)([first, *self.transforms])
 
     @property
     def n_fitted_once(self) -> int:
@@ -175,3 +179,8 @@ class Chain(Transform):
     def transforms(self) -> list[Transform]:
         """The steps in the order from data to latent."""
         return [cast(Transform, step) for step in self.steps]
+
+
+def as_chain(transform: Transform) -> Chain:
+    """The transform itself if it is a chain, else a chain of it alone."""
+    return transform if isinstance(transform, Chain) else Chain([transform])
