@@ -1,5 +1,6 @@
 """The benchmarks run from end to end at their smallest; what they measure is not looked at here."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,3 +85,39 @@ def test_archetypes(tmp_path: Path, data_root: Path) -> None:
         figures,
     )
     assert figures.is_file()
+
+
+@pytest.mark.slow
+def test_flows_beside_their_peers() -> None:
+    pytest.importorskip("FrEIA")
+    printed = run("flows.py", "--quick", "--only", "affine", "--json")
+    assert "| affine | eager | step, ms |" in printed
+    ratios = json.loads(printed.splitlines()[-1])
+    figures = ["eager step", "eager sampling", "eager memory", "inversion error"]
+    assert {f"affine {figure} FrEIA" for figure in figures} <= set(ratios)
+    assert all(ratio > 0 for ratio in ratios.values())
+    assert 0.5 < ratios["affine eager memory FrEIA"] < 2, "the same work keeps about the same"
+
+
+@pytest.mark.slow
+def test_memory_of_reversible_flows() -> None:
+    pytest.importorskip("FrEIA")
+    ratios = json.loads(run("flows.py", "--quick", "--only", "memory", "--json").splitlines()[-1])
+    assert ratios["memory 32 blocks memory FrEIA"] > 8
+    assert ratios["memory 32 blocks memory FrEIA"] / ratios["memory 8 blocks memory FrEIA"] > 4 / 1.6
+
+
+@pytest.mark.parametrize("name", ["FrEIA", "normflows", "nflows", "zuko"])
+def test_flows_of_peers_are_as_large_as_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(name)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from flow_peers import PEERS, count, tasks
+
+    compared = 0
+    for section in tasks(quick=True).values():
+        for task in section.values():
+            peer = PEERS[name](task)
+            if peer is not None:
+                assert count(peer.module) == pytest.approx(count(PEERS["farout"](task).module), rel=0.03)
+                compared += 1
+    assert compared
