@@ -180,8 +180,9 @@ def test_gradients_of_gradients_only_in_evaluation():
     (gradient,) = torch.autograd.grad(recomputing(x)[0].square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
-    (gradient,) = torch.autograd.grad(recomputing.eval()(x)[0].square().sum(), x, create_graph=True)
-    gradient.sum().backward()
+    for evaluated in (recomputing.eval(), recomputing[1:]):
+        (gradient,) = torch.autograd.grad(evaluated(x)[0].square().sum(), x, create_graph=True)
+        gradient.sum().backward()
     assert x.grad is not None
 
 

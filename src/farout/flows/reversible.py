@@ -70,7 +70,9 @@ class Reversible(Chain):
     def _through(
         self, steps: Sequence[Transform], value: Tensor, condition: Tensor | None, inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        if not (self.training and self.recomputes and torch.is_grad_enabled()):
+        # Steps are asked, not the chain: a slice of a chain in evaluation mode is a new chain.
+        training = any(step.training for step in steps)
+        if not (training and self.recomputes and torch.is_grad_enabled()):
             return _run(steps, value, condition, inverse)
         total = value.new_zeros(len(value))
         for recomputable, group in groupby(steps, _recomputable):
