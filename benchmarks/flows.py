@@ -216,16 +216,15 @@ def built(task: Task, device: torch.device, names: Sequence[str] = tuple(PEERS))
     return result
 
 
-def compiled(peer: Peer, x: Tensor, y: Tensor | None) -> Peer | None:
-    """The same flow by ``torch.compile``; None where that fails."""
+def compiled(peer: Peer, x: Tensor, y: Tensor | None) -> tuple[Peer, str]:
+    """The same flow by ``torch.compile``; where that fails as it was, with a note of it."""
     fast = Peer(peer.module, torch.compile(peer.encode), torch.compile(peer.decode))
     try:
         step_of(fast, x, y)()
         sample_of(fast, x, y)()
     except Exception as error:  # whatever a compiler may raise
-        print(f"<!-- {type(peer.module).__name__}: {type(error).__name__} -->")
-        return None
-    return fast
+        return peer, f" eager: {type(error).__name__}"
+    return fast, ""
 
 
 def measure(name: str, task: Task, report: Report, options: argparse.Namespace) -> None:
@@ -238,9 +237,8 @@ def measure(name: str, task: Task, report: Report, options: argparse.Namespace) 
     for mode in options.modes if task.compiles else ["eager"]:
         if mode == "compiled":
             torch._dynamo.reset()
-            fast = {n: compiled(peer, x, y) for n, peer in peers.items()}
-            notes = {n: " eager" for n, peer in fast.items() if peer is None}
-            peers = {n: fast[n] or peer for n, peer in peers.items()}
+            for n, peer in peers.items():
+                peers[n], notes[n] = compiled(peer, x, y)
         for figure, call_of in (("step", step_of), ("sampling", sample_of)):
             calls = {n: call_of(peer, x, y) for n, peer in peers.items()}
             report.row(name, mode, figure, rounds_of(calls, options.rounds, options.least_ms, device), notes)
