@@ -16,7 +16,7 @@ import statistics
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +28,7 @@ __all__ = ["main"]
 
 OURS = "farout"
 STEPS = 20  # of training before the error of inversion is measured, with a high learning rate
+
 UNITS = {"step": "ms", "sampling": "ms", "memory": "MiB"}
 SECTIONS = ("seed", "affine", "spline", "memory")
 
@@ -178,7 +179,9 @@ class Report:
         """A ratio, for the JSON."""
         self.ratios[" ".join(filter(None, of_what))] = round(ratio, 3)
 
-    def row(self, task: str, mode: str, figure: str, values: dict[str, list[float]], notes: dict[str, str]) -> None:
+    def row(
+        self, task: str, mode: str, figure: str, values: dict[str, list[float]], notes: Mapping[str, str] | None = None
+    ) -> None:
         """Values by library, one for each round."""
         cells = []
         for name in self.names:
@@ -186,7 +189,7 @@ class Report:
                 cells.append("-")
                 continue
             here = statistics.median(values[name])
-            note = notes.get(name, "")
+            note = (notes or {}).get(name, "")
             if name == OURS:
                 cells.append(f"{here:.3g}{note}")
                 continue
@@ -233,18 +236,15 @@ def measure(name: str, task: Task, report: Report, options: argparse.Namespace) 
     x = (torch.rand(task.batch, *task.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1).to(device)
     y = torch.arange(task.batch, device=device) % task.n_classes if task.n_classes else None
     peers = built(task, device)
-    notes: dict[str, str] = {}
     for mode in options.modes if task.compiles else ["eager"]:
-        if mode == "compiled":
-            torch._dynamo.reset()
-            for n, peer in peers.items():
-                peers[n], notes[n] = compiled(peer, x, y)
+        torch._dynamo.reset()
+        timed = {n: compiled(peer, x, y) if mode == "compiled" else (peer, "") for n, peer in peers.items()}
+        notes = {n: note for n, (_, note) in timed.items()}
         for figure, call_of in (("step", step_of), ("sampling", sample_of)):
-            calls = {n: call_of(peer, x, y) for n, peer in peers.items()}
+            calls = {n: call_of(peer, x, y) for n, (peer, _) in timed.items()}
             report.row(name, mode, figure, rounds_of(calls, options.rounds, options.least_ms, device), notes)
-        if mode == "eager":
-            report.row(name, mode, "memory", {n: [peak_mib(p, x, y)] for n, p in peers.items()}, notes)
-    report.row(name, "", "inversion error", {n: [inversion_error(p, x, y)] for n, p in peers.items()}, notes)
+    report.row(name, "", "memory", {n: [peak_mib(peer, x, y)] for n, peer in peers.items()})
+    report.row(name, "", "inversion error", {n: [inversion_error(peer, x, y)] for n, peer in peers.items()})
 
 
 def measure_memory(report: Report, options: argparse.Namespace) -> None:
