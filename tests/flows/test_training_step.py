@@ -8,6 +8,7 @@ from flow_cases import randomise
 import farout as fo
 from farout.base.step import gradient_type, in_training_step, quickest_type, training_step
 from farout.errors import DivergedError, InvalidDataError
+from farout.flows import couplings
 from farout.flows.couplings import COUPLINGS
 from farout.flows.image import image_flow, seed_flow
 from farout.flows.subnets import ConvSubnet, DenseSubnet, conv_subnets, dense_subnets
@@ -21,6 +22,7 @@ def small_is_large(monkeypatch):
     """Subnets of any size take the way back that is meant for large ones."""
     monkeypatch.setattr(DenseSubnet, "large", 0)
     monkeypatch.setattr(ConvSubnet, "large", 0)
+    monkeypatch.setattr(couplings, "LARGE", 0)
 
 
 def block(coupling, kind, features=3):

@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 
+LARGE = 50_000  # numbers of a half from which autograd's own steps take longer than one step that is written out
+
+
 class AffineCoupling(Coupling):
     """Base of the couplings that scale and shift."""
 
@@ -39,7 +42,7 @@ class AffineCoupling(Coupling):
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         s, shift = self._raw(networks, u, condition)
         s = self._bounded(s)
-        return v * s.exp() + shift, s.flatten(1).sum(1)
+        return torch.addcmul(shift, v, s.exp()), s.flatten(1).sum(1)
 
     def _change_back(
         self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None
@@ -53,7 +56,7 @@ class GlowCoupling(AffineCoupling):
     """Affine coupling with one subnet for both scale and shift (Kingma & Dhariwal, 2018)."""
 
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        if gradient_type() is None or torch.is_autocast_enabled(v.device.type):
+        if v.numel() < LARGE or gradient_type() is None or torch.is_autocast_enabled(v.device.type):
             return super()._change(v, networks, u, condition)
         return cast(tuple[Tensor, Tensor], _Scaled.apply(v, networks(u, condition), self.clamp))  # type: ignore[no-untyped-call]
 

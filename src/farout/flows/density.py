@@ -316,7 +316,8 @@ class FlowDensity(DensityMixin, Estimator):
             seed=self.seed_,
             verbose=self.verbose,
             name="flow",
-            same_work=isinstance(self.architecture, str),
+            # A reversible chain looks at its errors, and of another's architecture nothing is known.
+            same_work=isinstance(self.architecture, str) and not dict(self.options or {}).get("reversible"),
         )
         if judged and not _judge(rest, objective, validation) < at_start:
             rest.load_state_dict(before)
