@@ -1,6 +1,7 @@
 """A forest that tells training rows from rows made of their columns, stored as arrays."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ ROWS = 3000  # training rows that trees grow on, at most
 CONTRASTS = 3  # rows of either kind for each training row
 LEAF = 3  # least rows of a leaf
 MARGIN = 0.1  # how far the box extends past the data, in ranges of a column
-CHUNK = 4096  # rows that go down the trees at a time, so that memory doesn't grow with their number
+CHUNK = 8192  # rows that go down the trees at a time, so that memory doesn't grow with their number
+STEPS = 8  # down a tree, before what has come to a leaf is put aside
 
 
 def contrasts(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -64,8 +66,9 @@ def contrast_forest(rows: NDArray[np.float64], seed: int) -> dict[str, NDArray[n
     Returns
     -------
     dict of str to ndarray
-        The nodes of all trees: "feature" and "threshold" of a split, "left" and "right" (a leaf's are itself),
-        "outlying" (share of contrasts in a node, both kinds of rows weighing alike), and "roots".
+        The nodes of all trees: "feature" and "threshold" of a split, "child", the node for what is not above the
+        threshold, which the node for what is above comes next to (a leaf's is itself, and nothing is above its
+        threshold), "outlying" (share of contrasts in a node, both kinds of rows weighing alike), and "roots".
 
     Examples
     --------
@@ -81,17 +84,27 @@ def contrast_forest(rows: NDArray[np.float64], seed: int) -> dict[str, NDArray[n
     model = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, class_weight="balanced", random_state=seed % 2**32)
     trees = [tree.tree_ for tree in model.fit(np.vstack([rows, made]), truth).estimators_]
     roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
-    itself = np.arange(sum(tree.node_count for tree in trees))
-    shift = np.repeat(roots, [tree.node_count for tree in trees])
-    left, right = (np.concatenate([getattr(t, f"children_{side}") for t in trees]) for side in ("left", "right"))
-    shares = np.concatenate([tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1) for tree in trees])
+    nodes = [_nodes(tree, int(root)) for tree, root in zip(trees, roots, strict=True)]
+    return {name: np.concatenate([part[name] for part in nodes]) for name in nodes[0]} | {"roots": roots}
+
+
+def _nodes(tree: Any, root: int) -> dict[str, NDArray[np.generic]]:
+    """The nodes of one of scikit-learn's trees, in an order in which siblings are neighbours."""
+    inner = np.flatnonzero(tree.children_left >= 0)
+    place = np.zeros(tree.node_count, np.int64)
+    for side, children in enumerate((tree.children_left, tree.children_right)):
+        place[children[inner]] = 1 + 2 * np.arange(len(inner)) + side
+    # Rows are in single precision, and above a threshold if they are above the next number below it.
+    below = tree.threshold.astype(np.float32)
+    below = np.where(below > tree.threshold, np.nextafter(below, np.float32(-np.inf)), below)
+    child, threshold = place.copy(), np.full(tree.node_count, np.inf, np.float32)
+    child[inner], threshold[inner] = place[tree.children_left[inner]], below[inner]
+    order = np.argsort(place)
     return {
-        "feature": np.concatenate([tree.feature for tree in trees]).clip(0).astype(np.int32),
-        "threshold": np.concatenate([tree.threshold for tree in trees]),
-        "left": np.where(left < 0, itself, left + shift).astype(np.int32),
-        "right": np.where(right < 0, itself, right + shift).astype(np.int32),
-        "outlying": shares,
-        "roots": roots.astype(np.int32),
+        "feature": tree.feature.clip(0)[order].astype(np.int32),
+        "threshold": threshold[order],
+        "child": (root + child[order]).astype(np.int32),
+        "outlying": (tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1))[order],
     }
 
 
@@ -104,6 +117,8 @@ def forest_log_odds(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.
         Of `contrast_forest`.
     rows : ndarray of shape (n, d)
     """
+    # Places as NumPy takes them, which else it would make of them at every step down.
+    forest = {**forest, "feature": forest["feature"].astype(np.intp), "child": forest["child"].astype(np.intp)}
     most = np.finfo(np.float32).max
     chunks = (rows[i : i + CHUNK].clip(-most, most).astype(np.float32) for i in range(0, len(rows), CHUNK))
     parts = [_shares(forest, chunk) for chunk in chunks]
@@ -114,15 +129,30 @@ def forest_log_odds(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.
 
 def _shares(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean share of contrasts in the leaves that rows end in."""
-    feature, threshold, left, right = (forest[name] for name in ("feature", "threshold", "left", "right"))
-    trees = len(forest["roots"])
-    node = np.tile(forest["roots"], len(rows))
-    going = np.arange(len(node))  # what hasn't come to a leaf: row i in tree j is i * trees + j
-    while len(going):
-        at = node[going]
-        below = rows[going // trees, feature[at]] <= threshold[at]
-        following = np.where(below, left[at], right[at])
-        node[going] = following
-        going = going[following != left[following]]
-    result: NDArray[np.float64] = forest["outlying"][node].astype(np.float64).reshape(-1, trees).mean(axis=1)
+    n, trees = len(rows), len(forest["roots"])
+    columns = rows.T.ravel()
+    shares = np.empty((n, trees))
+    at_once = max(1, CHUNK // n)
+    for first in range(0, trees, at_once):
+        roots = forest["roots"][first : first + at_once]
+        leaves = _leaves(forest, columns, n, np.tile(roots, n))
+        shares[:, first : first + at_once] = forest["outlying"][leaves].reshape(n, -1)
+    result: NDArray[np.float64] = shares.mean(axis=1)
     return result
+
+
+def _leaves(
+    forest: Mapping[str, NDArray[np.generic]], columns: NDArray[np.float32], n: int, roots: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Where each of ``n`` rows ends, from each root; ``columns`` are those of the rows, one after the other."""
+    feature, threshold, child = (forest[name] for name in ("feature", "threshold", "child"))
+    leaves, going, node = np.empty(len(roots), np.int64), np.arange(len(roots)), roots
+    row = going // (len(roots) // n)
+    while len(going):
+        for _ in range(STEPS):
+            value = columns.take(feature.take(node) * n + row)
+            node = child.take(node) + (value > threshold.take(node))
+        ended = child.take(node) == node
+        leaves[going[ended]] = node[ended]
+        going, node, row = going[~ended], node[~ended], row[~ended]
+    return leaves
