@@ -19,13 +19,14 @@ PLACES = 2**16 - 1  # the bits of a float64 that hold a number's place while the
 
 
 def nearest_rows(
-    reference: NDArray[np.floating], rows: NDArray[np.floating], k: int, *, own: bool = False
+    reference: "NDArray[np.floating] | Neighbours", rows: NDArray[np.floating], k: int, *, own: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Squared Euclidean distances to the ``k`` nearest rows of ``reference``, and which these are.
 
     Parameters
     ----------
-    reference : ndarray of shape (m, d)
+    reference : ndarray of shape (m, d), or Neighbours
+        `Neighbours` of the array where it is asked several times.
     rows : ndarray of shape (n, d)
     k : int
         At most ``m`` are found, or ``m - 1`` with ``own``.
@@ -45,7 +46,8 @@ def nearest_rows(
     >>> squared.ravel().tolist(), indices.ravel().tolist()
     ([1.0, 1.0, 4.0], [1, 0, 1])
     """
-    return Neighbours(reference).nearest(rows, k, own=own)
+    near = reference if isinstance(reference, Neighbours) else Neighbours(reference)
+    return near.nearest(rows, k, own=own)
 
 
 class Neighbours:

@@ -14,7 +14,7 @@ from farout.base.training import Training
 from farout.base.validation import check_choice
 from farout.detectors.augmentation import Augmentation
 from farout.detectors.calibration import LABELS, NoveltyMixin, normal_rows
-from farout.detectors.exposure import ExposedModel
+from farout.detectors.exposure import ExposedModel, Scored
 from farout.errors import InvalidSettingError
 from farout.outliers.source import OutlierSource
 
@@ -200,6 +200,10 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
 
     def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -self._scored(X).against
+
+    def _scored(self, X: NDArray[Any]) -> Scored:
+        # What is drawn is drawn for all rows in turn.
+        return self._scored_block(X) if self.score_by == "random" else super()._scored(X)
 
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.score_by == "max":

@@ -9,11 +9,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from farout.base.blocks import in_blocks
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.log_odds import with_votes
 from farout.base.losses import auxiliary_loss
+from farout.base.neighbours import Neighbours
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors import explaining
@@ -63,7 +65,7 @@ class ExposedModel(Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
     _networks = ("units_", "network_")
-    _caches = ("_network",)
+    _caches = ("_network", "_near")
     _nested = (Nested("source", "source_"),)
     explain = explaining.explain
 
@@ -317,7 +319,7 @@ class ExposedModel(Estimator):
     ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
         """Each score that is joined, of shape (n,), higher is stranger; and the nearest training rows."""
         rows = in_units(self.units_, X)
-        logs, nearest = nearest_training_rows(self.reference_, rows, own=own)
+        logs, nearest = nearest_training_rows(self._neighbours(), rows, own=own)
         scores = {"network": self._against(logits), "distance": logs}
         if "discriminant_" in vars(self):
             scores["ratio"] = Discriminant(**self.discriminant_).against(rows[:, :-1])
@@ -326,8 +328,26 @@ class ExposedModel(Estimator):
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return self._scored(X).against
 
+    def _neighbours(self) -> Neighbours:
+        """The reference rows, prepared once for all that are compared with them."""
+        if "_near" not in vars(self):
+            self._near = Neighbours(self.reference_)
+        return self._near
+
     def _scored(self, X: NDArray[Any]) -> Scored:
         """Scores of checked rows."""
+        if not self._is_vector():  # their networks take all threads, or a GPU
+            return self._scored_block(X)
+        self._inference_network()  # made by this thread, for all
+        parts = in_blocks(self._scored_block, X)
+        votes = [part.votes for part in parts if part.votes is not None]
+        return Scored(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.against for part in parts]),
+            np.concatenate(votes) if votes else None,
+        )
+
+    def _scored_block(self, X: NDArray[Any]) -> Scored:
         if "joined_" not in vars(self):
             logits = self._logits(X)
             return Scored(logits, self._against(logits))
@@ -338,7 +358,7 @@ class ExposedModel(Estimator):
             votes = self.reference_classes_[nearest] if self.votes_ else None
             return Scored(logits, joined(scores, scores["distance"]), votes)
         logits, features = self._outputs(X)
-        logs, nearest = feature_distances(self.reference_, features)
+        logs, nearest = feature_distances(self._neighbours(), features)
         against = joined({"network": self._against(logits), "distance": logs})
         return Scored(logits, against, self.reference_classes_[nearest])
 

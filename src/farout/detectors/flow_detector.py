@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
+from farout.base.blocks import in_blocks
 from farout.base.holdout import holdout_split
+from farout.base.neighbours import Neighbours
 from farout.base.validation import Rows, check_choice, usual_values
 from farout.detectors import explaining
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
@@ -111,6 +113,7 @@ class FlowDetector(NoveltyMixin, Estimator):
     """
 
     _nested = (Nested("flow", "flow_", shared=True),)
+    _caches = ("_near",)
     explain = explaining.explain
 
     def __init__(
@@ -189,19 +192,31 @@ class FlowDetector(NoveltyMixin, Estimator):
         if len(held):
             self.forest_ = contrast_forest(units, self.seed_)
             weights = np.append(weights, FOREST_WEIGHT)
-            found = self._outlyingness(views_of(self.flow_, held))
+            found = self._outlyingness(held)
         else:  # each training row is compared with the others; trees have seen them all
             found = log_distances(self.reference_, self.reference_, self.local_scales_, own=True)
         self.weights_ = weights / weights.sum()
         self.centre_, self.spread_ = np.median(found, axis=0), np.maximum(found.std(axis=0), 1e-3)
         return self._mean_z(found)
 
-    def _outlyingness(self, views: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def _neighbours(self) -> dict[str, Neighbours]:
+        """The reference rows, prepared once for all that are compared with them."""
+        if "_near" not in vars(self):
+            self._near = {name: Neighbours(rows) for name, rows in self.reference_.items()}
+        return self._near
+
+    def _outlyingness(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Log distance in each view, and the forest's log-odds where there is one, of shape (n, views + 1)."""
-        logs = log_distances(views, self.reference_, self.local_scales_)
-        if "forest_" not in vars(self):
-            return logs
-        return np.column_stack([logs, forest_log_odds(self.forest_, views["units"][:, :-1])])
+        near = self._neighbours()
+
+        def of_block(rows: NDArray[Any]) -> NDArray[np.float64]:
+            views = views_of(self.flow_, rows)
+            logs = log_distances(views, near, self.local_scales_)
+            if "forest_" not in vars(self):
+                return logs
+            return np.column_stack([logs, forest_log_odds(self.forest_, views["units"][:, :-1])])
+
+        return np.concatenate(in_blocks(of_block, X))
 
     def _mean_z(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
         """Minus the weighted mean of z-scores, of shape (n,)."""
@@ -250,14 +265,15 @@ class FlowDetector(NoveltyMixin, Estimator):
 
     def _score(self, X: NDArray[Any]) -> NDArray[np.float64]:
         if self.score_ == "nearest":
-            return self._mean_z(self._outlyingness(views_of(self.flow_, X)))
+            return self._mean_z(self._outlyingness(X))
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, Rows(X), "likelihood") - self.typical_)
         scores = flow_scores(self.flow_, Rows(X), self.score_)
         if "joined_" not in vars(self):
             return scores
-        logs, _ = nearest_training_rows(self.reference_["units"], in_units(self.flow_.units, X))
-        return -Joined(**self.joined_)({"ratio": -scores}, logs)
+        near = self._neighbours()["units"]
+        parts = in_blocks(lambda rows: nearest_training_rows(near, in_units(self.flow_.units, rows))[0], X)
+        return -Joined(**self.joined_)({"ratio": -scores}, np.concatenate(parts))
 
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -self._score(X)

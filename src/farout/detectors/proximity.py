@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from farout.base.neighbours import nearest_rows
+from farout.base.neighbours import Neighbours, nearest_rows
 
 __all__ = ["NEIGHBOUR", "ROWS", "feature_distances", "last_linear", "unit", "with_features"]
 
@@ -46,14 +46,14 @@ def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def feature_distances(
-    reference: NDArray[np.float32], features: NDArray[np.floating], *, own: bool = False
+    reference: NDArray[np.float32] | Neighbours, features: NDArray[np.floating], *, own: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """How far features lie from those of training rows: deep nearest neighbours (Sun et al., 2022).
 
     Parameters
     ----------
-    reference : float32 ndarray of shape (m, k)
-        Features of training rows, of unit norm.
+    reference : float32 ndarray of shape (m, k), or Neighbours
+        Features of training rows, of unit norm; as `nearest_rows` takes it.
     features : ndarray of shape (n, k)
         They are scaled to unit norm.
     own : bool, default=False

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.base.neighbours import nearest_rows
+from farout.base.neighbours import Neighbours, nearest_rows
 from farout.flows.units import Units
 
 __all__ = ["FARTHEST", "in_units", "nearest_training_rows"]
@@ -20,11 +20,11 @@ def in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def nearest_training_rows(
-    reference: NDArray[np.floating], rows: NDArray[np.float64], *, own: bool = False
+    reference: NDArray[np.floating] | Neighbours, rows: NDArray[np.float64], *, own: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Log distance to the nearest row of ``reference``, of shape (n,), and which the five nearest are, (n, 5).
 
-    Both sets of rows are as `in_units` gives them. With ``own``, row i stands for row i of the reference, which then is
+    Both sets of rows are as `in_units` gives them, and those of reference as `nearest_rows` takes them. With ``own``, row i stands for row i of the reference, which then is
     none of its neighbours.
     """
     squared, nearest = nearest_rows(reference, rows, VOTES, own=own)

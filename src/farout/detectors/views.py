@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from farout.base.neighbours import nearest_rows
+from farout.base.neighbours import Neighbours, nearest_rows
 from farout.base.validation import Rows
 from farout.detectors.reach import FARTHEST
 from farout.flows.density import FlowDensity
@@ -47,7 +47,7 @@ def local_scales(reference: Mapping[str, NDArray[np.float64]]) -> dict[str, NDAr
 
 def log_distances(
     views: Mapping[str, NDArray[np.float64]],
-    reference: Mapping[str, NDArray[np.float64]],
+    reference: Mapping[str, NDArray[np.float64] | Neighbours],
     scales: Mapping[str, NDArray[np.float64]],
     *,
     own: bool = False,
@@ -58,8 +58,10 @@ def log_distances(
 
     Parameters
     ----------
-    views, reference : mapping of str to ndarray of shape (n, d) and (m, d)
+    views : mapping of str to ndarray of shape (n, d)
         Of `views_of`.
+    reference : mapping of str to ndarray of shape (m, d), or to Neighbours
+        Of `views_of`; as `nearest_rows` takes it.
     scales : mapping of str to ndarray of shape (m,)
         Of `local_scales`.
     own : bool, default=False
@@ -77,7 +79,7 @@ def log_distances(
 
 
 def _nearest(
-    rows: NDArray[np.float64], reference: NDArray[np.float64], k: int, *, own: bool
+    rows: NDArray[np.float64], reference: NDArray[np.float64] | Neighbours, k: int, *, own: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Log distances to the ``k`` nearest rows of ``reference``, nearest first, and which they are."""
     squared, nearest = nearest_rows(reference, rows, k, own=own)

@@ -444,12 +444,19 @@ class FlowDensity(DensityMixin, Estimator):
             "units": model units, in which columns of a table have unit variance; "scores": normal scores of columns, if
             the architecture begins with them, as "table" does; "latents": the end, as of no class.
         """
-        X = self._query(X)
         ends = {"units": 1, "latents": len(self._chain)}
         second = self._chain.transforms[1]
         if isinstance(second.inner if isinstance(second, OnColumns) else second, Marginals):
             ends = {"units": 1, "scores": 2, "latents": len(self._chain)}
-        return {name: self.through(self._chain[:end], X).astype(np.float64) for name, end in ends.items()}
+
+        def apply(value: Tensor, _: Tensor | None) -> Tensor:
+            condition, passed = self.flow_.condition(None, len(value)), [value]
+            for step in self._chain.transforms:
+                passed.append(step(passed[-1], condition if step.condition_features else None)[0])
+            return torch.cat([passed[end].flatten(1) for end in ends.values()], dim=1)
+
+        found = self._map(apply, self._query(X), None).astype(np.float64)
+        return dict(zip(ends, np.split(found, len(ends), axis=1), strict=True))
 
     def no_rows(self) -> Rows:
         """Rows such as it was fitted on, but none of them, for a source that stands on this flow and needs no other."""
