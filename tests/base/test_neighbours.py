@@ -45,7 +45,9 @@ def heavy_tailed():
 
 def two_clouds():
     reference, rows = normal(20)
-    return np.r_[reference[: M // 2] - 1e4, reference[M // 2 :] + 1e4], np.r_[rows[: N // 2] - 1e4, rows[N // 2 :] + 1e4]
+    return np.r_[reference[: M // 2] - 1e4, reference[M // 2 :] + 1e4], np.r_[
+        rows[: N // 2] - 1e4, rows[N // 2 :] + 1e4
+    ]
 
 
 def copied():

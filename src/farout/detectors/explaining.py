@@ -39,15 +39,14 @@ class Explained(Protocol):
         """Rows, checked."""
 
 
-def keep_typical(model: Explained, inner: NDArray[Any], held: NDArray[Any]) -> None:
-    """Keep what `explain` needs, once the model can score rows: training rows, and how unusual held-out rows are.
+def keep_typical(model: Explained, inner: NDArray[Any], found: Floats) -> None:
+    """Keep what `explain` needs: training rows, and how unusual held-out rows are, or these where none are held out.
 
-    ``typical_rows_`` has the shape (m, d), m at most 1 000; ``usual_abnormality_`` are the median and the quantile that
-    only a share of ``contamination`` exceeds, of training rows where none were held out.
+    ``typical_rows_`` has the shape (m, d), m at most 1 000; ``usual_abnormality_`` are the median of what was ``found``
+    and the quantile that only a share of ``contamination`` exceeds.
     """
     model.typical_rows_ = typical_rows(inner, model.seed_)
-    found = model._abnormality(held if len(held) else inner).clip(-LARGEST, LARGEST)
-    model.usual_abnormality_ = np.quantile(found, [0.5, 1 - model.contamination])
+    model.usual_abnormality_ = np.quantile(found.clip(-LARGEST, LARGEST), [0.5, 1 - model.contamination])
 
 
 def explain(self: Explained, X: ArrayLike) -> Floats:

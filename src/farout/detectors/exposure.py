@@ -170,7 +170,7 @@ class ExposedModel(Estimator):
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, X[inner], X[held])
+            explaining.keep_typical(self, X[inner], self._abnormality(X[held] if len(held) else X[inner]))
 
     def _held_share(self, n: int) -> float:
         """Share of rows to set the threshold on."""

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.blocks import in_blocks
+from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.neighbours import Neighbours
 from farout.base.validation import Rows, check_choice, usual_values
@@ -176,7 +176,7 @@ class FlowDetector(NoveltyMixin, Estimator):
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, X[inner], X[held])
+            explaining.keep_typical(self, X[inner], -scores if len(held) else self._abnormality(X[inner]))
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":

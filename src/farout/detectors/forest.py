@@ -127,7 +127,7 @@ def forest_log_odds(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.
     return result
 
 
-def _shares(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def _shares(forest: Mapping[str, NDArray[Any]], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean share of contrasts in the leaves that rows end in."""
     n, trees = len(rows), len(forest["roots"])
     columns = rows.T.ravel()
@@ -142,7 +142,7 @@ def _shares(forest: Mapping[str, NDArray[np.generic]], rows: NDArray[np.float32]
 
 
 def _leaves(
-    forest: Mapping[str, NDArray[np.generic]], columns: NDArray[np.float32], n: int, roots: NDArray[np.int64]
+    forest: Mapping[str, NDArray[Any]], columns: NDArray[np.float32], n: int, roots: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Where each of ``n`` rows ends, from each root; ``columns`` are those of the rows, one after the other."""
     feature, threshold, child = (forest[name] for name in ("feature", "threshold", "child"))

@@ -24,8 +24,8 @@ def nearest_training_rows(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Log distance to the nearest row of ``reference``, of shape (n,), and which the five nearest are, (n, 5).
 
-    Both sets of rows are as `in_units` gives them, and those of reference as `nearest_rows` takes them. With ``own``, row i stands for row i of the reference, which then is
-    none of its neighbours.
+    Both sets of rows are as `in_units` gives them; ``reference`` may be the `Neighbours` of them. With ``own``, row i
+    stands for row i of the reference, which then is none of its neighbours.
     """
     squared, nearest = nearest_rows(reference, rows, VOTES, own=own)
     logs: NDArray[np.float64] = 0.5 * np.log(squared[:, 0] + FLOOR**2 * (rows.shape[1] - 1))

@@ -37,7 +37,8 @@ from farout.flows.whitening import Whitening
 
 __all__ = ["CHUNK", "FlowDensity"]
 
-HELD = 10_000  # held-out rows whose radii are kept, at most
+HELD = 10_000  # rows held out to keep the best weights, at most
+LEARNED = 100_000  # rows that the steps before the trained ones are fitted to, at most, where there are no classes
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
@@ -74,7 +75,8 @@ class FlowDensity(DensityMixin, Estimator):
     learning_rate : float, default=2e-3
     weight_decay : float, default=1e-5
     validation_fraction : float, default=0.05
-        Share of rows held out to keep the best weights and to stop early; 0 trains on all rows to the end.
+        Share of rows held out to keep the best weights and to stop early, at most 10 000 rows; 0 trains on all rows to
+        the end.
     patience : int, default=10
         Validations without improvement before training stops.
     training : Training, optional
@@ -225,15 +227,20 @@ class FlowDensity(DensityMixin, Estimator):
         return self._chain[:k], self.flow_.on(self._chain[k:])
 
     def _train(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> None:
-        inner, held = holdout_split(len(X), self.validation_fraction, labels, self.seed_, at_least=10)
+        fraction = min(self.validation_fraction, HELD / len(X))  # more would make validations long, and no surer
+        inner, held = holdout_split(len(X), fraction, labels, self.seed_, at_least=10)
         first, rest = self.parts()
         events = self.units.to_train(X)
+        some = len(inner) if labels is not None else LEARNED  # of any class there may be few
         if len(first) > 1:
-            first[1:].initialize(events[inner], None if labels is None else self._condition(labels[inner]))
-        rows = [self._from_units(first, events), *([] if labels is None else [torch.from_numpy(labels)])]
+            learned = inner[:some]
+            first[1:].initialize(events[learned], None if labels is None else self._condition(labels[learned]))
+            events = first[1:].mapped(events)
+        rows = [events, *([] if labels is None else [torch.from_numpy(labels)])]
         fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
+        del events, rows
         if self._n_gaussian():  # it starts as the Gaussians of these rows
-            rest.initialize(*fitted)
+            rest.initialize(*(t[:some] for t in fitted))
         else:
             with seeded(self.seed_):
                 rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
@@ -243,7 +250,7 @@ class FlowDensity(DensityMixin, Estimator):
         history = self._descend(rest, objective, fitted, validation)
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         self.freeze()
-        self.held_radii_ = self._radii(self.clipped(X[held[:HELD]]), None if labels is None else labels[held[:HELD]])
+        self.held_radii_ = self._radii(self.clipped(X[held]), None if labels is None else labels[held])
 
     def _radii(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Sorted norms of the latents of rows, with the noise of training, under their classes."""
@@ -253,12 +260,6 @@ class FlowDensity(DensityMixin, Estimator):
         generator = self._noise_generator(self.seed_)
         Z = self._map(lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0], X, labels)
         return np.sort(np.linalg.norm(Z.astype(np.float64), axis=1))
-
-    @staticmethod
-    @torch.no_grad()
-    def _from_units(first: Chain, events: Tensor) -> Tensor:
-        """Events in model units after the other steps that are fitted once."""
-        return first[1:](events)[0] if len(first) > 1 else events
 
     def _objective(self, rest: Flow, log_det: float) -> Objective:
         """Negative log-likelihood a dimension; ``log_det`` is the mean one of the part before, for bits/dim."""

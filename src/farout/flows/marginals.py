@@ -52,7 +52,7 @@ class Marginals(Transform):
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Learn the maps from the columns of ``x``."""
-        columns = x.detach().cpu().double().numpy().T
+        columns = (column.double().numpy() for column in x.detach().cpu().unbind(1))  # one at a time, for memory
         knots = np.stack([np.stack(_knots(column)) for column in columns])
         self.x_knots.copy_(torch.from_numpy(knots[:, 0]))
         self.y_knots.copy_(torch.from_numpy(knots[:, 1]))

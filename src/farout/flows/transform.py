@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Self, cast
 
+import torch
 from torch import Tensor, nn
 
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -13,6 +14,7 @@ from farout.errors import InvalidDataError, InvalidSettingError
 __all__ = ["Chain", "Transform", "as_chain"]
 
 Shape = tuple[int, ...]
+ROWS = 8192  # rows whose output is made at a time, where there are many
 
 
 class Transform(nn.Module, ABC):
@@ -70,7 +72,13 @@ class Transform(nn.Module, ABC):
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Set data-dependent parameters from training data, once, before training; returns the output for ``x``."""
-        return cast(Tensor, self(x, condition)[0])
+        return self.mapped(x, condition)
+
+    @torch.no_grad()
+    def mapped(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The output for ``x`` alone, without gradients, in parts: of many rows no step in between is kept."""
+        parts = itertools.repeat(None) if condition is None else condition.split(ROWS)
+        return torch.cat([self(part, c)[0] for part, c in zip(x.split(ROWS), parts, strict=False)])
 
     @abstractmethod
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...

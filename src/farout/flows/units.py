@@ -15,6 +15,7 @@ from farout.flows.transform import Shape, Transform
 __all__ = ["Units"]
 
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
+CHUNK = 8192  # rows that are brought to model units at a time: the arithmetic in between takes more memory than they
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
 
@@ -129,7 +130,9 @@ class Units(Transform):
 
     def to_train(self, X: NDArray[Any]) -> Tensor:
         """Training rows in model units, on the CPU; a value of a table that lies extremely far out is clipped."""
-        u = self.to_model(X).cpu()
+        u = torch.empty((len(X), *self.in_shape), dtype=self.like.dtype)
+        for i in range(0, len(X), CHUNK):
+            u[i : i + CHUNK] = self.to_model(X[i : i + CHUNK])
         return u.clamp_(-LARGEST, LARGEST) if len(self.in_shape) == 1 else u
 
     def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
