@@ -115,7 +115,8 @@ def to_marks(values: NDArray[Any], n: int, name: str) -> NDArray[np.bool_]:
     found = np.unique(plain).tolist() if text or marks.dtype.kind in "iuf" else []
     numbers = {"0": 0, "1": 1, "-1": -1, "0.0": 0, "1.0": 1, "-1.0": -1}
     if text and set(found) <= numbers.keys():
-        plain = np.array([numbers[value] for value in plain.tolist()])
+        words, places = np.unique(plain, return_inverse=True)
+        plain = np.array([numbers[word] for word in words.tolist()])[places]
         found, text = np.unique(plain).tolist(), False
     normal = [value for value in found if text and value in _NORMAL]
     if len(normal) == 1:

@@ -441,7 +441,9 @@ def _cells(table: pa.Table, name: str, path: Path, what: str) -> tuple[NDArray[A
         column = column.cast(column.type.value_type)
     kind = column.type
     if _is_text(kind):
-        return np.array([value.strip() for value in column.to_pylist()]), len(column), where
+        codes = column.dictionary_encode().combine_chunks()  # so that Python sees a word once, not once a row
+        words = np.array([word.strip() for word in codes.dictionary.to_pylist()])
+        return words[codes.indices.to_numpy()], len(column), where
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif pa.types.is_time(kind) or pa.types.is_duration(kind):
@@ -465,7 +467,8 @@ def _is_number(text: Any) -> bool:
 
 def _first(column: pa.ChunkedArray) -> Any:
     """The first cell that isn't empty."""
-    return next((value for value in column.to_pylist() if value is not None), None)
+    filled = column.drop_null()
+    return filled[0].as_py() if len(filled) else None
 
 
 def _first_line(error: Exception) -> str:
