@@ -8,6 +8,8 @@ from sklearn.metrics import roc_auc_score
 from spies import FAR, blobs
 
 import farout as fo
+from farout.base import blocks
+from farout.detectors import flow_detector
 from farout.detectors.flow_detector import TABLE_FLOW
 from farout.detectors.forest import forest_log_odds
 from farout.detectors.views import FLOOR, local_scales, log_distances, view_weights, views_of
@@ -205,3 +207,29 @@ def test_images_without_labels_keep_the_likelihood():
         flow=fo.FlowDensity(event_shape=(1, 4, 4), max_steps=2), event_shape=(1, 4, 4), random_state=0
     ).fit(X)
     assert model.score_ == "likelihood"
+
+
+def test_rows_go_to_their_score_in_blocks_and_blocks_do_not_matter(model, monkeypatch):
+    rows = table(50, 2)
+    scores, seen = model.score_samples(rows), []
+    monkeypatch.setattr(blocks, "ROWS", 16)
+    views = flow_detector.views_of
+    monkeypatch.setattr(flow_detector, "views_of", lambda flow, X: seen.append(len(X)) or views(flow, X))
+    np.testing.assert_allclose(model.score_samples(rows), scores, rtol=0, atol=1e-12)
+    assert sorted(seen) == [2, 16, 16, 16]  # what is in memory at a time
+
+
+def test_rows_to_compare_with_are_prepared_once_for_a_fit(monkeypatch):
+    prepared = []
+    init = flow_detector.Neighbours.__init__
+    model = fo.FlowDetector(random_state=0).fit(table(200, 0))
+    first = model.score_samples(table(20, 1))
+    monkeypatch.setattr(flow_detector.Neighbours, "__init__", lambda *given: prepared.append(0) or init(*given))
+    np.testing.assert_array_equal(model.score_samples(table(20, 1)), first)
+    assert not prepared
+    other = model.fit(2 * table(300, 3)).score_samples(table(20, 1))
+    assert prepared
+    assert (other != first).all()
+    np.testing.assert_array_equal(
+        fo.FlowDetector(random_state=0).fit(2 * table(300, 3)).score_samples(table(20, 1)), other
+    )

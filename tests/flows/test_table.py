@@ -7,6 +7,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.covariance import LedoitWolf
 
 import farout as fo
+from farout.flows import density, transform
 from farout.flows.density import ROWS_A_COLUMN
 from farout.flows.marginals import KNOTS, Marginals
 from farout.flows.whitening import Whitening
@@ -96,3 +97,31 @@ def test_labels_with_the_table_flow():
     assert (flow.class_log_probs(X).argmax(1) == y).mean() > 0.95
     np.testing.assert_allclose(flow.decode(flow.encode(X, y), y), X, atol=1e-9)
     assert np.abs(flow.noisy_reconstruction(X, y, random_state=0) - X).mean() < 0.5
+
+
+def test_of_many_rows_some_are_held_out_and_some_are_what_the_first_steps_learn_from(monkeypatch):
+    rows = np.random.default_rng(0).standard_normal((400, 3)).cumsum(axis=1)
+    monkeypatch.setattr(density, "HELD", 15)
+    monkeypatch.setattr(density, "LEARNED", 90)
+    learned = []
+    for layer in (Marginals, Whitening):
+        initialize = layer.initialize
+        spied = lambda self, x, *rest, initialize=initialize: learned.append(len(x)) or initialize(self, x, *rest)  # noqa: E731
+        monkeypatch.setattr(layer, "initialize", spied)
+    flow = fo.FlowDensity(**QUICK).fit(rows)
+    assert len(flow.held_radii_) == 15
+    assert learned == [90, 90]
+    learned.clear()
+    fo.FlowDensity(**QUICK).fit(rows, np.arange(400) % 2)  # of a class there may be few
+    assert learned == [385, 385]
+
+
+def test_many_rows_go_through_a_flow_in_parts(monkeypatch):
+    flow = fo.FlowDensity(**QUICK).fit(np.random.default_rng(0).standard_normal((300, 3)))
+    rows = torch.randn(50, 3, dtype=torch.float64)
+    chain, sizes = flow.flow_.transform, []
+    monkeypatch.setattr(transform, "ROWS", 16)
+    forward = Marginals._forward
+    monkeypatch.setattr(Marginals, "_forward", lambda self, x, c: sizes.append(len(x)) or forward(self, x, c))
+    torch.testing.assert_close(chain.mapped(rows), torch.from_numpy(flow.encode(rows.numpy())), rtol=0, atol=1e-12)
+    assert sizes == [16, 16, 16, 2, 50]

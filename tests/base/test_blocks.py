@@ -1,0 +1,53 @@
+"""Rows in blocks: the same as all at once, in order, whatever the size of blocks and the number of threads."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from farout.base import blocks
+from farout.base.blocks import in_blocks
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_parts_come_in_order_and_are_small(n_threads, threads, monkeypatch):
+    threads(n_threads)
+    monkeypatch.setattr(blocks, "ROWS", 7)
+    X = np.arange(100.0)[:, None]
+    parts = in_blocks(lambda rows: rows + 1, X)
+    assert max(len(part) for part in parts) == 7
+    np.testing.assert_array_equal(np.concatenate(parts), X + 1)
+
+
+def test_wide_rows_make_small_blocks_and_no_rows_make_one():
+    assert {len(part) for part in in_blocks(np.abs, np.ones((40, blocks.NUMBERS // 20)))} == {20}
+    assert [part.shape for part in in_blocks(np.abs, np.ones((2, 2 * blocks.NUMBERS)))] == [(1, 2 * blocks.NUMBERS)] * 2
+    assert [part.shape for part in in_blocks(np.abs, np.ones((0, 3)))] == [(0, 3)]
+
+
+def test_threads_share_the_blocks_and_not_their_operations(threads, monkeypatch):
+    threads(2)
+    monkeypatch.setattr(blocks, "ROWS", 1)
+    both = threading.Barrier(2, timeout=60)  # passed only if two blocks are worked on at once
+
+    def seen(rows):
+        both.wait()
+        return torch.get_num_threads()
+
+    assert in_blocks(seen, np.ones((2, 2))) == [1, 1]
+    assert torch.get_num_threads() == 2
+
+
+def test_what_a_block_raises_is_raised(threads, monkeypatch):
+    threads(2)
+    monkeypatch.setattr(blocks, "ROWS", 1)
+    with pytest.raises(ZeroDivisionError):
+        in_blocks(lambda rows: 1 // int(rows[0, 0]), np.array([[1.0], [0.0], [1.0]]))
