@@ -131,6 +131,7 @@ def _shares(forest: Mapping[str, NDArray[Any]], rows: NDArray[np.float32]) -> ND
     """Mean share of contrasts in the leaves that rows end in."""
     n, trees = len(rows), len(forest["roots"])
     columns = rows.T.ravel()
+    forest = {**forest, "column": forest["feature"] * n}  # where that of a split begins
     shares = np.empty((n, trees))
     at_once = max(1, CHUNK // n)
     for first in range(0, trees, at_once):
@@ -145,12 +146,12 @@ def _leaves(
     forest: Mapping[str, NDArray[Any]], columns: NDArray[np.float32], n: int, roots: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Where each of ``n`` rows ends, from each root; ``columns`` are those of the rows, one after the other."""
-    feature, threshold, child = (forest[name] for name in ("feature", "threshold", "child"))
+    column, threshold, child = (forest[name] for name in ("column", "threshold", "child"))
     leaves, going, node = np.empty(len(roots), np.int64), np.arange(len(roots)), roots
     row = going // (len(roots) // n)
     while len(going):
         for _ in range(STEPS):
-            value = columns.take(feature.take(node) * n + row)
+            value = columns.take(column.take(node) + row)
             node = child.take(node) + (value > threshold.take(node))
         ended = child.take(node) == node
         leaves[going[ended]] = node[ended]
