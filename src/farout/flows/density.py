@@ -29,6 +29,7 @@ from farout.errors import InvalidDataError
 from farout.flows.architectures import build_flow
 from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.columns import OnColumns, on_columns
+from farout.flows.compiling import compiled_for
 from farout.flows.flow import NO_CLASS, Flow
 from farout.flows.marginals import Marginals
 from farout.flows.transform import Chain, as_chain
@@ -307,19 +308,20 @@ class FlowDensity(DensityMixin, Estimator):
             weight_decay=self.weight_decay,
             patience=self.patience,
         )
-        history = train(
-            rest,
-            objective,
-            rows,
-            budget,
-            validation_rows=validation if len(validation[0]) else None,
-            where=self.training,
-            seed=self.seed_,
-            verbose=self.verbose,
-            name="flow",
-            # A reversible chain looks at its errors, and of another's architecture nothing is known.
-            same_work=isinstance(self.architecture, str) and not dict(self.options or {}).get("reversible"),
-        )
+        with compiled_for(rest, rows, budget, self.training, show=self.verbose):
+            history = train(
+                rest,
+                objective,
+                rows,
+                budget,
+                validation_rows=validation if len(validation[0]) else None,
+                where=self.training,
+                seed=self.seed_,
+                verbose=self.verbose,
+                name="flow",
+                # A reversible chain looks at its errors, and of another's architecture nothing is known.
+                same_work=isinstance(self.architecture, str) and not dict(self.options or {}).get("reversible"),
+            )
         if judged and not _judge(rest, objective, validation) < at_start:
             rest.load_state_dict(before)
         return history

@@ -1,12 +1,14 @@
 """Flow: an invertible transform to a standard normal latent, conditioned on a learned class embedding."""
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from farout.base.step import in_training_step
+from farout.base.step import gradient_type, in_training_step
 from farout.errors import DivergedError, InvalidDataError, InvalidSettingError
 from farout.flows.transform import Chain, Transform
 
@@ -60,6 +62,28 @@ class Flow(nn.Module):
         if n_classes and embedding is None:
             embedding = nn.Embedding(n_classes + 1, transform.condition_features)
         self.embedding = embedding
+        self._compiled: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]] | None = None
+
+    @contextlib.contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Within, training steps encode by ``torch.compile``, as one graph for each size of a batch.
+
+        All else is done as ever: inference has batches of many sizes, each of which would be compiled.
+        """
+        self._compiled = torch.compile(self.transform.forward, fullgraph=True, dynamic=False)
+        try:
+            yield
+        finally:
+            self.forget_compiled()
+
+    def forget_compiled(self) -> None:
+        """Encode as ever from now on."""
+        self._compiled = None
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether training steps are compiled now."""
+        return self._compiled is not None
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data to latents.
@@ -85,7 +109,8 @@ class Flow(nn.Module):
             nothing is looked at: whoever trains watches the loss.
         """
         condition = self.condition(y, len(x))
-        z, log_det = self.transform(x, condition)
+        encode = self._compiled if self._compiled is not None and gradient_type() is not None else self.transform
+        z, log_det = encode(x, condition)
         self._require_finite(z, x, condition, inverse=False)
         return z, log_det
 
