@@ -28,6 +28,7 @@ ARCHITECTURES: dict[str, Callable[..., Flow]] = {
     "seed": seed_flow,
     "toy": toy_flow,
 }
+_sizes: dict[str, int] = {}  # of the flows that were asked for
 
 
 def build_flow(
@@ -68,10 +69,7 @@ def build_flow(
     _check_options(function, chosen)
     _check_dimensions(architecture, event_shape)
     if isinstance(architecture, str):
-        with torch.device("meta"):  # shapes without numbers, to count before there is anything in memory
-            _require_size(
-                count_weights(function(event_shape, n_classes=n_classes, **chosen)), architecture, event_shape
-            )
+        _require_size(_size(architecture, event_shape, n_classes, chosen), architecture, event_shape)
     flow = function(event_shape, n_classes=n_classes, seed=seed, **chosen)
     if flow.event_shape != event_shape or flow.n_classes != n_classes:
         raise InvalidSettingError(
@@ -89,6 +87,15 @@ def _check_dimensions(architecture: Any, event_shape: Shape) -> None:
             f"architecture={architecture!r} is for {kind}, but the event shape is {event_shape}; "
             "leave architecture at 'auto', or give event_shape."
         )
+
+
+def _size(architecture: str, event_shape: Shape, n_classes: int, options: Mapping[str, Any]) -> int:
+    """Numbers that a ready-made flow would hold; it is counted once, since that takes as long as to build the flow."""
+    key = f"{architecture} {event_shape} {n_classes} {sorted(options.items())}"
+    if key not in _sizes:
+        with torch.device("meta"):  # shapes without numbers, to count before there is anything in memory
+            _sizes[key] = count_weights(ARCHITECTURES[architecture](event_shape, n_classes=n_classes, **options))
+    return _sizes[key]
 
 
 def count_weights(flow: nn.Module) -> int:
