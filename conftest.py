@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from farout.detectors.flow_detector import TABLE_FLOW
+
 LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
 
 
@@ -17,18 +19,22 @@ def one_thread() -> None:
 
 
 CHOICES = {
-    "farout.outliers.trials.LEAST_STEPS": 15,
-    "farout.outliers.trials.MOST_STEPS": 15,
-    "farout.detectors.vector_network.STEPS": 15,
+    "farout.outliers.trials.LEAST_STEPS": 5,
+    "farout.outliers.trials.MOST_STEPS": 5,
+    "farout.detectors.vector_network.STEPS": 5,
+    "farout.detectors.forest.TREES": 10,
 }
 
 
 @pytest.fixture(autouse=True, scope="session")
 def short_choices() -> Iterator[pytest.MonkeyPatch]:
-    """Trials that choose sources and networks take a few steps: most tests do not ask what they choose."""
+    """Trials that choose sources and networks, and flows that detectors fit by themselves, take a few steps, and forests
+    have a few trees: most tests do not ask what comes out.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name, steps in CHOICES.items():
             patch.setattr(name, steps)
+        patch.setitem(TABLE_FLOW, "max_steps", 60)  # the flow that a detector of tables fits by itself
         yield patch
 
 
@@ -39,6 +45,8 @@ def whole_choices() -> Iterator[None]:
         patch.setattr("farout.outliers.trials.LEAST_STEPS", 60)
         patch.setattr("farout.outliers.trials.MOST_STEPS", 300)
         patch.setattr("farout.detectors.vector_network.STEPS", 150)
+        patch.setattr("farout.detectors.forest.TREES", 100)
+        patch.delitem(TABLE_FLOW, "max_steps")
         yield
 
 

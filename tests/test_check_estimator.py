@@ -10,10 +10,10 @@ def quick_source():
     return fo.NormalShell(flow=fo.FlowDensity(max_steps=3))
 
 
-# Few steps: the checks are about the interface. One of them wants a classifier to learn, hence its larger steps.
+# Few steps and starts: the checks are about the interface. One of them wants a classifier to learn, hence its larger steps.
 QUICK = {
     "FlowDensity": lambda: fo.FlowDensity(max_steps=3),
-    "ArchetypalAnalysis": lambda: fo.ArchetypalAnalysis(),
+    "ArchetypalAnalysis": lambda: fo.ArchetypalAnalysis(n_init=1),
     "DeepArchetypes": lambda: fo.DeepArchetypes(flow=fo.FlowDensity(max_steps=3), max_steps=3),
     "FlowDetector": lambda: fo.FlowDetector(flow=fo.FlowDensity(max_steps=3)),
     "OutlierDiscriminator": lambda: fo.OutlierDiscriminator(quick_source(), max_steps=3),

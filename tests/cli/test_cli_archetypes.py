@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,7 +205,9 @@ def test_outliers_of_a_deep_run_come_with_their_weights(deep, tmp_path, options,
     assert again.X.shape == (40, 2)
 
 
-def test_models_train_on_the_archetypes_of_a_run_or_make_their_own(deep, flow, tmp_path):
+def test_models_train_on_the_archetypes_of_a_run_or_make_their_own(deep, flow, tmp_path, monkeypatch):
+    budget = fo.DeepArchetypes._budget
+    monkeypatch.setattr(fo.DeepArchetypes, "_budget", lambda self, n: replace(budget(self, n), max_steps=3))
     words = ["train", "classifier", "toy", "--max-steps", "3", "--source", "archetypal", "--concentration", "0.5"]
     assert main([*words, "--flow", str(deep), "--out", str(tmp_path / "of_run")]) == 0
     source = fo.load(tmp_path / "of_run").source_

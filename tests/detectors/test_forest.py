@@ -7,6 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from farout.detectors.forest import CONTRASTS, LEAF, TREES, contrast_forest, contrasts, forest_log_odds
 
+pytestmark = pytest.mark.usefixtures("whole_choices")
+
 
 def ring(n, seed):
     """Two columns on a circle, each of one law, and one of two values."""
@@ -17,7 +19,7 @@ def ring(n, seed):
 
 
 @pytest.fixture(scope="module")
-def forest():
+def forest(whole_choices):
     return contrast_forest(ring(500, 0), 0)
 
 

@@ -1,5 +1,7 @@
 """Archetypal and Nullspace: outliers by their archetype weights; alone, mixed, and in models that learn from them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -100,7 +102,8 @@ def test_they_join_with_extremal_sources_in_a_mixture(base, flow, blobs):
     assert Mixture([NormalShell(flow=flow)]).fit(*blobs).sample(3).weights is None
 
 
-def test_a_mixture_fits_one_flow_for_sources_without(blobs):
+def test_a_mixture_fits_one_flow_for_sources_without(blobs, monkeypatch):
+    monkeypatch.setattr(FlowDensity, "_steps", lambda self, n: 3)
     quick = FlowDensity(max_steps=3)
     sources = [NormalShell(2.0), Archetypal(base=DeepArchetypes(flow=quick, max_steps=3))]
     mixed = Mixture(sources, random_state=0).fit(*blobs)
@@ -116,7 +119,9 @@ def test_an_unfitted_base_is_fitted_as_a_copy(blobs, flow):
     assert source.sample(4).weights.shape == (4, 2)
 
 
-def test_it_makes_its_own_base_from_a_flow(blobs, flow):
+def test_it_makes_its_own_base_from_a_flow(blobs, flow, monkeypatch):
+    budget = DeepArchetypes._budget
+    monkeypatch.setattr(DeepArchetypes, "_budget", lambda self, n: dataclasses.replace(budget(self, n), max_steps=3))
     source = Archetypal(n_archetypes=2, flow=flow, random_state=0)
     source_params = source.get_params()
     assert source_params["flow"] is flow

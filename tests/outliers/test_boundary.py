@@ -88,9 +88,10 @@ def test_in_a_mixture(flow, blobs):
     assert set(mixture.sample(40, random_state=0).source) == {"Boundary", "NormalShell"}
 
 
-def test_a_reach_too_short_is_an_error_that_says_so(plain_flow, blobs):
+def test_a_reach_too_short_is_an_error_that_says_so(plain_flow, blobs, monkeypatch):
+    monkeypatch.setattr("farout.outliers.row_source.ROUNDS", 5)
     source = Boundary(flow=plain_flow, reach=1e-9, random_state=0).fit(blobs[0])
-    with pytest.raises(InvalidSettingError, match=r"Boundary: only 0 of 6400 candidates .* another reach than 1e-09"):
+    with pytest.raises(InvalidSettingError, match=r"Boundary: only 0 of 320 candidates .* another reach than 1e-09"):
         source.sample(10, random_state=0)
 
 

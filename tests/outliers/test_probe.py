@@ -33,8 +33,8 @@ def test_the_probe_tells_textures_and_nothing_of_twins(probe, sets):
 
 def test_recommended_outliers_are_told_no_better_than_real_letters(probe, sets):
     train, test, letters = sets
-    X, y = train.X[:1500], train.y[:1500]
-    flow = fo.FlowDensity(event_shape=(1, 28, 28), max_steps=30, random_state=0).fit(X, y)
+    X, y = train.X[:1000], train.y[:1000]
+    flow = fo.FlowDensity(event_shape=(1, 28, 28), max_steps=15, random_state=0).fit(X, y)
     source = fo.Recommended(flow, random_state=0).fit(X, y)
     inliers = source.process_inliers(test.X[:400], test.y[:400], random_state=0)
     generated = probe(inliers, source.sample(400, random_state=0).x, (1, 28, 28))
