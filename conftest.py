@@ -28,8 +28,8 @@ CHOICES = {
 
 @pytest.fixture(autouse=True, scope="session")
 def short_choices() -> Iterator[pytest.MonkeyPatch]:
-    """Trials that choose sources and networks, and flows that detectors fit by themselves, take a few steps, and forests
-    have a few trees: most tests do not ask what comes out.
+    """Trials that choose sources and networks, and flows that detectors fit by themselves, take a few steps, and
+    forests have a few trees: most tests do not ask what comes out.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, steps in CHOICES.items():

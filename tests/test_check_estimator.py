@@ -10,7 +10,7 @@ def quick_source():
     return fo.NormalShell(flow=fo.FlowDensity(max_steps=3))
 
 
-# Few steps and starts: the checks are about the interface. One of them wants a classifier to learn, hence its larger steps.
+# Few steps and starts: the checks are about the interface. One wants a classifier to learn, hence its larger steps.
 QUICK = {
     "FlowDensity": lambda: fo.FlowDensity(max_steps=3),
     "ArchetypalAnalysis": lambda: fo.ArchetypalAnalysis(n_init=1),
