@@ -66,7 +66,7 @@ def test_every_setting_with_a_flag_has_help_and_a_name_of_its_own(cls):
 def test_defaults_in_the_help_are_those_of_the_settings(capsys):
     assert main(["train", "classifier", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for default in ("0.05", "0.003", "1.0", "10000 for images, else 0", "0.5 for images, else 0", "0.3"):
+    for default in ("0.05", "0.003", "1.0", "up to 10000 for images, else 0", "0.5 for images, else 0", "0.3"):
         assert re.search(rf"\[\s*default:\s*{re.escape(default)}\s*\]", text), default
 
 

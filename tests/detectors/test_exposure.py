@@ -85,18 +85,25 @@ def test_outliers_made_once_come_again_and_inliers_are_processed_once(model, tab
     assert inliers.min() > 80  # the spy's path adds 100
 
 
-@pytest.mark.parametrize(("strength", "calls_of_source"), [(2.5, 10), (fo.Schedule(4.0, 2.0), 12)])
-def test_images_have_outliers_made_once_unless_their_strength_is_scheduled(strength, calls_of_source, monkeypatch):
+@pytest.mark.parametrize(
+    ("strength", "steps", "calls"),
+    [
+        (2.5, 12, [1024, 101]),  # 375 a step, each of them four times, made in chunks
+        (2.5, 30, [1024, 976]),  # no more than the most
+        (fo.Schedule(4.0, 2.0), 12, [750] * 6),  # fresh ones, for two steps each time
+    ],
+)
+def test_images_have_outliers_made_once_unless_their_strength_is_scheduled(strength, steps, calls, monkeypatch):
     digits = fo.load_data("digits:train")
     source = fo.NormalShell(strength, event_shape=(1, 8, 8))
     drawn = []
     draw = fo.NormalShell._draw
+    monkeypatch.setattr("farout.detectors.exposure.DISTINCT", 2000)
     monkeypatch.setattr(fo.FlowDensity, "_steps", lambda self, n: 2)
     monkeypatch.setattr(fo.NormalShell, "_draw", lambda self, n, *rest: drawn.append(n) or draw(self, n, *rest))
-    clf = fo.CautiousClassifier(source, event_shape=(1, 8, 8), max_steps=12, batch_size=1000, random_state=0)
+    clf = fo.CautiousClassifier(source, event_shape=(1, 8, 8), max_steps=steps, batch_size=1000, random_state=0)
     clf.fit(digits.X, digits.y)
-    assert len(drawn) == calls_of_source  # 10 000 in chunks of 1 024, or fresh ones at each of 12 steps
-    assert sum(drawn) == (10_000 if calls_of_source == 10 else 12_000)
+    assert drawn == calls
 
 
 def test_real_outliers_of_images_are_all_used(monkeypatch):
@@ -108,8 +115,19 @@ def test_real_outliers_of_images_are_all_used(monkeypatch):
         fo.RealOutliers(1 - digits.X), event_shape=(1, 8, 8), max_steps=12, batch_size=1000, random_state=0
     )
     clf.fit(digits.X, digits.y)
-    assert drawn == [1000] * 12
+    assert drawn == [750] * 6
     assert fo.Mixture([SpySource([]), fo.RealOutliers(digits.X)]).fit(digits.X).stays_fresh()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("n_outliers", ["auto", None])
+def test_images_come_with_three_outliers_for_eight_inliers(model, n_outliers):
+    X, y = np.random.default_rng(0).random((80, 1, 8, 8)), np.arange(80) % 2
+    settings = {"event_shape": (1, 8, 8), "n_outliers": n_outliers, "max_steps": 3, "batch_size": 32}
+    fitted = model(SpySource([], shift=0.0), network=SpyNetwork, random_state=0, **settings).fit(X, y)
+    for batch in fitted.network_.batches:
+        assert len(batch) == 32 + 12
+        assert batch[:32].max() <= 1 < 30 < batch[32:].min()
 
 
 @pytest.mark.parametrize("model", MODELS)

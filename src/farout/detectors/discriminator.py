@@ -41,14 +41,14 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     max_steps : int, optional
         Gradient steps; from the count of rows when omitted.
     batch_size : int, default=128
-        Inliers a step; there are as many outliers.
+        Inliers a step; there are as many outliers, for images three eighths as many.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     n_outliers : int, None or "auto", default="auto"
         Number of distinct outliers. They are generated once and reused in random order, and the inliers are processed
         once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
-        each step. "auto": 10 000 for images; fresh ones for vectors, which are quickly made, where a strength has a
-        schedule, and for `RealOutliers`.
+        each step. "auto": for images so many that each comes four times, at most 10 000; fresh ones for vectors, which
+        are quickly made, where a strength has a schedule, and for `RealOutliers`.
     augmentation : {"affine"} or callable, optional
         Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
         and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in

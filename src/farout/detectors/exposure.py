@@ -1,5 +1,6 @@
 """What the discriminator and the classifier share: training on inliers and generated outliers side by side."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, cast
@@ -35,10 +36,13 @@ from farout.outliers.source import OutlierSource, shapes_inside
 
 __all__ = ["ExposedModel", "Scored"]
 
-DISTINCT = 10_000  # outliers made once, for images: on digits as good as fresh ones, in a third of the time
+DISTINCT = 10_000  # outliers made once, at most, for images: on digits as good as fresh ones, in a third of the time
+REPEATED = 4  # how often each of them comes in a short training; docs/results/part-4.md has more often
+IMAGE_SHARE = 0.375  # outliers for each inlier of a step, for images: as good as 1 on digits held out, and quicker
 FARTHEST = 1e6  # units that a network is asked about: numbers of more may overflow in it
 CALIBRATION, MOST_HELD = 0.1, 500  # share of rows held out for the threshold, and for vectors how many at most
-CHUNK = 1024  # rows that go through the network at a time, for inference
+CHUNK = 256  # rows that go through the network at a time, for inference: more of them leave the caches
+JUDGED = 1024  # training rows that set the scale of scores where none are held out
 AUXILIARY_WEIGHT = 0.5  # for images
 IMAGE_WEIGHTS = {"distance": 2.0}  # beside 1 of the network's own score; docs/results/part-4.md has others
 VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
@@ -199,17 +203,20 @@ class ExposedModel(Estimator):
         )
         dtype = dtype_of(self.network_)
         self.units_.to(dtype)
+        share = self._outlier_share()
+        n_out = math.ceil(share * min(self.batch_size, len(X)))
         feed = Feed(
             vars(self).get("source_"),
             classes_of(self),
             self.units_,
             X,
             y,
-            min(self.batch_size, len(X)) if self._uses_outliers() else 0,
-            self._distinct(),
+            n_out if self._uses_outliers() else 0,
+            self._distinct(n_out * budget.max_steps),
             resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
             np.random.default_rng(self.seed_),
             dtype,
+            share,
         )
         head = self._auxiliary_head()
         _lay_out_channels_last(self.network_)  # half again as quick on a CPU
@@ -232,13 +239,17 @@ class ExposedModel(Estimator):
     def _objective(self, feed: Feed, head: nn.Linear | None) -> Objective:
         return _Objective(self, feed, head)
 
-    def _distinct(self) -> int | None:
-        """Outliers to make once; None for fresh ones at each step."""
+    def _outlier_share(self) -> float:
+        """Outliers for each inlier of a step."""
+        return IMAGE_SHARE if len(self.event_shape_) == 3 else 1.0
+
+    def _distinct(self, drawn: int) -> int | None:
+        """Outliers to make once, of so many that training draws; None for fresh ones at each step."""
         if self.n_outliers != "auto":
             return self.n_outliers
         source = vars(self).get("source_")
         made_once = len(self.event_shape_) == 3 and source is not None and not source.stays_fresh()
-        return DISTINCT if made_once else None
+        return min(DISTINCT, math.ceil(drawn / REPEATED)) if made_once else None
 
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
@@ -291,7 +302,7 @@ class ExposedModel(Estimator):
         _, features = self._outputs(X[rows])
         self.reference_ = unit(features).astype(np.float32)
         self.reference_classes_ = y[rows]
-        logits, features = self._outputs(X[rows[:CHUNK]] if own else held)
+        logits, features = self._outputs(X[rows[:JUDGED]] if own else held)
         logs, _ = feature_distances(self.reference_, features, own=own)
         joined = Joined.fitted({"network": self._against(logits), "distance": logs}, IMAGE_WEIGHTS)
         self.joined_ = vars(joined)
@@ -305,10 +316,10 @@ class ExposedModel(Estimator):
         self.reference_classes_ = y[rows]
         if self._n_outputs() > 1 and X.shape[1] <= MOST_COLUMNS:
             self.discriminant_ = vars(Discriminant.fitted(reference[:, :-1], y))
-        judged = X[rows[:CHUNK]] if own else held
+        judged = X[rows[:JUDGED]] if own else held
         logits = self._logits(judged)
         scores, nearest = self._vector_scores(judged, logits, own=own)
-        of_class = y[rows[:CHUNK]] if own else y_held
+        of_class = y[rows[:JUDGED]] if own else y_held
         self.votes_ = self._n_outputs() > 1 and _votes_help(logits, self.reference_classes_[nearest], of_class)
         weights = getattr(vars(self).get("source_"), "score_weights_", VECTOR_WEIGHTS)
         joined = Joined.fitted(scores, weights, logs=scores["distance"], contamination=self.contamination)
@@ -403,7 +414,7 @@ class ExposedModel(Estimator):
 
 
 class _Objective:
-    """The loss of one batch of training rows and as many outliers, with that of the auxiliary task."""
+    """The loss of one batch of training rows and outliers, with that of the auxiliary task."""
 
     def __init__(self, model: ExposedModel, feed: Feed, head: nn.Linear | None) -> None:
         self.model = model

@@ -1,5 +1,6 @@
 """Training batches of inliers and outliers, processed and augmented alike."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class Step(NamedTuple):
 
 
 class Feed:
-    """Batches of inliers, processed as the outliers are, then as many outliers.
+    """Batches of inliers, processed as the outliers are, and after them outliers.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class Feed:
     y : int64 ndarray of shape (n,)
         Their class indices, -1 without classes.
     batch_size : int
-        Outliers a batch; 0 draws none.
+        Outliers of a whole batch; 0 draws none.
     n_outliers : int or None
         Number of distinct outliers. They are generated once, and the inliers are processed once; with None both are
         made anew for each batch.
@@ -57,6 +58,8 @@ class Feed:
     rng : Generator
     dtype : torch.dtype
         Of the events.
+    share : float
+        Outliers for each inlier of a batch, in (0, 1].
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Feed:
         augmentation: Augmentation | None,
         rng: np.random.Generator,
         dtype: torch.dtype = torch.float32,
+        share: float = 1.0,
     ) -> None:
         self.source = source
         self.classes = classes
@@ -79,6 +83,7 @@ class Feed:
         self.augmentation = augmentation
         self.rng = rng
         self.dtype = dtype
+        self.share = share
         self.events: Tensor | None = None  # of all rows, where they are processed once
         self.outliers: OutlierStream | None = None
         if source is not None and batch_size:
@@ -111,7 +116,8 @@ class Feed:
         if self.outliers is None:
             return Step(self._augmented(events))
         self.outliers.batches.progress = progress
-        x, theirs, kind = (column[: len(rows)] for column in next(self.outliers))
+        n_out = math.ceil(self.share * len(rows))
+        x, theirs, kind = (column[:n_out] for column in next(self.outliers))
         if self.outliers.pool is None:
             x = self._in_model_units(x)
         both = torch.cat([events, x.to(rows.device)])

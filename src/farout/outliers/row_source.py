@@ -18,7 +18,7 @@ from farout.outliers.source import Outliers, OutlierSource
 
 __all__ = ["Candidates", "RowSource"]
 
-CALIBRATED = 5000  # inliers that the threshold is set on, at most
+CALIBRATED = 2000  # inliers that the threshold is set on, at most: their share above it is then right to 0.7 %
 TRIED = 256  # candidates from which ``kept_share_`` is estimated
 SLOTS, FEWEST = 1024, 64  # outliers made at a time, at most; candidates per round, at least
 ROUNDS = 100  # of candidates for the same slots, at most: enough if the rule keeps 3 % or more

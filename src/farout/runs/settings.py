@@ -222,7 +222,7 @@ class _Exposed(_Section):
     n_outliers: Annotated[int, Field(ge=0)] | Auto = setting(
         "auto",
         "Distinct outliers, generated once; 0: fresh ones each step.",
-        shown="10000 for images, else 0",
+        shown="up to 10000 for images, else 0",
         metavar="N|auto",
     )
     augmentation: Literal["affine"] | None = setting(
