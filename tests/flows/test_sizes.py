@@ -99,3 +99,14 @@ def test_a_function_of_ones_own_has_no_limit(monkeypatch):
     assert count_weights(build_flow(own, None, (4,), n_classes=0, seed=0)) > 10
     with pytest.raises(InvalidSettingError, match="no limit"):
         build_flow("vector", None, (4,), n_classes=0, seed=0)
+
+
+def test_weights_are_counted_once_for_each_setting(monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        "farout.flows.architectures.count_weights", lambda flow: counted.append(count_weights(flow)) or 0
+    )
+    for hidden in (37, 37, 38):
+        build_flow("vector", {"hidden": hidden}, (5,), n_classes=0, seed=0)
+    assert len(counted) == 2
+    assert counted[0] < counted[1]
