@@ -19,9 +19,9 @@ def one_thread() -> None:
 
 
 CHOICES = {
-    "farout.outliers.trials.LEAST_STEPS": 5,
-    "farout.outliers.trials.MOST_STEPS": 5,
-    "farout.detectors.vector_network.STEPS": 5,
+    "farout.outliers.trials.LEAST_STEPS": 15,
+    "farout.outliers.trials.MOST_STEPS": 15,
+    "farout.detectors.vector_network.STEPS": 15,
     "farout.detectors.forest.TREES": 10,
 }
 
