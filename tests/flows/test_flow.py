@@ -126,7 +126,7 @@ def test_a_number_that_is_not_finite_names_its_step():
 
 
 def test_initialize_reaches_every_actnorm():
-    flow = image_flow((1, 8, 8), n_classes=2, multiscale=True)
+    flow = image_flow((1, 8, 8), n_classes=2, n_dense=2, multiscale=True)
     x = 5 + 3 * torch.randn(256, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     flow.initialize(x, torch.zeros(256, dtype=torch.int64))
     layers = [m for m in flow.modules() if isinstance(m, ActNorm)]

@@ -28,6 +28,11 @@ def test_vectors_of_any_length_get_a_flow_of_bounded_size(columns, architecture)
     assert counted((columns,), architecture) - kept < 1.1 * DENSE_WEIGHTS
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 224, 224)])
+def test_weights_of_an_image_flow_don_t_grow_with_the_square_of_its_size(shape):
+    assert counted(shape) < 4_000_000
+
+
 def test_60_000_columns():
     assert counted((60_000,)) < 1.1 * DENSE_WEIGHTS
 
@@ -35,10 +40,8 @@ def test_60_000_columns():
 @pytest.mark.parametrize(
     ("shape", "architecture", "options"),
     [
-        *[
-            (s, "image", {"n_blocks": (2, 2), "hidden": (16, 32), "multiscale": False})
-            for s in ((1, 28, 28), (3, 32, 32))
-        ],
+        ((1, 28, 28), "image", {"n_blocks": (4, 4), "hidden": (16, 32), "n_dense": 0, "multiscale": False}),
+        ((3, 32, 32), "image", {"n_blocks": (4, 4), "hidden": (24, 64), "n_dense": 0, "multiscale": False}),
         ((1280,), "vector", {"hidden": 512}),
         ((100,), "vector", {"hidden": 200}),
         ((1280,), "table", {"hidden": 256}),
@@ -68,8 +71,13 @@ def test_large_images_are_fitted():
 
 TOO_LARGE = {
     "the author's, for photographs": ((3, 224, 224), "seed", {}, "smaller images, embeddings"),
-    "wide dense blocks": ((3, 224, 224), "auto", {"dense_hidden": 4000}, "smaller images, embeddings"),
-    "all of a photograph": ((3, 224, 224), "image", {"multiscale": False, "dense_hidden": 384}, "'multiscale': True"),
+    "wide dense blocks": ((3, 224, 224), "auto", {"n_dense": 4, "dense_hidden": 4000}, "smaller images, embeddings"),
+    "all of a photograph": (
+        (3, 224, 224),
+        "image",
+        {"multiscale": False, "n_dense": 2, "dense_hidden": 384},
+        "'multiscale': True",
+    ),
     "a covariance of 60 000 columns": ((60_000,), "table", {}, "sklearn.decomposition.PCA"),
     "wide subnets": ((60_000,), "vector", {"hidden": 512}, "a smaller hidden"),
 }

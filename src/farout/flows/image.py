@@ -13,7 +13,7 @@ from farout.flows.reshapes import DOWNSAMPLINGS, Flatten, MultiScale
 from farout.flows.reversible import Reversible
 from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.transform import Chain, Shape, Transform
-from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks, dense_width
+from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks, dense_width, mixing
 
 __all__ = ["image_flow", "seed_flow"]
 
@@ -28,7 +28,7 @@ def image_flow(
     coupling: str = "glow",
     n_blocks: Sequence[int] | None = None,
     hidden: Sequence[int] | None = None,
-    n_dense: int = 6,
+    n_dense: int = 0,
     dense_hidden: int | None = None,
     clamp: float = 1.5,
     downsampling: str = "squeeze",
@@ -36,7 +36,7 @@ def image_flow(
     reversible: bool = False,
     seed: int = 0,
 ) -> Flow:
-    """Build a flow of downsampling levels with convolutional couplings, then dense couplings on the flattened rest.
+    """Build a flow of downsampling levels with convolutional couplings and a fixed random rotation between them.
 
     Parameters
     ----------
@@ -46,10 +46,12 @@ def image_flow(
         0 for a flow without classes.
     coupling : {"glow", "realnvp", "gin", "nice", "spline"}, default="glow"
     n_blocks, hidden : sequence of int, optional
-        Coupling blocks of each level, and the width of their subnets. When omitted, 2 blocks of widths 16 and 32; above
-        4 096 numbers as many levels, up to a width of 64, as bring the dense blocks below 4 096 numbers.
-    n_dense : int, default=6
-        Dense coupling blocks at the end; their subnets see all pixels.
+        Coupling blocks of each level, and the width of their subnets. When omitted, 4 blocks on each of 2 levels, with
+        twice as many channels as the level has, but from 16 (the first; 32 the second) to 64; above 4 096 numbers as
+        many levels as bring the last below 4 096 numbers.
+    n_dense : int, default=0
+        Dense coupling blocks at the end; their subnets see all pixels. For the same CPU time they gain less than
+        convolutions do, and their weights grow with the square of an image's size.
     dense_hidden : int, optional
         Width of their subnets; from the count of numbers that they see when omitted: 64 to 384, and narrower for many
         thousands of them.
@@ -63,7 +65,7 @@ def image_flow(
         Train in the memory of one coupling block, whatever their number, with steps about 1.7 times as long (see
         `Reversible`).
     seed : int, default=0
-        Seed of the fixed permutations and the initial weights.
+        Seed of the fixed rotations and the initial weights.
 
     Returns
     -------
@@ -82,21 +84,21 @@ def image_flow(
     size = math.prod(event_shape)
     split = size > LARGE if multiscale is None else multiscale
     n_levels = next((len(given) for given in (n_blocks, hidden) if given is not None), _levels(size))
-    blocks = [2] * n_levels if n_blocks is None else list(n_blocks)
-    widths = [min(16 * 2**i, 64) for i in range(n_levels)] if hidden is None else list(hidden)
+    blocks = [4] * n_levels if n_blocks is None else list(n_blocks)
+    widths: list[int | None] = [None] * n_levels if hidden is None else list(hidden)
     if len(blocks) != len(widths) or not blocks:
         raise InvalidSettingError(
-            f"n_blocks={tuple(blocks)} and hidden={tuple(widths)} must have one number each per level."
+            f"n_blocks={tuple(blocks)} and hidden={tuple(hidden or ())} must have one number each per level."
         )
 
     def level(shape: Shape, i: int) -> list[Transform]:
         steps: list[Transform] = [DOWNSAMPLINGS[downsampling](shape)]
         inner = steps[0].out_shape
+        width = widths[i] or min(max(16 * 2**i, 2 * inner[0]), 64)
+        features = EMBEDDING_FEATURES if n_classes else 0
         for j in range(blocks[i]):
-            features = EMBEDDING_FEATURES if n_classes else 0
-            subnets = conv_subnets(widths[i], KERNELS[j % len(KERNELS)], features)
-            block = coupling_class(coupling)(inner, subnets, clamp, features)
-            steps += [ActNorm(inner), block, Permutation(inner)]
+            subnets = conv_subnets(width, KERNELS[j % len(KERNELS)], features)
+            steps += [ActNorm(inner), mixing(inner), coupling_class(coupling)(inner, subnets, clamp, features)]
         return steps
 
     def tail(shape: Shape) -> list[Transform]:

@@ -25,6 +25,7 @@ __all__ = [
     "coupling_class",
     "dense_blocks",
     "dense_width",
+    "mixing",
     "one_hot",
     "toy_flow",
     "vector_flow",
@@ -122,17 +123,21 @@ def dense_width(n_features: int, n_blocks: int, usual: int) -> int:
 def dense_blocks(
     n_features: int, n_blocks: int, hidden: int, coupling: str, clamp: float, features: int
 ) -> list[Transform]:
-    """Blocks of ActNorm, rotation (above 1 024 features a permutation, which is cheaper) and coupling.
+    """Blocks of ActNorm, `mixing` and coupling.
 
     ``features`` is the length of the condition, 0 for none.
     """
     shape = (n_features,)
     steps: list[Transform] = []
     for _ in range(n_blocks):
-        mix = Orthogonal(shape) if n_features <= 1024 else Permutation(shape)
         subnets = dense_subnets(hidden, condition_features=features)
-        steps += [ActNorm(shape), mix, coupling_class(coupling)(shape, subnets, clamp, features)]
+        steps += [ActNorm(shape), mixing(shape), coupling_class(coupling)(shape, subnets, clamp, features)]
     return steps
+
+
+def mixing(shape: Shape) -> Transform:
+    """What mixes channels between couplings: a rotation, or above 1 024 channels a permutation, which is cheaper."""
+    return Orthogonal(shape) if shape[0] <= 1024 else Permutation(shape)
 
 
 def coupling_class(name: str) -> type[Coupling]:

@@ -147,8 +147,8 @@ class FlowSettings(_Section):
     """``[flow]``: the parameters of `farout.FlowDensity` of the same names."""
 
     max_steps: int | None = setting(None, "Gradient steps of the flow.", shown=_STEPS, gt=0)
-    batch_size: int = setting(128, "Rows a step.", gt=0)
-    learning_rate: float = setting(2e-3, "Peak of the schedule.", gt=0)
+    batch_size: int | None = setting(None, "Rows a step.", shown="128; 64 of images", gt=0)
+    learning_rate: float | None = setting(None, "Peak of the schedule.", shown="0.002; 0.005 for images", gt=0)
     architecture: Literal["auto", "vector", "table", "image", "seed", "toy"] = setting(
         "auto", "Kind of flow; auto: by the data."
     )
