@@ -114,10 +114,12 @@ def test_flows_of_peers_are_as_large_as_ours(name: str, monkeypatch: pytest.Monk
     from flow_peers import PEERS, count, tasks
 
     compared = 0
-    for section in tasks(quick=True).values():
+    for kind, section in tasks(quick=True).items():
         for task in section.values():
             peer = PEERS[name](task)
             if peer is not None:
-                assert count(peer.module) == pytest.approx(count(PEERS["farout"](task).module), rel=0.03)
+                # Our splines have two numbers more: the slopes of their tails.
+                rel = 0.07 if kind == "spline" else 0.03
+                assert count(peer.module) == pytest.approx(count(PEERS["farout"](task).module), rel=rel)
                 compared += 1
     assert compared

@@ -77,7 +77,7 @@ def test_a_saved_model_explains_alike(model, tmp_path):
 
 @pytest.mark.parametrize("size", [5.0, 8.0, 100.0, 1e6])
 @pytest.mark.parametrize("score", ["nearest", "likelihood", "typicality"])
-def test_the_column_that_was_moved_comes_first(score, size):
+def test_the_column_that_was_moved_comes_first(score, size, whole_choices):
     rows, column = planted(size)
     shares = MODELS[score]().fit(X).explain(rows)
     assert (shares.argmax(axis=1) == column).mean() >= 0.95

@@ -194,7 +194,7 @@ class FlowDetector(NoveltyMixin, Estimator):
             weights = np.append(weights, FOREST_WEIGHT)
             found = self._outlyingness(held)
         else:  # each training row is compared with the others; trees have seen them all
-            found = log_distances(self.reference_, self.reference_, self.local_scales_, own=True)
+            found = log_distances(self.reference_, self._neighbours(), self.local_scales_, own=True)
         self.weights_ = weights / weights.sum()
         self.centre_, self.spread_ = np.median(found, axis=0), np.maximum(found.std(axis=0), 1e-3)
         return self._mean_z(found)
@@ -231,7 +231,7 @@ class FlowDetector(NoveltyMixin, Estimator):
         own = not len(held)
         rows = chosen if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}
-        logs, _ = nearest_training_rows(self.reference_["units"], in_units(self.flow_.units, rows), own=own)
+        logs, _ = nearest_training_rows(self._neighbours()["units"], in_units(self.flow_.units, rows), own=own)
         # Distance has no part in the ratio itself, so it counts from where hardly any inlier lies.
         joined = Joined.fitted(against, {}, logs=logs, contamination=self.contamination, beyond=1.0)
         self.joined_ = vars(joined)
