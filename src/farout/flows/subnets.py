@@ -93,7 +93,7 @@ class ConvSubnet(_Subnet):
     condition_features : int, default=0
     """
 
-    large = 50_000_000
+    large = 25_000_000
 
     def __init__(
         self,
