@@ -28,7 +28,7 @@ __all__ = ["DemoResult", "run_demo"]
 
 TRAIN, TEST, UNSEEN = "digits:train@0-6", "digits:test@0-6", "digits:all@7-9"
 OUTLIERS = "outliers.npz"
-FLOW_STEPS, MODEL_STEPS, STRENGTH = 300, 200, 2.5
+FLOW_STEPS, MODEL_STEPS, STRENGTH = 150, 200, 2.5
 
 
 @dataclass(frozen=True)
