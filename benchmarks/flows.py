@@ -25,7 +25,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from farout.base.capture import WARM_UP, ReplayedStep, on_cuda
+from farout.base.capture import WARM_UP, CudaGraphs, ReplayedStep
 from flow_peers import PEERS, Peer, Task, farout_stack, of_flow, stack, tasks
 
 __all__ = ["main"]
@@ -62,7 +62,7 @@ def step_of(peer: Peer, x: Tensor, y: Tensor | None) -> Callable[[], object]:
 
     if not (peer.replays and x.is_cuda):
         return step
-    replayed = ReplayedStep(step, partial(optimizer.zero_grad, set_to_none=True), on_cuda)
+    replayed = ReplayedStep(step, partial(optimizer.zero_grad, set_to_none=True), CudaGraphs())
     rows = torch.arange(len(x), device=x.device)
     for _ in range(WARM_UP + 1):
         replayed(rows)

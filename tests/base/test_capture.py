@@ -1,5 +1,7 @@
 """Steps that a GPU would replay: on a CPU the same logic gives the same weights, whatever is recorded."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -11,12 +13,17 @@ from small_training import X, Y, linear, squares, weights
 
 
 class Recorder:
-    """Stands for a CUDA graph: keeps the work, and does it when told to."""
+    """Stands for CUDA graphs: keeps the work, and does it when told to."""
 
     def __init__(self):
-        self.recorded = self.replayed = 0
+        self.recorded = self.replayed = self.warmed = 0
 
-    def __call__(self, work):
+    @contextlib.contextmanager
+    def aside(self):
+        self.warmed += 1
+        yield
+
+    def record(self, work):
         self.recorded += 1
 
         def replay():
@@ -46,7 +53,7 @@ def test_replayed_steps_end_at_the_same_weights(recorder):
     one_by_one, history = fitted(False)
     assert recorder.recorded == 0
     replayed, replayed_history = fitted(True)
-    assert (recorder.recorded, recorder.replayed) == (1, 20 - WARM_UP)
+    assert (recorder.warmed, recorder.recorded, recorder.replayed) == (WARM_UP, 1, 20 - WARM_UP)
     torch.testing.assert_close(replayed, one_by_one, rtol=1e-6, atol=1e-6)
     assert replayed_history.steps == history.steps
     assert replayed_history.figures["loss"] == pytest.approx(history.figures["loss"], rel=1e-5)
@@ -59,17 +66,30 @@ def test_every_replay_reads_its_own_rows_and_gives_its_own_loss():
         seen.append(picked.tolist())
         return picked.sum().float(), {"sum": picked.sum(), "name": 3}
 
-    replayed = ReplayedStep(step, lambda: None, lambda work: work)
+    replayed = ReplayedStep(step, lambda: None, Recorder())
     results = [replayed(torch.tensor([i, i + 1])) for i in range(8)]
     assert seen == [[i, i + 1] for i in range(8)]
     assert [float(loss) for loss, _ in results] == [2 * i + 1 for i in range(8)]
     assert [int(figures["sum"]) for _, figures in results] == [2 * i + 1 for i in range(8)]
 
 
-def test_a_loss_that_scales_is_not_replayed(recorder):
-    fitted(True, precision="16-mixed") if torch.cuda.is_available() else None
-    fitted(False)
+def test_mixed_precision_is_not_replayed(recorder):
+    fitted(True, precision="bf16-mixed")
     assert recorder.recorded == 0
+
+
+def test_what_can_not_be_recorded_is_told_of_and_taken_step_by_step(recorder):
+    expected, _ = fitted(False)
+
+    def refuse(work):
+        recorder.recorded += 1
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    recorder.record = refuse
+    with pytest.warns(UserWarning, match=r"can't be recorded as a CUDA graph.*stream is capturing$"):
+        found, _ = fitted(True)
+    assert recorder.recorded == 1
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_replayed_and_resumed(recorder, tmp_path, monkeypatch):
@@ -102,11 +122,11 @@ def test_a_flow_s_training_does_the_same_work_each_step(recorder):
 
 
 def test_the_recording_lets_go_of_gradients_first():
-    order = []
+    order, recorder = [], Recorder()
+    record = recorder.record
+    recorder.record = lambda work: order.append("record") or record(work)
     replayed = ReplayedStep(
-        lambda picked: (order.append("step") or torch.zeros(()), {}),
-        lambda: order.append("forget"),
-        lambda work: order.append("record") or work,
+        lambda picked: (order.append("step") or torch.zeros(()), {}), lambda: order.append("forget"), recorder
     )
     for _ in range(WARM_UP + 2):
         replayed(torch.zeros(1, dtype=torch.int64))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from farout.base.capture import Recorder, ReplayedStep, on_cuda
+from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
 from farout.base.step import quickest_type, training_step
@@ -39,7 +39,7 @@ LOG_EVERY = 10  # steps between two points of a TensorBoard log
 AT_ONCE = 10  # losses read from a GPU, or averaged over processes, in one go
 FORMAT = "farout-training-1"
 
-RECORDERS: dict[str, Recorder] = {"cuda": on_cuda}  # of steps, by kind of device
+RECORDERS: dict[str, Recorder] = {"cuda": CudaGraphs()}  # of steps, by kind of device
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
@@ -426,8 +426,8 @@ class _Loop:
         return loss.detach(), self.task.figures
 
     def _can_replay(self) -> bool:
-        """Whether a GPU can replay a recorded step: one process, rows that lie on it, and no scale of the loss."""
-        single = self.processes == 1 and self.where.precision != "16-mixed"
+        """Whether a GPU can replay a recorded step: one process, rows that lie on it, and no casts that are cached."""
+        single = self.processes == 1 and self.where.precision == "32-true"
         return single and self.device.type in RECORDERS and self.rows[0].device == self.device
 
     def _picked(self, step: int) -> Tensor:
