@@ -25,7 +25,7 @@ from flow_peers import Peer, Subnet, count, freia_peer, seed
 __all__ = ["main"]
 
 CLASSES, SIDE, NOISE, BATCH = 10, 32, 0.15, 512
-STEPS = (25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400)
+STEPS = (50, 75, 100, 125, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400)
 
 
 def padded(split: str, root: Path, n: int | None) -> tuple[Tensor, Tensor]:
@@ -105,12 +105,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--test-rows", type=int, default=10_000)
+    parser.add_argument(
+        "--target", type=float, nargs=2, metavar=("NATS", "SECONDS"), help="of FrEIA, from an earlier run"
+    )
     parser.add_argument("--json", action="store_true", help="last line of output: one JSON object")
     options = parser.parse_args()
     torch.set_num_threads(1)
     x, y = padded("train", options.data_root, options.rows)
     test = Test(options.data_root, options.test_rows)
-    target, theirs = of_freia(x, y, test, options.epochs)
+    target, theirs = options.target or of_freia(x, y, test, options.epochs)
     seconds = ours(x, y, test, target)
     print(
         f"{target:.4f} nats a dimension: FrEIA {theirs:.1f} s, ours {seconds:.1f} s: {theirs / seconds:.1f} times that"

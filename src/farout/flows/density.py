@@ -54,10 +54,11 @@ class _Usual:
     epochs: int
     least_steps: int
     most_steps: int
+    judging: int  # held-out rows that the best weights are told by, at most
 
 
-VECTORS = _Usual(128, 2e-3, epochs=100, least_steps=200, most_steps=4000)
-IMAGES = _Usual(64, 5e-3, epochs=40, least_steps=300, most_steps=3000)
+VECTORS = _Usual(128, 2e-3, epochs=100, least_steps=200, most_steps=4000, judging=HELD)
+IMAGES = _Usual(64, 5e-3, epochs=40, least_steps=300, most_steps=3000, judging=1000)
 
 
 class FlowDensity(DensityMixin, Estimator):
@@ -256,7 +257,8 @@ class FlowDensity(DensityMixin, Estimator):
             first[1:].initialize(events[learned], None if labels is None else self._condition(labels[learned]))
             events = first[1:].mapped(events)
         rows = [events, *([] if labels is None else [torch.from_numpy(labels)])]
-        fitted, validation = [t[inner] for t in rows], [t[held] for t in rows]
+        judging = held[:: max(1, math.ceil(len(held) / self._usual().judging))]
+        fitted, validation = [t[inner] for t in rows], [t[judging] for t in rows]
         del events, rows
         if self._n_gaussian():  # it starts as the Gaussians of these rows
             rest.initialize(*(t[:some] for t in fitted))
@@ -340,16 +342,24 @@ class FlowDensity(DensityMixin, Estimator):
 
     def _budget(self, n: int) -> Budget:
         """Of a training on ``n`` rows."""
-        usual = IMAGES if len(self.event_shape_) == 3 else VECTORS
-        batch_size = usual.batch_size if self.batch_size is None else int(self.batch_size)
-        by_rows = min(max(usual.epochs * math.ceil(n / batch_size), usual.least_steps), usual.most_steps)
+        usual = self._usual()
         return Budget(
-            max_steps=by_rows if self.max_steps is None else int(self.max_steps),
-            batch_size=batch_size,
+            max_steps=self._steps(n),
+            batch_size=usual.batch_size if self.batch_size is None else int(self.batch_size),
             learning_rate=usual.learning_rate if self.learning_rate is None else self.learning_rate,
             weight_decay=self.weight_decay,
             patience=self.patience,
         )
+
+    def _steps(self, n: int) -> int:
+        if self.max_steps is not None:
+            return int(self.max_steps)
+        usual = self._usual()
+        passes = math.ceil(n / (usual.batch_size if self.batch_size is None else self.batch_size))
+        return int(min(max(usual.epochs * passes, usual.least_steps), usual.most_steps))
+
+    def _usual(self) -> _Usual:
+        return IMAGES if len(self.event_shape_) == 3 else VECTORS
 
     def hidden(self, labels: Tensor, training: bool) -> Tensor:
         """Class indices; in training, a share of ``class_dropout`` of them hidden."""
