@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     parts = [
         "# Performance\n",
-        f"{machine()} Written by `python benchmarks/performance.py`. A ratio is another library's figure over ours, of "
+        f"{machine()} Written by `{' '.join(['python benchmarks/performance.py', *quick])}`. A ratio is another library's figure over ours, of "
         "the same run: above 1 ours is better. On a GPU: `python benchmarks/flows.py --device cuda --json`.\n",
         costs(options.quick, options.out),
         commands(options.quick),
