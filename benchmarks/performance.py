@@ -167,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = " ".join(["python benchmarks/performance.py", *quick])
     parts = [
         "# Performance\n",
-        f"{machine()} Written by `{command}`. A ratio is another library's figure over ours, of the same run: above 1 ours "
-        "is better. On a GPU: `python benchmarks/flows.py --device cuda --json`.\n",
+        f"{machine()} Written by `{command}`. A ratio is another library's figure over ours, of the same run: above 1 "
+        "ours is better. On a GPU: `python benchmarks/flows.py --device cuda --json`.\n",
         costs(options.quick, options.out),
         commands(options.quick),
     ]
