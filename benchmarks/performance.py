@@ -102,6 +102,8 @@ def costs(quick: bool, out: Path) -> str:
                     values, [f[what] for f in found[kind]], style, color=colour, marker="o", label=f"{kind}: {what}"
                 )
         ax.set(xscale="log", yscale="log", xlabel=name)
+        ax.minorticks_off()
+        ax.set_xticks(values, [f"{value:,}" for value in values])
     axes[0].set_ylabel("CPU seconds")
     axes[0].legend(fontsize="small")
     figure.savefig(out / "performance.png", dpi=110)
