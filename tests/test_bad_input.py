@@ -165,7 +165,7 @@ CASES = {
     "truncated config": (OPENS.replace("{name}", "halved"), 1, ["truncated or changed"]),
     "missing weights": (OPENS.replace("{name}", "weightless"), 1, ["model.safetensors is missing"]),
     "newer run": (OPENS.replace("{name}", "newer"), 1, ["version 99", "Update farout"]),
-    "run of the first format": (OPENS.replace("{name}", "older"), 1, ["before its second format", "train again"]),
+    "run of the first format": (OPENS.replace("{name}", "older"), 1, ["in format 1", "train again"]),
     "foreign folder": (OPENS.replace("{name}", "foreign"), 1, ["wasn't written by farout"]),
     "run over other files": ("fit toy --out {good} --max-steps 3", 1, ["holds files that are no run"]),
     "run over a file": ("fit toy --out {good}/good.npz --max-steps 3", 1, ["is a file"]),

@@ -13,7 +13,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def flow(data):
-    return fo.FlowDensity(event_shape=(1, 8, 8), max_steps=150, random_state=0).fit(data[0].X)
+    return fo.FlowDensity(event_shape=(1, 8, 8), max_steps=600, random_state=0).fit(data[0].X)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,7 @@ def test_all_sources_draw_without_classes(flow, archetypes, data):
     out = fo.Mixture(sources).fit(X).sample(200, random_state=0)
     assert out.y is None
     assert len(set(out.source)) == 4
-    far = np.isin(out.source, ["NormalShell", "GumbelShell"])
-    assert flow.score(out.x[far]) < flow.score(data[1].X) - 20
+    assert flow.score(out.x) < flow.score(data[1].X) - 20
 
 
 def test_the_flow_tells_unseen_digits_from_normal_ones(flow, data):

@@ -113,6 +113,28 @@ def test_replayed_and_resumed(recorder, tmp_path, monkeypatch):
         torch.testing.assert_close(resumed, whole, rtol=1e-6, atol=1e-6)
 
 
+def test_an_error_after_a_replay_keeps_nothing_of_it(recorder, tmp_path):
+    """Weights have moved, so that what the step began with is no longer what there is."""
+    record = recorder.record
+
+    def failing(work):
+        replay, loop = record(work), work.__self__.step.__self__
+
+        def replay_and_fail():
+            before = loop.before
+            replay()
+            loop.before = before  # a GPU replays without passing by any line of Python
+            if recorder.replayed == 5:
+                raise RuntimeError("the machine went away")
+
+        return replay_and_fail
+
+    recorder.record = failing
+    with pytest.raises(RuntimeError, match="went away"):
+        fitted(True, checkpoint_dir=tmp_path)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 def test_a_flow_s_training_does_the_same_work_each_step(recorder):
     """So does the objective of a flow, with noise, classes and those that are hidden."""
     rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).numpy()

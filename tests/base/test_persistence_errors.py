@@ -64,12 +64,16 @@ BROKEN = {
     "binary config": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\x00"), "is no JSON"),
     "someone else's config": (lambda r: (r / "config.json").write_text('{"lr": 1}'), "wasn't written by farout"),
     "a list": (lambda r: (r / "config.json").write_text("[]"), "wasn't written by farout"),
-    "newer": (lambda r: rewrite(r, put("format_version", value=99)), "version 99; this farout reads 2. Update"),
+    "newer": (lambda r: rewrite(r, put("format_version", value=99)), "version 99; this farout reads 3. Update"),
     "the first format": (
         lambda r: rewrite(r, put("format_version", value=1)),
-        "written by farout 0.1 before its second format.*train again with",
+        "written by an earlier farout, in format 1, and this farout reads 3; train again with",
     ),
-    "no version": (lambda r: rewrite(r, lambda c: c.pop("format_version")), "version None; this farout reads 2"),
+    "the second format": (
+        lambda r: rewrite(r, put("format_version", value=2)),
+        "written by an earlier farout, in format 2, and this farout reads 3; train again with",
+    ),
+    "no version": (lambda r: rewrite(r, lambda c: c.pop("format_version")), "version None; this farout reads 3"),
     "an edited value": (
         lambda r: rewrite(r, put("model", "params", "max_steps", value=9), sign=False),
         "was changed after it was saved",

@@ -23,7 +23,7 @@ from farout.errors import NotFittedError, RunError
 __all__ = ["FORMAT_VERSION", "is_unfinished", "load", "read_config", "save_model", "write_atomically"]
 
 FORMAT = "farout-run"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MARK = {"format": FORMAT}  # in the weights' header: tells an unfinished run from someone else's file
 
@@ -156,9 +156,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise RunError(f"{file} wasn't written by farout; give a folder made by `farout fit` or `.save()`.")
     version = config.get("format_version")
-    if version == 1:
+    if version in range(1, FORMAT_VERSION):
         raise RunError(
-            f"{file} was written by farout 0.1 before its second format, and this farout reads {FORMAT_VERSION}; "
+            f"{file} was written by an earlier farout, in format {version}, and this farout reads {FORMAT_VERSION}; "
             "train again with the command or the fit that made it, or load it with the farout of then."
         )
     if version != FORMAT_VERSION:

@@ -405,8 +405,11 @@ class _Loop:
                 group["lr"].fill_(self.budget.rate(step))
             else:
                 group["lr"] = self.budget.rate(step)
+        picked = self._picked(step)
+        if isinstance(self.take, ReplayedStep):  # a replay doesn't pass by the line in `_taken` that says so
+            self.before = None
         try:
-            loss, figures = self.take(self._picked(step))
+            loss, figures = self.take(picked)
         except DivergedError as error:
             raise self._diverged(str(error)) from error
         self.unread.append((step, loss, figures))
@@ -740,6 +743,5 @@ def _log(where: Training, fabric: "Fabric", step: int) -> Iterator["SummaryWrite
 
 def inference_device(where: Training | None) -> torch.device:
     """The device that a fitted model works on: the first GPU that training may use, else the CPU."""
-    accelerator = (where or Training()).accelerator
-    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if gpu else "cpu")
+    cuda = (where or Training()).device.type == "cuda" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")

@@ -17,7 +17,7 @@ from farout.flows.flow import Flow
 __all__ = ["compiled_for", "training_seconds"]
 
 FLOPS = 5e10  # that a core does in a second, for the choice: a fixed figure, so that results don't hang on the machine
-SAVED = 0.1  # share of a training that compiled steps save on a core, as measured (docs/performance.md)
+SAVED = 0.1  # share of a training that compiled steps save on a core, as measured (docs/results/part-8.md)
 COST = 100.0  # seconds of a core that compiling takes
 
 

@@ -251,6 +251,8 @@ class _Begun:
             accelerator=asked.accelerator,
             devices=asked.devices,
             precision=asked.precision,
+            gradients=asked.gradients,
+            compile=asked.compile,
             checkpoint_dir=self.out / CHECKPOINTS / part,
             resume=self.resume,
             log_dir=self.out / LOG / part if asked.tensorboard else None,

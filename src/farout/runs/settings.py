@@ -166,6 +166,8 @@ class TrainingSettings(_Section):
     accelerator: str = setting("auto", "Kind of device: auto, cpu, gpu or mps.", panel=_TRAINING)
     devices: int | Auto = setting(1, "How many devices, or auto.", panel=_TRAINING, metavar="N|auto")
     precision: str = setting("32-true", "Such as bf16-mixed.", panel=_TRAINING)
+    gradients: str = setting("auto", "Of a flow's subnets: auto, float32 or bfloat16.", panel=_TRAINING)
+    compile: bool | Auto = "auto"
     tensorboard: bool = setting(False, "Write a TensorBoard log to RUN/log.", panel=_TRAINING)
     keep_checkpoints: bool = setting(False, "Keep RUN/checkpoints once done.", panel=_TRAINING)
 
