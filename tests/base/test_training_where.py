@@ -93,6 +93,9 @@ def test_devices_of_this_machine(devices):
         ({"checkpoint_dir": 3}, "checkpoint_dir must be the path of a folder, or None; got 3"),
         ({"log_dir": True}, "log_dir must be the path of a folder, or None; got True"),
         ({"resume": "yes"}, "resume must be True or False; got 'yes'"),
+        ({"gradients": np.array([1, 2])}, r"gradients must be one of .*; got array\(\[1, 2\]\)"),
+        ({"compile": np.array([1, 2])}, r"compile must be 'auto', True or False; got array\(\[1, 2\]\)"),
+        ({"compile": 1}, "compile must be 'auto', True or False; got 1"),
         ({"progress": 1}, "progress must be True, False or None; got 1"),
     ],
 )

@@ -120,3 +120,12 @@ def test_seconds_grow_with_steps_rows_and_size():
 def test_what_is_not_a_choice(field):
     with pytest.raises(InvalidSettingError, match=f"Training: {field} must be .*got 'maybe'"):
         Training(**{field: "maybe"})
+
+
+def test_a_reversible_flow_is_not_compiled(compiles, monkeypatch):
+    reversible = {**SMALL, "options": SMALL["options"] | {"reversible": True}}
+    with pytest.raises(InvalidSettingError, match="a reversible flow looks at its errors in every step and can't"):
+        fo.FlowDensity(**reversible, training=Training(accelerator="cpu", compile=True)).fit(ROWS)
+    monkeypatch.setattr(compiling, "COST", 0.0)
+    fo.FlowDensity(**reversible, training=HERE).fit(ROWS)
+    assert not compiles

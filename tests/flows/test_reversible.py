@@ -1,6 +1,7 @@
 """Reversible chains: the gradients of a plain chain in the memory of one step, and never wrong ones in silence."""
 
 import copy
+import threading
 import weakref
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from flow_cases import randomise
 
+from farout.base.step import in_training_step, training_step
 from farout.flows import reversible
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import GlowCoupling
@@ -15,7 +17,7 @@ from farout.flows.density import FlowDensity
 from farout.flows.image import image_flow
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.reversible import Reversible
-from farout.flows.subnets import conv_subnets, dense_subnets
+from farout.flows.subnets import DenseSubnet, conv_subnets, dense_subnets
 from farout.flows.transform import Chain
 from farout.flows.vector import vector_flow
 
@@ -225,3 +227,29 @@ def test_a_density_trains_with_it(constant):
 
 def test_copies_recompute_too():
     assert isinstance(copy.deepcopy(Reversible(chain((6,))))[2:5].after(ActNorm((6,))), Reversible)
+
+
+def test_a_training_that_is_gone_on_with_keeps_activations_if_it_did():
+    flow, other = Reversible(chain((6,))), Reversible(chain((6,)))
+    other.load_state_dict(flow.state_dict())
+    assert other.recomputes
+    assert flow.state_dict().keys() == chain((6,)).state_dict().keys()
+    with pytest.warns(UserWarning, match="activations are kept"):
+        flow.distrust("for a test")
+    other.load_state_dict(flow.state_dict())
+    assert not other.recomputes
+
+
+def test_what_is_recomputed_in_another_thread_is_in_the_same_step(monkeypatch):
+    """As autograd does it for a GPU."""
+    seen = []
+    look = DenseSubnet.forward
+    monkeypatch.setattr(DenseSubnet, "forward", lambda self, *x: seen.append(in_training_step()) or look(self, *x))
+    with training_step():
+        z, _ = Reversible(chain((6,)))(normal(8, 6), normal(8, FEATURES, seed=1))
+    seen.clear()
+    thread = threading.Thread(target=z.square().sum().backward)
+    thread.start()
+    thread.join()
+    assert seen
+    assert all(seen)

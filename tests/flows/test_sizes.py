@@ -109,6 +109,30 @@ def test_a_function_of_ones_own_has_no_limit(monkeypatch):
         build_flow("vector", None, (4,), n_classes=0, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        (
+            (1, 8, 8),
+            {"n_blocks": 2},
+            r"'image': n_blocks must be one number a level, such as \(4, 4\); got 2",
+        ),
+        ((1, 8, 8), {"hidden": (8, 0)}, "hidden must be a whole number of 1 or more; got 0"),
+        ((1, 8, 8), {"n_dense": -1}, "n_dense must be a whole number of 0 or more; got -1"),
+        ((1, 8, 8), {"multiscale": "no"}, "multiscale must be True or False; got 'no'"),
+        ((4,), {"n_blocks": (2, 2)}, r"architecture 'vector': n_blocks must be a whole number .*; got \(2, 2\)"),
+        ((4,), {"hidden": "wide"}, "hidden must be a whole number .*; got 'wide'"),
+        ((4,), {"reversible": "yes"}, "reversible must be True or False; got 'yes'"),
+        ((4,), {"reversible": np.array([1, 2])}, "reversible must be True or False; got array"),
+        ((4,), {"clamp": "a"}, "clamp must be a finite number; got 'a'"),
+        ((4,), {"clamp": None}, "clamp must be a finite number; got None"),
+    ],
+)
+def test_values_of_options_that_make_no_sense(shape, options, message):
+    with pytest.raises(InvalidSettingError, match=message):
+        build_flow("auto", options, shape, n_classes=0, seed=0)
+
+
 def test_weights_are_counted_once_for_each_setting(monkeypatch):
     counted = []
     monkeypatch.setattr(

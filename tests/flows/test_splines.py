@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farout.base.training import seeded
+from farout.errors import InvalidSettingError
 from farout.flows.splines import BINS, LEAST, REACH, SplineCoupling
 from farout.flows.subnets import conv_subnets, dense_subnets
 
@@ -107,3 +108,31 @@ def test_single_precision_comes_back(sigma):
 def test_what_is_not_a_number_stays_one():
     block = randomise(SplineCoupling((4,), dense_subnets(8)), 0.5)
     assert torch.isnan(block(torch.tensor([[float("nan"), 0.0, 0.0, 0.0]]))[0]).any()
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_the_gradient_at_the_ends_of_the_box_is_the_slope_there(inverse):
+    raw = torch.zeros(SplineCoupling.outputs, dtype=torch.float64)
+    raw[2 * BINS], raw[-1] = -1.0, 1.0
+    v = torch.tensor([-REACH - 1, -REACH, REACH, REACH + 1], dtype=torch.float64, requires_grad=True)
+    z, log_slope = along(spline(raw), v, inverse)
+    (gradient,) = torch.autograd.grad(z.sum(), v)
+    torch.testing.assert_close(gradient, log_slope.exp().detach())
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_steep_splines_have_gradients_in_single_precision(inverse, monkeypatch):
+    monkeypatch.setattr("farout.flows.splines.STEEPEST", 8.0)
+    with seeded(0):
+        block = SplineCoupling((4,), dense_subnets(16), 8.0)
+        for subnet in (block.first, block.second):
+            torch.nn.init.normal_(subnet.layers[-1].weight)
+        z = (6 * torch.randn(20_000, 4)).requires_grad_()
+    x, log_det = (block.inverse if inverse else block)(z)
+    (gradient,) = torch.autograd.grad(x.sum() + log_det.sum(), z)
+    assert torch.isfinite(gradient).all()
+
+
+def test_a_clamp_that_single_precision_could_not_undo_is_refused():
+    with pytest.raises(InvalidSettingError, match=r"SplineCoupling: clamp must be at most 3, .*; got 3\.5"):
+        SplineCoupling((4,), dense_subnets(4), 3.5)

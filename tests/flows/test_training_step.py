@@ -1,12 +1,14 @@
 """Within a training step: the same numbers forward, gradients that are rougher and no more, and nobody looks."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from flow_cases import randomise
 
 import farout as fo
-from farout.base.step import gradient_type, in_training_step, quickest_type, training_step
+from farout.base.step import gradient_type, in_training_step, quickest_type, same_step, training_step
 from farout.errors import DivergedError, InvalidDataError
 from farout.flows import couplings
 from farout.flows.couplings import COUPLINGS
@@ -93,6 +95,18 @@ def test_float64_stays_exact():
         torch.testing.assert_close(within[2][name], expected, rtol=1e-12, atol=1e-12)
 
 
+def test_a_coupling_of_ones_own_is_asked_within_a_step_too():
+    class Half(COUPLINGS["glow"]):
+        def _bounded(self, s):
+            return super()._bounded(s) / 2
+
+    module = randomise(Half((8,), dense_subnets(8)), 0.5)
+    x = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
+    expected = module(x)
+    with training_step(torch.bfloat16):
+        torch.testing.assert_close(module(x), expected)
+
+
 def test_nobody_looks_within_and_everybody_outside():
     flow = image_flow((1, 4, 4), n_classes=2)
     bad = torch.full((2, 1, 4, 4), float("nan"))
@@ -102,6 +116,22 @@ def test_nobody_looks_within_and_everybody_outside():
         flow.log_prob(bad)
     with pytest.raises(InvalidDataError, match="class indices must lie in -1"):
         flow.log_prob(torch.zeros(2, 1, 4, 4), torch.tensor([0, 5]))
+
+
+def test_another_thread_can_be_put_into_the_step():
+    seen = []
+
+    def look(step):
+        with step():
+            seen.append((in_training_step(), gradient_type()))
+
+    with training_step(torch.bfloat16):
+        step = same_step()
+    for entered in (step, same_step()):
+        thread = threading.Thread(target=look, args=(entered,))
+        thread.start()
+        thread.join()
+    assert seen == [(True, torch.bfloat16), (False, None)]
 
 
 def test_a_step_ends_where_it_ends():

@@ -135,8 +135,8 @@ class Neighbours:
         k, (n, c) = squared.shape[1], candidates.shape
         apart = np.empty((n, c))
         for part in _parts(np.arange(n), BLOCK // (c * rows.shape[1])):
-            difference = self.distinct[candidates[part]] - rows[which[part], None]
             with np.errstate(over="ignore"):
+                difference = self.distinct[candidates[part]] - rows[which[part], None]
                 apart[part] = np.square(difference, out=difference).sum(axis=2)
         # As many copies of a candidate as may be asked for, each with its place in the reference.
         copy = np.arange(min(k + (own is not None), int(self.count.max())))

@@ -2,11 +2,13 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 
-__all__ = ["gradient_type", "in_training_step", "quickest_type", "training_step"]
+__all__ = ["gradient_type", "in_training_step", "quickest_type", "same_step", "training_step"]
 
 
 class _State(threading.local):
@@ -31,6 +33,11 @@ def training_step(dtype: torch.dtype = torch.float32) -> Iterator[None]:
         yield
     finally:
         _state.on, _state.dtype = before
+
+
+def same_step() -> Callable[[], AbstractContextManager[None]]:
+    """What puts another thread into this one's step: autograd takes a GPU's steps back in a thread of its own."""
+    return partial(training_step, _state.dtype) if _state.on else contextlib.nullcontext
 
 
 def in_training_step() -> bool:

@@ -69,11 +69,12 @@ class Training:
     gradients : {"auto", "float32", "bfloat16"}, default="auto"
         The type in which the gradients of a flow's subnets are computed while training is in "32-true"; all that comes
         forward stays in float32. "auto" is bfloat16 where the device multiplies it natively (a CPU with AMX or
-        AVX-512 BF16, a GPU from Ampere on), where a step takes half of the time, else float32.
+        AVX-512 BF16, a GPU from Ampere on), else float32. A step of large convolutions takes down to half of the time;
+        small subnets, to which it would not pay, keep float32. It has no say in other precisions.
     compile : {"auto", True, False}, default="auto"
         Whether steps of a flow are compiled (``torch.compile``, for a CPU a C++ compiler is needed). It takes a minute
-        or two and saves a tenth of a training on a core; "auto" compiles where that pays, for trainings of more
-        than a quarter of an hour. A GPU replays recorded steps instead, which needs no compiler.
+        or two and saves a tenth of a training on a core; reversible flows can't be compiled. "auto" compiles where that
+        pays, for trainings of more than a quarter of an hour. A GPU replays recorded steps instead, without a compiler.
     checkpoint_dir : path, optional
         Keep the best and the last checkpoint here.
     resume : bool, default=False
@@ -117,7 +118,8 @@ class Training:
             ("gradients", GRADIENTS),
             ("strategy", STRATEGIES),
         ):
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
                 raise self._wrong(name, f"one of {', '.join(map(repr, known))}")
         listed = isinstance(self.devices, str) and re.fullmatch(r"auto|\d+(,\d+)+|\d+,", self.devices)
         if not (listed or _is_whole(self.devices)):
@@ -127,7 +129,7 @@ class Training:
         for name in ("checkpoint_dir", "log_dir"):
             if not isinstance(getattr(self, name), str | os.PathLike | None):
                 raise self._wrong(name, "the path of a folder, or None")
-        if self.compile not in ("auto", True, False):
+        if not isinstance(self.compile, bool) and not (isinstance(self.compile, str) and self.compile == "auto"):
             raise self._wrong("compile", "'auto', True or False")
         if not isinstance(self.resume, bool):
             raise self._wrong("resume", "True or False")

@@ -3,12 +3,14 @@
 import difflib
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from farout.base.validation import check_flag, check_number
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow, seed_flow
@@ -54,8 +56,8 @@ def build_flow(
     Raises
     ------
     InvalidSettingError
-        If the name or an option is unknown, the architecture doesn't fit the events, or a ready-made one would have
-        more than 200 million weights.
+        If the name or an option is unknown or makes no sense, the architecture doesn't fit the events, or a ready-made
+        one would have more than 200 million weights.
     """
     if architecture == "auto":
         architecture = "vector" if len(event_shape) == 1 else "image"
@@ -69,6 +71,7 @@ def build_flow(
     _check_options(function, chosen)
     _check_dimensions(architecture, event_shape)
     if isinstance(architecture, str):
+        _check_values(architecture, chosen, per_level=len(event_shape) == 3)
         _require_size(_size(architecture, event_shape, n_classes, chosen), architecture, event_shape)
     flow = function(event_shape, n_classes=n_classes, seed=seed, **chosen)
     if flow.event_shape != event_shape or flow.n_classes != n_classes:
@@ -133,3 +136,21 @@ def _check_options(function: Callable[..., Flow], options: Mapping[str, Any]) ->
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known) or 'none'}."
             raise InvalidSettingError(f"architecture option {name!r} is unknown; {hint}")
+
+
+def _check_values(architecture: str, options: Mapping[str, Any], *, per_level: bool) -> None:
+    """Values of a ready-made architecture's options, but for names, which are checked where they are looked up."""
+    where = f"architecture {architecture!r}"
+    for name, value in options.items():
+        if name == "reversible" or (name == "multiscale" and value is not None):
+            check_flag(value, name, where)
+        elif name in ("n_blocks", "hidden") and per_level:
+            if value is not None and (not isinstance(value, Sequence | np.ndarray) or isinstance(value, str)):
+                raise InvalidSettingError(f"{where}: {name} must be one number a level, such as (4, 4); got {value!r}.")
+            for number in () if value is None else value:
+                check_number(number, name, where, low=1, integer=True)
+        elif name in ("n_blocks", "hidden", "n_dense", "dense_hidden"):
+            none_ok = name in ("hidden", "dense_hidden")
+            check_number(value, name, where, low=0 if name == "n_dense" else 1, integer=True, none_ok=none_ok)
+        elif name == "clamp":
+            check_number(value, name, where)  # couplings have bounds of their own

@@ -12,7 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from farout.base.progress import stage
 from farout.base.step import training_step
 from farout.base.training import Budget, Training
+from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
+from farout.flows.reversible import Reversible
 
 __all__ = ["compiled_for", "training_seconds"]
 
@@ -37,16 +39,26 @@ def compiled_for(
     show : bool, default=False
         Show on stderr that it compiles.
 
+    Raises
+    ------
+    InvalidSettingError
+        If a reversible flow is to be compiled.
+
     Yields
     ------
     bool
         Whether steps are compiled. If the compiler fails there is a warning, and they aren't.
     """
     where = where or Training()
-    wanted = where.compile
+    wanted, is_reversible = where.compile, any(isinstance(part, Reversible) for part in flow.modules())
+    if wanted is True and is_reversible:
+        raise InvalidSettingError(
+            "Training(compile=True): a reversible flow looks at its errors in every step and can't be compiled; leave "
+            "compile, or the option reversible, out."
+        )
     if wanted == "auto":
         on_a_core = where.device.type == "cpu" and where.devices == 1 and where.precision == "32-true"
-        wanted = on_a_core and shutil.which("g++") is not None
+        wanted = on_a_core and not is_reversible and shutil.which("g++") is not None
         wanted = wanted and SAVED * training_seconds(flow, rows, budget) > COST
     if not wanted:
         yield False

@@ -4,7 +4,6 @@ Log-scales are softly bounded, so that decoding stays finite and invertible at 1
 exponential overflows.
 """
 
-import math
 from typing import Any, cast
 
 import torch
@@ -42,7 +41,9 @@ class AffineCoupling(Coupling):
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         s, shift = self._raw(networks, u, condition)
         s = self._bounded(s)
-        return torch.addcmul(shift, v, s.exp()), s.flatten(1).sum(1)
+        if v.numel() < LARGE or gradient_type() is None or torch.is_autocast_enabled(v.device.type):
+            return torch.addcmul(shift, v, s.exp()), s.flatten(1).sum(1)
+        return cast(tuple[Tensor, Tensor], _Scaled.apply(v, s, shift))  # type: ignore[no-untyped-call]
 
     def _change_back(
         self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None
@@ -54,11 +55,6 @@ class AffineCoupling(Coupling):
 
 class GlowCoupling(AffineCoupling):
     """Affine coupling with one subnet for both scale and shift (Kingma & Dhariwal, 2018)."""
-
-    def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        if v.numel() < LARGE or gradient_type() is None or torch.is_autocast_enabled(v.device.type):
-            return super()._change(v, networks, u, condition)
-        return cast(tuple[Tensor, Tensor], _Scaled.apply(v, networks(u, condition), self.clamp))  # type: ignore[no-untyped-call]
 
 
 class RealNVPCoupling(AffineCoupling):
@@ -91,29 +87,21 @@ class GINCoupling(AffineCoupling):
 
 
 class _Scaled(torch.autograd.Function):
-    """What an affine coupling does to a half, as one step of autograd that keeps three tensors and not seven."""
+    """What an affine coupling does to a half, as one step of autograd that keeps two tensors."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, output: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
-        raw, shift = output.chunk(2, dim=1)
-        s = soft_clamp(raw, clamp)
+    def forward(ctx: Any, v: Tensor, s: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         scale = s.exp()
-        ctx.save_for_backward(v, raw, scale)
-        ctx.clamp = clamp
+        ctx.save_for_backward(v, scale)
         return torch.addcmul(shift, v, scale), s.flatten(1).sum(1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, of_result: Tensor, of_log_det: Tensor) -> tuple[Any, ...]:
-        v, raw, scale = ctx.saved_tensors
+    def backward(ctx: Any, of_result: Tensor, of_log_det: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        v, scale = ctx.saved_tensors
         of_v = of_result * scale
-        of_output = of_v.new_empty(len(v), 2 * v.shape[1], *v.shape[2:])
-        of_raw, of_shift = of_output.chunk(2, dim=1)
-        of_shift.copy_(of_result)
-        # d s / d raw = (2 clamp / pi) / (1 + raw^2)
         of_s = (of_v * v).add_(of_log_det.reshape(-1, *[1] * (v.ndim - 1)))
-        torch.div(of_s.mul_(2 * ctx.clamp / math.pi), (raw * raw).add_(1), out=of_raw)
-        return of_v, of_output, None
+        return of_v, of_s, of_result
 
 
 COUPLINGS: dict[str, type[Coupling]] = {

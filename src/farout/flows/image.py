@@ -62,7 +62,7 @@ def image_flow(
         Send half of the channels to the latent after each level but the last (Dinh et al., 2017): less work
         for large images. When omitted, for images of more than 4 096 numbers.
     reversible : bool, default=False
-        Train in the memory of one coupling block, whatever their number, with steps about 1.7 times as long (see
+        Train in the memory of one coupling block, whatever their number, with steps 1.5 to 1.9 times as long (see
         `Reversible`).
     seed : int, default=0
         Seed of the fixed rotations and the initial weights.

@@ -3,12 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from farout.errors import InvalidSettingError
 from farout.flows.coupling import Coupling, soft_clamp
+from farout.flows.subnets import SubnetFactory
+from farout.flows.transform import Shape
 
 __all__ = ["SplineCoupling"]
 
 BINS = 8
 REACH = 4.0  # the box is [-4, 4]; what comes in has about unit variance
+STEEPEST = 3.0  # logarithm of the largest slope at a knot: a way back in single precision is then off by 2e-3 at most
 LEAST = 0.05  # of the box, that a bin is wide and high: bounds the slope between knots to 1/13 to 13
 
 
@@ -17,7 +21,8 @@ class SplineCoupling(Coupling):
 
     Beyond the box the function goes on as the straight line that it ends in, whose slope the other half sets too. So
     what is decoded far out depends on the data, as it does not where the function is the identity outside the box.
-    Slopes at knots are bounded to ``exp(-clamp)`` to ``exp(clamp)``. Parameters and errors are those of `Coupling`.
+    Slopes at knots are bounded to ``exp(-clamp)`` to ``exp(clamp)``. Parameters and errors are those of `Coupling`, but
+    that the clamp is at most 3: single precision would not find the way back.
 
     Examples
     --------
@@ -29,6 +34,14 @@ class SplineCoupling(Coupling):
     """
 
     outputs = 3 * BINS + 1  # widths and heights of the bins, slopes at the knots
+
+    def __init__(self, shape: Shape, subnets: SubnetFactory, clamp: float = 1.5, condition_features: int = 0) -> None:
+        super().__init__(shape, subnets, clamp, condition_features)
+        if clamp > STEEPEST:
+            raise InvalidSettingError(
+                f"SplineCoupling: clamp must be at most {STEEPEST:g}, since steeper splines have no inverse in single "
+                f"precision; got {clamp}."
+            )
 
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         bins = _Bins(networks(u, condition), v, self.clamp, back=False)
@@ -48,14 +61,16 @@ class SplineCoupling(Coupling):
         a = bins.height * (bins.steepness - bins.first) + up * bins.bend
         b = bins.height * bins.first - up * bins.bend
         c = -bins.steepness * up
-        t = _at_ends(-2 * c / (b + (b * b - 4 * a * c).clamp(min=0).sqrt()), v)
+        # Rounding may take the discriminant to 0, where the root's gradient is no number.
+        discriminant = (b * b - 4 * a * c).clamp(min=torch.finfo(b.dtype).tiny)
+        t = _at_ends(-2 * c / (b + discriminant.sqrt()), v)
         slope = bins.slope(t)
         return bins.left + t * bins.width + (v - inside) / slope, -slope.log().flatten(1).sum(1)
 
 
 def _at_ends(t: Tensor, v: Tensor) -> Tensor:
     """Exactly 0 or 1 outside the box: rounded, the slope there would be another, and far out much is made of it."""
-    return torch.where(v.abs() < REACH, t, (v > 0).to(t.dtype))
+    return torch.where(v.abs() <= REACH, t, (v > 0).to(t.dtype))
 
 
 class _Bins:

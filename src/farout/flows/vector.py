@@ -68,7 +68,7 @@ def vector_flow(
     clamp : float, default=1.5
         Bound of each log-scale, in nats.
     reversible : bool, default=False
-        Train in the memory of one coupling block, whatever their number, with steps about 1.7 times as long (see
+        Train in the memory of one coupling block, whatever their number, with steps 1.5 to 1.9 times as long (see
         `Reversible`).
     seed : int, default=0
         Seed of the fixed rotations and the initial weights.
