@@ -93,8 +93,8 @@ def costs(quick: bool, out: Path) -> str:
     usual = USUAL | ({"rows": 1_000, "columns": 5, "blocks": 2} if quick else {})
     for ax, (name, (whole, small)) in zip(axes, AXES.items(), strict=True):
         text += [
-            f"\n| {name} | flow: fit, s | score, s | detector: fit, s | score, s | data, MiB | detector's fit takes, MiB "
-            "| its score |",
+            f"\n| {name} | flow: fit, s | score, s | detector: fit, s | score, s | data, MiB "
+            "| detector's fit takes, MiB | its score |",
             "|---|---|---|---|---|---|---|---|",
         ]
         values = small if quick else whole
@@ -116,8 +116,8 @@ def costs(quick: bool, out: Path) -> str:
     figure.savefig(out / "performance.png", dpi=110)
     at = ", ".join(f"{value:,} {name}" for name, value in usual.items() if name != "classes")
     text.append(
-        f"\nEach from {at} and no classes (1 class: none), but for what is varied; rows are scored that were fitted to. "
-        "With classes the detector scores by the ratio, else by nearness in three views, with a forest. MiB are above "
+        f"\nEach from {at} and no classes (1 class: none), but for what is varied; rows are scored that were fitted to."
+        " With classes the detector scores by the ratio, else by nearness in three views, with a forest. MiB are above "
         "what the process had taken before. One run of each: figures of the same setting differ by a third.\n"
     )
     return "\n".join(text)
