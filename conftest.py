@@ -21,7 +21,7 @@ def one_thread() -> None:
 CHOICES = {
     "farout.outliers.trials.LEAST_STEPS": 15,
     "farout.outliers.trials.MOST_STEPS": 15,
-    "farout.detectors.vector_network.STEPS": 15,
+    "farout.networks.vector.STEPS": 15,
     "farout.detectors.forest.TREES": 10,
 }
 
@@ -44,7 +44,7 @@ def whole_choices() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("farout.outliers.trials.LEAST_STEPS", 60)
         patch.setattr("farout.outliers.trials.MOST_STEPS", 300)
-        patch.setattr("farout.detectors.vector_network.STEPS", 150)
+        patch.setattr("farout.networks.vector.STEPS", 150)
         patch.setattr("farout.detectors.forest.TREES", 100)
         patch.delitem(TABLE_FLOW, "max_steps")
         yield

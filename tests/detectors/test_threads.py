@@ -11,7 +11,7 @@ from spies import blobs
 from torch import nn
 
 import farout as fo
-from farout.detectors.proximity import with_features
+from farout.networks.features import with_features
 
 X, Y = blobs(200, 0)
 IMAGES = np.clip(np.random.default_rng(0).random((80, 64)) * (1 + (np.arange(80) % 2))[:, None] / 2, 0, 1)

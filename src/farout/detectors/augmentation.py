@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.neighbours import nearest_rows
 from farout.errors import InvalidSettingError
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "affine", "resolve_augmentation"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "affine", "crop", "crop_flip", "keeps_classes", "resolve_augmentation"]
 
 Augmentation = Callable[[Tensor], Tensor]
+MARGIN = 1 / 8  # of a side, that an image is moved by at most where it is cropped: 4 pixels of 32
+ROWS, ASKED = 2000, 500  # rows that the choice looks at: to compare with, and to ask about
+KEPT = 2 / 3  # share of the rows told rightly by their neighbour that must be told rightly after the augmentation
 
 
 def affine(
@@ -60,13 +67,57 @@ def affine(
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"affine": affine}
+def crop(images: Tensor, *, margin: float = MARGIN, flip: bool = False) -> Tensor:
+    """Shift each image by whole pixels, at random; what comes into view mirrors what lies inside the edge.
+
+    Draws from torch's own random state, which a fit seeds and restores.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, channels, height, width)
+    margin : float, default=0.125
+        Largest shift, as a share of a side: 4 pixels of 32.
+    flip : bool, default=False
+        Mirror half of the images too, left to right.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> crop(torch.zeros(3, 3, 32, 32)).shape
+    torch.Size([3, 3, 32, 32])
+    """
+    n, _, height, width = images.shape
+    places = [_windows(n, size, margin, images.device) for size in (height, width)]
+    if flip:
+        mirrored = torch.rand(n, device=images.device) < 0.5
+        places[1] = torch.where(mirrored[:, None], places[1].flip(1), places[1])
+    rows = torch.arange(n, device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[rows, places[0][:, :, None], places[1][:, None]].permute(0, 3, 1, 2)
+
+
+crop_flip = partial(crop, flip=True)
+
+
+def _windows(n: int, size: int, margin: float, device: torch.device) -> Tensor:
+    """Which row or column of the image each of its shifted image shows, of shape (n, size)."""
+    most = min(int(margin * size), size - 1)
+    at = torch.arange(size, device=device) + torch.randint(-most, most + 1, (n, 1), device=device)
+    at = at.abs()
+    return torch.where(at < size, at, 2 * (size - 1) - at)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {"affine": affine, "crop": crop, "crop-flip": crop_flip}
 
 
 def resolve_augmentation(
     augmentation: str | Augmentation | None, event_shape: tuple[int, ...], where: str
-) -> Augmentation | None:
-    """The function that was named or given; None for none.
+) -> str | Augmentation | None:
+    """The function that was named or given; "auto" is left to `chosen_augmentation`, and is None for vectors.
 
     Raises
     ------
@@ -75,10 +126,12 @@ def resolve_augmentation(
     """
     if augmentation is None or callable(augmentation):
         return augmentation
+    if isinstance(augmentation, str) and augmentation == "auto":
+        return "auto" if len(event_shape) == 3 else None
     if augmentation not in AUGMENTATIONS:
         raise InvalidSettingError(
-            f"{where}: augmentation={augmentation!r} is unknown; give None, one of {', '.join(AUGMENTATIONS)}, or a "
-            "function from a batch of events to one of the same shape."
+            f"{where}: augmentation={augmentation!r} is unknown; give 'auto', None, one of {', '.join(AUGMENTATIONS)}, "
+            "or a function from a batch of events to one of the same shape."
         )
     if len(event_shape) != 3:
         raise InvalidSettingError(

@@ -24,13 +24,13 @@ from farout.detectors.augmentation import Augmentation, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.feeding import Feed, Step
 from farout.detectors.joined import Joined
-from farout.detectors.networks import double_precision, dtype_of, make_network, works_in
-from farout.detectors.proximity import ROWS, feature_distances, last_linear, unit, with_features
 from farout.detectors.reach import in_units, nearest_training_rows
-from farout.detectors.vector_network import chosen_kind
 from farout.errors import InvalidSettingError
 from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
+from farout.networks.features import ROWS, feature_distances, last_linear, unit, with_features
+from farout.networks.making import double_precision, dtype_of, make_network, works_in
+from farout.networks.vector import chosen_kind
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource, shapes_inside
 

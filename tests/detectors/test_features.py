@@ -11,10 +11,10 @@ from torch import nn
 import farout as fo
 from farout.base.log_odds import negative_log_odds, with_log_odds, with_votes
 from farout.base.losses import auxiliary_loss, one_vs_rest_loss
-from farout.detectors import proximity
 from farout.detectors.joined import Joined
-from farout.detectors.proximity import feature_distances, last_linear, unit, with_features
 from farout.errors import InvalidSettingError
+from farout.networks import features
+from farout.networks.features import feature_distances, last_linear, unit, with_features
 from farout.outliers.source import Outliers
 
 MODELS = [fo.CautiousClassifier, fo.OutlierDiscriminator]
@@ -289,4 +289,4 @@ def test_wrong_settings(table):
 
 
 def test_the_fifth_neighbour_is_what_part_4_chose():
-    assert proximity.NEIGHBOUR == 5
+    assert features.NEIGHBOUR == 5

@@ -1,9 +1,7 @@
-"""The default networks of the models, and how one of your own comes in: checked before anything is trained."""
+"""How a model gets its network: a ready-made one, or one of your own, checked before anything is trained."""
 
 import contextlib
 import copy
-import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from farout.base.training import seeded
-from farout.detectors.vector_network import VectorNetwork
 from farout.errors import InvalidSettingError
+from farout.networks.image import default_network, named_network
+from farout.networks.vector import VectorNetwork
 
-__all__ = ["double_precision", "dtype_of", "make_network", "small_cnn", "works_in"]
+__all__ = ["double_precision", "dtype_of", "make_network", "works_in"]
 
 Shape = tuple[int, ...]
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)  # how torch says that an input doesn't fit
@@ -33,10 +32,11 @@ def make_network(
 
     Parameters
     ----------
-    network : Module, callable or None
+    network : Module, callable, str or None
         A module maps events of shape (n, *event_shape), in model units (images in [-1, 1], columns of unit
-        variance), to (n, n_outputs) logits. A function is called as ``network(event_shape, n_outputs)``. None
-        gives a small CNN for images and a `VectorNetwork` for vectors, in float32. The parameters of a network
+        variance), to (n, n_outputs) logits. A function is called as ``network(event_shape, n_outputs)``. A name is
+        one of `NETWORKS`, for images. None gives the one of `default_network` for images and a `VectorNetwork` for
+        vectors, in float32. The parameters of a network
         are float32 or float64, and it is given events of that dtype.
     event_shape : tuple of int
     n_outputs : int
@@ -74,10 +74,12 @@ def make_network(
 def _made(network: Any, event_shape: Shape, n_outputs: int, kind: str) -> Any:
     if isinstance(network, nn.Module):
         return copy.deepcopy(network)
+    if network is None and len(event_shape) == 1:
+        return VectorNetwork(*event_shape, n_outputs, kind)
     if network is None:
-        return (
-            VectorNetwork(*event_shape, n_outputs, kind) if len(event_shape) == 1 else small_cnn(event_shape, n_outputs)
-        )
+        network = default_network(event_shape)
+    if isinstance(network, str):
+        network = named_network(network, event_shape)
     return network(event_shape, n_outputs) if callable(network) else network
 
 
@@ -181,41 +183,3 @@ def double_precision(network: nn.Module) -> nn.Module:
     (torch.float64, torch.float32)
     """
     return copy.deepcopy(network).eval().double()
-
-
-_linear = functools.partial(nn.Linear, dtype=torch.float32)  # whatever torch's default dtype is
-
-
-def small_cnn(event_shape: Shape, n_outputs: int) -> nn.Sequential:
-    """Pairs of 3x3 convolutions, the second of each pair halving the image until its sides are 8 or less.
-
-    Without batch normalisation: its statistics would mix inliers and outliers in training, and know inliers alone
-    later.
-
-    Parameters
-    ----------
-    event_shape : tuple of int
-        (channels, height, width).
-    n_outputs : int
-
-    Examples
-    --------
-    >>> small_cnn((1, 28, 28), 10)(torch.zeros(2, 1, 28, 28)).shape
-    torch.Size([2, 10])
-    """
-    channels, height, width = event_shape
-    conv = functools.partial(nn.Conv2d, kernel_size=3, padding=1, dtype=torch.float32)
-    layers: list[nn.Module] = []
-    n_out = 16
-    while not layers or max(height, width) > 8:
-        n_out = min(2 * n_out, 256)
-        layers += [conv(channels, n_out), nn.ReLU()]
-        layers += [conv(n_out, n_out, stride=2), nn.ReLU()]
-        channels, height, width = n_out, math.ceil(height / 2), math.ceil(width / 2)
-    return nn.Sequential(
-        *layers,
-        nn.Flatten(),
-        _linear(channels * height * width, 128),
-        nn.ReLU(),
-        _linear(128, n_outputs),
-    )

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from farout.detectors.networks import double_precision, make_network, small_cnn, works_in
-from farout.detectors.vector_network import VectorNetwork, chosen_kind
 from farout.errors import InvalidSettingError
+from farout.networks.image import small_cnn
+from farout.networks.making import double_precision, make_network, works_in
+from farout.networks.vector import VectorNetwork, chosen_kind
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 2), (1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 6, 20)])

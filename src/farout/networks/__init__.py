@@ -1,0 +1,1 @@
+"""Networks that models train: the ready-made ones, how one of your own comes in, and their features."""
