@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.outliers.archetypal import Archetypal as Archetypal
     from farout.outliers.boundary import Boundary as Boundary
     from farout.outliers.collage import Collage as Collage
+    from farout.outliers.critic import Critic as Critic
     from farout.outliers.exchange import Exchange as Exchange
     from farout.outliers.extremal import GumbelShell as GumbelShell
     from farout.outliers.extremal import NormalShell as NormalShell
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.outliers.nullspace import Nullspace as Nullspace
     from farout.outliers.real import RealOutliers as RealOutliers
     from farout.outliers.recommended import Recommended as Recommended
+    from farout.outliers.salient import Salient as Salient
     from farout.outliers.source import Outliers as Outliers
     from farout.outliers.source import Schedule as Schedule
     from farout.outliers.turned import Turned as Turned
@@ -50,10 +52,12 @@ _HOMES = {
     "Nullspace": "farout.outliers.nullspace",
     "Collage": "farout.outliers.collage",
     "Boundary": "farout.outliers.boundary",
+    "Critic": "farout.outliers.critic",
     "Exchange": "farout.outliers.exchange",
     "Noise": "farout.outliers.noise",
     "Mixture": "farout.outliers.mixture",
     "Recommended": "farout.outliers.recommended",
+    "Salient": "farout.outliers.salient",
     "Turned": "farout.outliers.turned",
     "Walk": "farout.outliers.walk",
     "RealOutliers": "farout.outliers.real",

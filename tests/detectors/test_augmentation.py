@@ -96,7 +96,7 @@ def test_images_of_a_model_are_moved_in_training_and_never_in_scoring(model):
 @pytest.mark.parametrize(
     ("augmentation", "message"),
     [
-        ("afine", "augmentation='afine' is unknown; give None, one of affine"),
+        ("afine", "augmentation='afine' is unknown; give 'auto', None, one of affine"),
         ("affine", "is for images, and rows of 2"),
     ],
 )

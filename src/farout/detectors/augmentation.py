@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from farout.base.neighbours import nearest_rows
+from farout.base.process import seeded
 from farout.errors import InvalidSettingError
 
 __all__ = ["AUGMENTATIONS", "Augmentation", "affine", "crop", "crop_flip", "keeps_classes", "resolve_augmentation"]
 
 Augmentation = Callable[[Tensor], Tensor]
 MARGIN = 1 / 8  # of a side, that an image is moved by at most where it is cropped: 4 pixels of 32
-ROWS, ASKED = 2000, 500  # rows that the choice looks at: to compare with, and to ask about
-KEPT = 2 / 3  # share of the rows told rightly by their neighbour that must be told rightly after the augmentation
+ROWS, ASKED = 2000, 500  # rows that the choice looks at, at most: to compare with, and to ask about
+KEPT = 0.5  # share of what neighbours know of classes that must be left after an augmentation
 
 
 def affine(
@@ -117,7 +118,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {"affine": affine, "crop": crop, "crop-
 def resolve_augmentation(
     augmentation: str | Augmentation | None, event_shape: tuple[int, ...], where: str
 ) -> str | Augmentation | None:
-    """The function that was named or given; "auto" is left to `chosen_augmentation`, and is None for vectors.
+    """The function that was named or given; "auto" stays, for images with something to choose by.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def resolve_augmentation(
     if augmentation is None or callable(augmentation):
         return augmentation
     if isinstance(augmentation, str) and augmentation == "auto":
-        return "auto" if len(event_shape) == 3 else None
+        return "auto" if len(event_shape) == 3 else None  # nothing is known of vectors
     if augmentation not in AUGMENTATIONS:
         raise InvalidSettingError(
             f"{where}: augmentation={augmentation!r} is unknown; give 'auto', None, one of {', '.join(AUGMENTATIONS)}, "
@@ -139,3 +140,37 @@ def resolve_augmentation(
             "event_shape; give event_shape, or a function of your own."
         )
     return AUGMENTATIONS[augmentation]
+
+
+def keeps_classes(augmentation: Augmentation, events: Tensor, y: NDArray[np.int64], seed: int) -> bool:
+    """Whether images are still of their class after an augmentation, as far as their nearest neighbours know.
+
+    Where the place of things in an image tells its class, as in a map or on a board, a shift takes the class away: then
+    hardly any moved image has a neighbour of its own class among those that weren't moved. Where neighbours tell no
+    classes in the first place, nothing speaks against the augmentation.
+
+    Parameters
+    ----------
+    augmentation : callable
+    events : Tensor of shape (n, channels, height, width)
+        At most 2 500 of them are looked at.
+    y : int64 ndarray of shape (n,)
+        Class indices.
+    seed : int
+    """
+    rows = np.random.default_rng(seed).permutation(len(events))[: ROWS + ASKED]
+    asked, others = rows[: len(rows) // 5], rows[len(rows) // 5 :]
+    if not len(asked):
+        return True
+    with seeded(seed):
+        moved = augmentation(events[asked])
+    reference = events[others].flatten(1).numpy()
+
+    def right(x: Tensor) -> float:
+        _, nearest = nearest_rows(reference, x.flatten(1).numpy(), 1)
+        return float((y[others][nearest[:, 0]] == y[asked]).mean())
+
+    chance = float(np.square(np.bincount(y[others]) / len(others)).sum())
+    before = right(events[asked]) - chance
+    clear = 2 * math.sqrt(chance * (1 - chance) / len(asked))
+    return before < clear or right(moved) - chance >= KEPT * before

@@ -122,15 +122,16 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         self,
         source: OutlierSource | None = None,
         beta: float | Literal["auto"] = "auto",
-        network: nn.Module | Callable[..., nn.Module] | None = None,
+        network: nn.Module | Callable[..., nn.Module] | str | None = None,
         event_shape: tuple[int, ...] | None = None,
         max_steps: int | None = None,
         batch_size: int = 128,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
         n_outliers: int | Literal["auto"] | None = "auto",
-        augmentation: str | Augmentation | None = None,
+        augmentation: str | Augmentation | None = "auto",
         auxiliary_weight: float | Literal["auto"] = "auto",
+        rotations: bool | Literal["auto"] = "auto",
         distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float | Literal["auto"] = "auto",
@@ -149,6 +150,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         self.n_outliers = n_outliers
         self.augmentation = augmentation
         self.auxiliary_weight = auxiliary_weight
+        self.rotations = rotations
         self.distance_aware = distance_aware
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction

@@ -111,7 +111,7 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     def __init__(
         self,
         source: OutlierSource | None = None,
-        network: nn.Module | Callable[..., nn.Module] | None = None,
+        network: nn.Module | Callable[..., nn.Module] | str | None = None,
         score_by: Literal["max", "random"] = "max",
         event_shape: tuple[int, ...] | None = None,
         max_steps: int | None = None,
@@ -119,10 +119,11 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
         n_outliers: int | Literal["auto"] | None = "auto",
-        augmentation: str | Augmentation | None = None,
+        augmentation: str | Augmentation | None = "auto",
         one_vs_rest: bool | Literal["auto"] = "auto",
         labels: Literal["auto", "classes", "anomalies", "ignore"] = "auto",
         auxiliary_weight: float | Literal["auto"] = "auto",
+        rotations: bool | Literal["auto"] = "auto",
         distance_aware: bool | Literal["auto"] = "auto",
         contamination: float = 0.05,
         calibration_fraction: float | Literal["auto"] = "auto",
@@ -143,6 +144,7 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         self.one_vs_rest = one_vs_rest
         self.labels = labels
         self.auxiliary_weight = auxiliary_weight
+        self.rotations = rotations
         self.distance_aware = distance_aware
         self.contamination = contamination
         self.calibration_fraction = calibration_fraction

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from farout.base.blocks import in_blocks
 from farout.base.encoding import lay_out_as_saved
@@ -20,7 +21,7 @@ from farout.base.neighbours import Neighbours
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors import explaining
-from farout.detectors.augmentation import Augmentation, resolve_augmentation
+from farout.detectors.augmentation import AUGMENTATIONS, Augmentation, keeps_classes, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.feeding import Feed, Step
 from farout.detectors.joined import Joined
@@ -31,6 +32,7 @@ from farout.flows.units import Units
 from farout.networks.features import ROWS, feature_distances, last_linear, unit, with_features
 from farout.networks.making import double_precision, dtype_of, make_network, works_in
 from farout.networks.vector import chosen_kind
+from farout.outliers.critic import shared_critic
 from farout.outliers.recommended import Recommended
 from farout.outliers.source import OutlierSource, shapes_inside
 
@@ -42,9 +44,13 @@ IMAGE_SHARE = 0.375  # outliers for each inlier of a step, for images: as good a
 FARTHEST = 1e6  # units that a network is asked about: numbers of more may overflow in it
 CALIBRATION, MOST_HELD = 0.1, 500  # share of rows held out for the threshold, and for vectors how many at most
 CHUNK = 256  # rows that go through the network at a time, for inference: more of them leave the caches
+LOOKED_AT = 2500  # images that an augmentation is chosen by
+MIRRORED = 4  # the position of a mirror image; see farout.outliers.symmetries
 JUDGED = 1024  # training rows that set the scale of scores where none are held out
 AUXILIARY_WEIGHT = 0.5  # for images
-IMAGE_WEIGHTS = {"distance": 2.0}  # beside 1 of the network's own score; docs/results/part-4.md has others
+# beside 1 of the network's own score; docs/results/part-4.md and natural.md have others
+IMAGE_WEIGHTS = {"distance": 2.0}
+ROTATED_WEIGHTS = {"distance": 1.0, "rotation": 1.0}
 VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
 
@@ -68,13 +74,13 @@ class Scored(NamedTuple):
 class ExposedModel(Estimator):
     """Base of the models that learn from outliers of a source; a subclass gives the loss and the scores."""
 
-    _networks = ("units_", "network_")
+    _networks = ("units_", "network_", "auxiliary_head_")
     _caches = ("_network", "_near")
     _nested = (Nested("source", "source_"),)
     explain = explaining.explain
 
     source: OutlierSource | None
-    network: nn.Module | Callable[..., nn.Module] | None
+    network: nn.Module | Callable[..., nn.Module] | str | None
     event_shape: tuple[int, ...] | None
     max_steps: int | None
     batch_size: int
@@ -83,6 +89,7 @@ class ExposedModel(Estimator):
     n_outliers: int | Literal["auto"] | None
     augmentation: str | Augmentation | None
     auxiliary_weight: float | Literal["auto"]
+    rotations: bool | Literal["auto"]
     distance_aware: bool | Literal["auto"]
     contamination: float
     calibration_fraction: float | Literal["auto"]
@@ -93,6 +100,8 @@ class ExposedModel(Estimator):
     classes_: NDArray[Any]
     units_: Units
     network_: nn.Module
+    auxiliary_head_: nn.Linear
+    turns_: NDArray[np.int64]
     source_: OutlierSource
     offset_: float
     calibration_scores_: NDArray[np.float64]
@@ -131,6 +140,7 @@ class ExposedModel(Estimator):
         check_number(self.weight_decay, "weight_decay", where, low=0)
         check_number(self.n_outliers, "n_outliers", where, low=1, integer=True, none_ok=True, choices=("auto",))
         check_number(self.auxiliary_weight, "auxiliary_weight", where, low=0, choices=("auto",))
+        check_flag(self.rotations, "rotations", where, choices=("auto",))
         check_flag(self.distance_aware, "distance_aware", where, choices=("auto",))
         check_flag(self.verbose, "verbose", where)
         check_training(self.training, where)
@@ -153,28 +163,34 @@ class ExposedModel(Estimator):
         if labels is not None:
             self.classes_, found = np.unique(labels, return_inverse=True)
             indices = found.astype(np.int64)
-        resolve_augmentation(self.augmentation, self.event_shape_, where)  # an error before the source is fitted
+        augmentation = resolve_augmentation(self.augmentation, self.event_shape_, where)
         self.units_ = Units.of(X, self.event_shape_)
         inner, held = holdout_split(len(X), self._held_share(len(X)), None if labels is None else indices, self.seed_)
+        rows, given = X[inner], None if labels is None else labels[inner]
         if self.network is None and self._is_vector() and self._n_outputs() > 1:
-            rows = self.units_.to_train(X[inner]).double().numpy()
-            self.network_kind_ = chosen_kind(rows, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
+            events = self.units_.to_train(rows).double().numpy()
+            self.network_kind_ = chosen_kind(events, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
         self.network_ = self._build("network_")
         if (self._is_distance_aware() and not self._is_vector()) or self._auxiliary_weight():
             self._last_layer()  # an error before the source is fitted
         source = Recommended() if self.source is None and self._uses_outliers() else self.source
         if source is not None:
-            self.source_ = self._fitted(source, X[inner], None if labels is None else labels[inner])
-        self._train(X[inner], indices[inner])
+            self.source_ = self._fitted(source, rows, given)
+        if augmentation == "auto":
+            self.augmentation_ = self._chosen_augmentation(rows, given, indices[inner])
+            augmentation = None if self.augmentation_ is None else AUGMENTATIONS[self.augmentation_]
+        if self._asks_rotations() and len(turns := self._told_rotations(rows, given)):
+            self.turns_ = turns
+        self._train(rows, indices[inner], cast(Augmentation | None, augmentation))
         if self._is_distance_aware():
             if self._is_vector():
-                self._set_reach(X[inner], indices[inner], X[held], indices[held])
+                self._set_reach(rows, indices[inner], X[held], indices[held])
             else:
-                self._set_distances(X[inner], indices[inner], X[held])
+                self._set_distances(rows, indices[inner], X[held])
         scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, X[inner], self._abnormality(X[held] if len(held) else X[inner]))
+            explaining.keep_typical(self, rows, self._abnormality(X[held] if len(held) else rows))
 
     def _held_share(self, n: int) -> float:
         """Share of rows to set the threshold on."""
@@ -185,6 +201,8 @@ class ExposedModel(Estimator):
     def _build(self, name: str) -> nn.Module:
         if name == "units_":
             return Units(self.event_shape_)
+        if name == "auxiliary_head_":
+            return self._new_auxiliary_head()
         return make_network(
             self.network,
             self.event_shape_,
@@ -194,7 +212,35 @@ class ExposedModel(Estimator):
             kind=vars(self).get("network_kind_", "both"),
         )
 
-    def _train(self, X: NDArray[Any], y: NDArray[np.int64]) -> None:
+    # --- augmentation and rotations of images ------------------------------------------------------------------------
+
+    def _is_colour(self) -> bool:
+        return len(self.event_shape_) == 3 and self.event_shape_[0] >= 3
+
+    def _chosen_augmentation(self, X: NDArray[Any], y: NDArray[Any] | None, indices: NDArray[np.int64]) -> str | None:
+        """The name of the augmentation that suits images with labels; None where it would take their classes away."""
+        if y is None:
+            return None
+        name = "affine"
+        if self._is_colour():
+            name = "crop" if shared_critic(self, X, y).tells(MIRRORED) else "crop-flip"
+        rows = np.random.default_rng(self.seed_).permutation(len(X))[:LOOKED_AT]
+        events = self.units_.to_train(X[rows])
+        return name if keeps_classes(AUGMENTATIONS[name], events, indices[rows], self.seed_) else None
+
+    def _asks_rotations(self) -> bool:
+        """Whether the network learns to tell rotations, where the images differ from their rotations."""
+        if self.rotations != "auto":
+            return self.rotations and len(self.event_shape_) == 3 and bool(self._auxiliary_weight())
+        return self._is_colour() and self._uses_outliers() and bool(self._auxiliary_weight())
+
+    def _told_rotations(self, X: NDArray[Any], y: NDArray[Any] | None) -> NDArray[np.int64]:
+        """Rotations, in times 90 degrees, that the images aren't indifferent to."""
+        square = self.event_shape_[1] == self.event_shape_[2]
+        critic = shared_critic(self, X, y)
+        return np.array([k for k in ((1, 2, 3) if square else (2,)) if critic.tells(k)], dtype=np.int64)
+
+    def _train(self, X: NDArray[Any], y: NDArray[np.int64], augmentation: Augmentation | None) -> None:
         budget = Budget(
             max_steps=self._steps(len(X)),
             batch_size=self.batch_size,
@@ -213,10 +259,11 @@ class ExposedModel(Estimator):
             y,
             n_out if self._uses_outliers() else 0,
             self._distinct(n_out * budget.max_steps),
-            resolve_augmentation(self.augmentation, self.event_shape_, type(self).__name__),
+            augmentation,
             np.random.default_rng(self.seed_),
             dtype,
             share,
+            vars(self).get("turns_"),
         )
         head = self._auxiliary_head()
         _lay_out_channels_last(self.network_)  # half again as quick on a CPU
@@ -235,6 +282,8 @@ class ExposedModel(Estimator):
         device = inference_device(self.training)
         self.network_.eval().to(device)
         self.units_.to(device)
+        if head is not None and "turns_" in vars(self):
+            self.auxiliary_head_ = head.to(device)
 
     def _objective(self, feed: Feed, head: nn.Linear | None) -> Objective:
         return _Objective(self, feed, head)
@@ -266,13 +315,25 @@ class ExposedModel(Estimator):
         return AUXILIARY_WEIGHT if suits else 0.0
 
     def _auxiliary_head(self) -> nn.Linear | None:
-        """A layer on the features that tells classes and kinds of outliers, while training alone."""
-        source = vars(self).get("source_")
-        if source is None or not self._uses_outliers() or not self._auxiliary_weight():
+        """A layer on the features that tells classes, rotations and kinds of outliers; None without the task."""
+        asked = self._auxiliary_weight() and ("turns_" in vars(self) or self._n_kinds())
+        if not asked:
             return None
-        layer = self._last_layer()
         with seeded(self.seed_):
-            return nn.Linear(layer.in_features, self._n_outputs() * (1 + source.n_kinds), dtype=layer.weight.dtype)
+            return self._new_auxiliary_head()
+
+    def _new_auxiliary_head(self) -> nn.Linear:
+        layer = self._last_layer()
+        n = self._n_outputs() * (1 + self._n_turns() + self._n_kinds())
+        return nn.Linear(layer.in_features, n, dtype=layer.weight.dtype)
+
+    def _n_turns(self) -> int:
+        """How many kinds of the auxiliary task are kept for rotations, which come before those of outliers."""
+        return 3 if "turns_" in vars(self) else 0
+
+    def _n_kinds(self) -> int:
+        source = vars(self).get("source_")
+        return source.n_kinds if source is not None and self._uses_outliers() else 0
 
     def _last_layer(self, network: nn.Module | None = None) -> nn.Linear:
         layer = last_linear(self.network_ if network is None else network, self._n_outputs())
@@ -304,8 +365,26 @@ class ExposedModel(Estimator):
         self.reference_classes_ = y[rows]
         logits, features = self._outputs(X[rows[:JUDGED]] if own else held)
         logs, _ = feature_distances(self.reference_, features, own=own)
-        joined = Joined.fitted({"network": self._against(logits), "distance": logs}, IMAGE_WEIGHTS)
-        self.joined_ = vars(joined)
+        scores = self._image_scores(logits, features, logs)
+        self.joined_ = vars(Joined.fitted(scores, ROTATED_WEIGHTS if "rotation" in scores else IMAGE_WEIGHTS))
+
+    def _image_scores(
+        self, logits: NDArray[np.float64], features: NDArray[np.float64], logs: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Each score that is joined, of shape (n,), higher is stranger."""
+        scores = {"network": self._against(logits), "distance": logs}
+        if "auxiliary_head_" in vars(self):
+            scores["rotation"] = self._rotated_log_odds(features)
+        return scores
+
+    @torch.no_grad()
+    def _rotated_log_odds(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-odds that images with these features were rotated rather than as they came, of shape (n,)."""
+        like = self.auxiliary_head_.weight
+        logits = self.auxiliary_head_(torch.from_numpy(features).to(like.device, like.dtype)).double()
+        kinds = F.log_softmax(logits, dim=1).reshape(len(logits), -1, self._n_outputs()).logsumexp(2)
+        against: NDArray[np.float64] = (kinds[:, self.turns_].logsumexp(1) - kinds[:, 0]).cpu().numpy()
+        return against
 
     def _set_reach(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any], y_held: NDArray[np.int64]) -> None:
         """For vectors: keep training rows in units of their columns, learn the classes, and join the scores."""
@@ -370,7 +449,7 @@ class ExposedModel(Estimator):
             return Scored(logits, joined(scores, scores["distance"]), votes)
         logits, features = self._outputs(X)
         logs, nearest = feature_distances(self._neighbours(), features)
-        against = joined({"network": self._against(logits), "distance": logs})
+        against = joined(self._image_scores(logits, features, logs))
         return Scored(logits, against, self.reference_classes_[nearest])
 
     # --- the network ---------------------------------------------------------------------------------------------
@@ -425,18 +504,22 @@ class _Objective:
     def __call__(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
         rows, y = batch
         step, n, model = self.feed.batch(rows, y, progress), len(rows), self.model
-        if self.head is None or step.y_out is None:
+        n_out = 0 if step.y_out is None else len(step.y_out)
+        if self.head is None:
             logits, further = model.network_(step.events), torch.zeros((), device=y.device)
         else:
             logits, features = with_features(model.network_, model._last_layer(), step.events)
             further = self.weight * self._auxiliary(self.head(features), y, step)
-        loss = model._loss(logits[:n], y, logits[n:] if step.y_out is not None else None, step.y_out)
+        loss = model._loss(logits[:n], y, logits[n : n + n_out] if n_out else None, step.y_out)
         return loss + further.to(loss), {}
 
     def _auxiliary(self, logits: Tensor, y: Tensor, step: Step) -> Tensor:
-        y_out, kind_out = cast(Tensor, step.y_out), cast(Tensor, step.kind_out)
-        labels, kinds = torch.cat([y, y_out]), torch.cat([torch.zeros_like(y), kind_out + 1])
-        return auxiliary_loss(logits, labels, kinds, len(y), self.model._n_outputs())
+        labels, kinds, before = [y], [torch.zeros_like(y)], 1 + self.model._n_turns()
+        if step.y_out is not None and step.kind_out is not None:
+            labels, kinds = [*labels, step.y_out], [*kinds, before + step.kind_out]
+        if step.turns is not None:
+            labels, kinds = [*labels, y[: len(step.turns)]], [*kinds, step.turns]
+        return auxiliary_loss(logits, torch.cat(labels), torch.cat(kinds), len(y), self.model._n_outputs())
 
     def state_dict(self) -> dict[str, Any]:
         """The feed's."""

@@ -16,6 +16,8 @@ from farout.outliers.source import OutlierBatches, OutlierSource, OutlierStream
 
 __all__ = ["Feed", "Step"]
 
+TURNED = 0.5  # rotated rows for each inlier of a step
+
 
 class Step(NamedTuple):
     """What the network sees in one step.
@@ -23,14 +25,17 @@ class Step(NamedTuple):
     Attributes
     ----------
     events : Tensor
-        Inliers, and after them outliers.
+        Inliers, after them outliers, and after these rotated inliers.
     y_out, kind_out : int64 Tensor of shape (n,) or None
         Class indices of the outliers, -1 without classes, and their kinds; None without outliers.
+    turns : int64 Tensor of shape (k,) or None
+        By how many times 90 degrees each of the last events was rotated; None where none were.
     """
 
     events: Tensor
     y_out: Tensor | None = None
     kind_out: Tensor | None = None
+    turns: Tensor | None = None
 
 
 class Feed:
@@ -60,6 +65,8 @@ class Feed:
         Of the events.
     share : float
         Outliers for each inlier of a batch, in (0, 1].
+    turns : ndarray of int
+        Rotations, in times 90 degrees, that half as many rows as a batch has inliers come in too; none when empty.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Feed:
         rng: np.random.Generator,
         dtype: torch.dtype = torch.float32,
         share: float = 1.0,
+        turns: NDArray[np.int64] | None = None,
     ) -> None:
         self.source = source
         self.classes = classes
@@ -84,6 +92,7 @@ class Feed:
         self.rng = rng
         self.dtype = dtype
         self.share = share
+        self.turns = None if turns is None or not len(turns) else torch.from_numpy(turns)
         self.events: Tensor | None = None  # of all rows, where they are processed once
         self.outliers: OutlierStream | None = None
         if source is not None and batch_size:
@@ -114,14 +123,26 @@ class Feed:
         else:
             events = self._inliers(rows.cpu().numpy()).to(rows.device)
         if self.outliers is None:
-            return Step(self._augmented(events))
+            return self._with_turned(Step(self._augmented(events)), len(rows))
         self.outliers.batches.progress = progress
         n_out = math.ceil(self.share * len(rows))
         x, theirs, kind = (column[:n_out] for column in next(self.outliers))
         if self.outliers.pool is None:
             x = self._in_model_units(x)
         both = torch.cat([events, x.to(rows.device)])
-        return Step(self._augmented(both), self._own_classes(theirs).to(y.device), kind.to(y.device))
+        step = Step(self._augmented(both), self._own_classes(theirs).to(y.device), kind.to(y.device))
+        return self._with_turned(step, len(rows))
+
+    def _with_turned(self, step: Step, n: int) -> Step:
+        """The step with half of its ``n`` inliers once more, rotated."""
+        if self.turns is None:
+            return step
+        turns = self.turns[torch.randint(len(self.turns), (math.ceil(TURNED * n),))]
+        some = step.events[: len(turns)]
+        rotated = torch.empty_like(some)
+        for k in self.turns.tolist():
+            rotated[turns == k] = torch.rot90(some[turns == k], k, (2, 3))
+        return step._replace(events=torch.cat([step.events, rotated]), turns=turns.to(step.events.device))
 
     def _in_model_units(self, x: Tensor) -> Tensor:
         """Outliers in the model's units and shape: its flow may see events as vectors that the model sees as images."""

@@ -1,7 +1,7 @@
 """Collage: combines parts of real rows and reconstructs them by a flow, keeping what is unlike real rows."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,14 +102,14 @@ class Collage(RowSource):
         if self.bound is not None:
             check_positive(self.bound, "bound", "Collage")
 
-    def _by_nearest(self) -> bool:
-        return len(self.event_shape_) == 3
+    def _rule(self) -> Literal["nearest", "ratio"]:
+        return "nearest" if len(vars(self).get("event_shape_", ())) == 3 else "ratio"
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
         n, (fewest, most) = len(hosts), self.pastes
         counts = rng.integers(fewest, most + 1, size=n)
         guests = (hosts[:, None] + rng.integers(1, len(self.rows_), size=(n, most))) % len(self.rows_)
-        if self._by_nearest():
+        if self._rule() == "nearest":
             Z = self.flow_.encode(Rows(self._joined(hosts, guests, counts, rng)), noise=True, random_state=rng)
         else:
             halves = SplitFlow(self.flow_)
@@ -163,7 +163,9 @@ class Collage(RowSource):
         return halves.to_map(self._rows(rows), noise=True, random_state=rng)
 
     def _advice(self) -> str:
-        training = "" if self._by_nearest() else "train the flow for longer, so that it separates its classes, or "
+        training = (
+            "" if self._rule() == "nearest" else "train the flow for longer, so that it separates its classes, or "
+        )
         return f"{training}choose a larger quantile than {self.quantile} or more pastes than {tuple(self.pastes)}."
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
@@ -17,12 +17,12 @@ from farout.errors import InvalidSettingError
 from farout.flows.units import Units
 from farout.networks.features import unit, with_features
 from farout.networks.image import ResidualNetwork
-from farout.outliers.symmetries import TURNS, positions, turned
+from farout.outliers.symmetries import TURNS, positions
 
 __all__ = ["Critic", "shared_critic"]
 
 WIDTHS = (16, 32, 64)
-STEPS, BATCH, RATE = 300, 128, 3e-3
+STEPS, BATCH, RATE = 300, 64, 3e-3
 ROWS = 10_000  # rows it learns from, at most
 ASKED = 500  # rows held out to ask whether positions can be told, at most
 TOLD = 0.6  # AUROC from which on a position counts as told from the upright one

@@ -19,13 +19,14 @@ from farout.outliers.exchange import Exchange
 from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
 from farout.outliers.noise import Noise
-from farout.outliers.row_source import RowSource
+from farout.outliers.salient import Salient
 from farout.outliers.source import OutlierSource
 from farout.outliers.trials import Choice, choose
 from farout.outliers.turned import Turned
 
 __all__ = ["Recommended"]
 
+LOOKS_NORMAL = "nearly all of its outliers look like real images"
 LEAST = 0.25  # share of candidates that the rule of a source must keep, for it to count
 REMEMBERED = 8  # choices that a process remembers
 _choices: OrderedDict[str, Choice] = OrderedDict()  # what follows from rows, labels and seed: models share it
@@ -41,11 +42,15 @@ class Recommended(Mixture):
     same trials choose how much the network's score, distance and class ratio count; a score by which held-out classes
     look more normal than known ones is left out. With fewer than 60 rows it takes both in equal shares.
 
-    For images it is fixed: `Turned`, `Collage` and ``NormalShell(2.5)``, a third each, which was best on held-out
-    classes of digits. The first two give outliers near the data, the last far ones. A source whose rule keeps less than
-    a quarter of its candidates is left out; this happens for textures, maps or cells, which look normal when rotated.
+    For images of grey levels it is fixed: `Turned`, `Collage` and ``NormalShell(2.5)``, a third each, which was best on
+    held-out classes of digits. The first two give outliers near the data, the last far ones. A source whose rule keeps
+    less than a quarter of its candidates is left out, unless it is the only one; this happens for textures, maps or
+    cells, which look normal when rotated. ``left_out_`` says so.
 
-    For both comparisons see ``docs/results/part-4.md`` and ``part-6.md``.
+    For images of colour it is `Salient`, which needs no flow: rotated photographs and shells taught less on held-out
+    classes of photographs. Models learn to tell rotations beside it (``rotations`` of `CautiousClassifier`).
+
+    For these comparisons see ``docs/results/part-4.md``, ``part-6.md`` and ``natural.md``.
 
     Parameters
     ----------
@@ -70,6 +75,8 @@ class Recommended(Mixture):
         (AUROC of the network's score alone), ``accuracy`` (None without labels), ``keeps_accuracy`` (whether it may be
         chosen) and ``chosen``: the first of these whose AUROC is within .003 of their highest. Empty where rows were
         too few. ``source="none"`` is plain training.
+    left_out_ : list of dict
+        For images, the sources that were left out: ``source``, ``kept_share`` and ``why``.
     score_weights_ : dict of str to float
         For vectors: weights of "network", "distance" and "ratio" (with labels) in the joined score of the models that
         learn from this.
@@ -91,6 +98,7 @@ class Recommended(Mixture):
     _nested = (Nested("flow", "sources_", shared=True),)
 
     comparison_: list[dict[str, Any]]
+    left_out_: list[dict[str, Any]]
     score_weights_: dict[str, float]
 
     def __init__(
@@ -114,8 +122,14 @@ class Recommended(Mixture):
         rows = self._check_rows(X, self._asked_shape(self.flow))
         parts = self.recipe() if self._is_image() else self._chosen(rows, y)
         self._mix(parts, [1.0] * len(parts), self._named(rows), y)
-        kept = [not isinstance(part, RowSource) or part.kept_share_ >= LEAST for part in self.sources_]
-        self.sources_ = [part for part, keep in zip(self.sources_, kept, strict=True) if keep]
+        shares = [vars(part).get("kept_share_", 1.0) for part in self.sources_]
+        kept = [part for part, share in zip(self.sources_, shares, strict=True) if share >= LEAST]
+        self.left_out_ = [
+            {"source": type(part).__name__, "kept_share": share, "why": LOOKS_NORMAL}
+            for part, share in zip(self.sources_, shares, strict=True)
+            if kept and share < LEAST
+        ]
+        self.sources_ = kept or self.sources_
         self.weights_ = np.full(len(self.sources_), 1 / len(self.sources_))
 
     def _is_image(self) -> bool:
@@ -124,6 +138,9 @@ class Recommended(Mixture):
 
     def recipe(self) -> list[OutlierSource]:
         """The unfitted sources to mix in equal shares: for images; for vectors, where rows are too few to choose."""
+        shape = self._asked_shape(self.flow)
+        if shape is not None and len(shape) == 3 and shape[0] >= 3:
+            return [Salient(flow=self.flow)]
         if self._is_image():
             return [Turned(flow=self.flow), Collage(flow=self.flow), NormalShell(2.5, flow=self.flow)]
         return [Exchange(), Noise(2.5)]

@@ -165,7 +165,10 @@ _BUDGET = Option("budget", "number", "seconds for the trials that choose, on tab
 _CHANCE = Option("chance", "number", "probability that a column comes from the second row", 0.5)
 _PARTNER = Option("partner", "choice", "class of the second row", "any", ("any", "same", "other"))
 _BLOCK = Option("block", "count", "neighbouring columns that are exchanged together", 1)
-_SPACE = Option("space", "choice", "what is exchanged: columns of the data or of latents", "data", ("data", "latent"))
+_SPACE = Option("space", "choice", "what is exchanged: columns or pixels of the data, or latents", "data",
+                ("data", "latent"))
+_SHARE = Option("share", "number", "share of an image that is replaced", 0.4)
+_KEPT = Option("quantile", "number", "share of inliers that the rule would call outliers; no rule when omitted")
 _NOISE = Option("distribution", "choice", "distribution of each column", "normal", ("normal", "uniform"))
 _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag")
 
@@ -189,6 +192,8 @@ _ALL = (
            "mixtures of archetypes with a random nullspace part", "archetypes", (_WEIGHTS, _PART, _EXACT, _COUNT)),
     Source("collage", "farout.outliers.collage:Collage", "parts of training rows put together", "rows", (_QUANTILE,)),
     Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
+    Source("salient", "farout.outliers.salient:Salient",
+           "training images in which what their class rests on is replaced", "rows", (_SPACE, _SHARE, _KEPT)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
     Source("walk", "farout.outliers.walk:Walk",

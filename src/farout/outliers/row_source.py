@@ -1,7 +1,7 @@
 """Base of sources that change real rows and keep those that a rule calls outliers."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.sharing import fitted_flow
 from farout.flows.units import Units
+from farout.outliers.critic import Critic, shared_critic
 from farout.outliers.nearest_rule import NearestRule
 from farout.outliers.ratio_rule import RatioRule
 from farout.outliers.source import Outliers, OutlierSource
@@ -47,28 +48,31 @@ class Candidates(NamedTuple):
 class RowSource(OutlierSource):
     """Outliers from real rows: a subclass makes candidates, and a rule keeps those that are outliers.
 
-    The rule is `NearestRule` where ``_by_nearest`` is true, else `RatioRule`.
+    The rule is what ``_rule`` names: `NearestRule`, `RatioRule`, or none, which keeps all. Nearness is judged where
+    classes are told apart: images of colour are compared by the features of a `Critic`, since pixels say little of what
+    they show; images of grey levels, such as strokes, by their pixels.
 
     Rows are encoded and decoded as "no class", so that no artefact of decoding reveals a class.
     """
 
     _nested = (Nested("flow", "flow_", shared=True),)
     _caches = ("_nearest",)
-    _decodes: ClassVar[bool] = True  # whether outliers are decoded by the flow; if not, none is fitted
 
     flow: FlowDensity | None
-    quantile: float
+    quantile: float | None
     max_rows: int
     random_state: Any
     bound: float | None = None
     flow_: FlowDensity
+    critic_: Critic
     rows_: NDArray[Any]
     labels_: NDArray[Any]
     threshold_: float
 
     def _check_settings(self) -> None:
         where = type(self).__name__
-        check_number(self.quantile, "quantile", where, low=0, high=1, low_open=True, high_open=True)
+        none_ok = self._rule() is None
+        check_number(self.quantile, "quantile", where, low=0, high=1, low_open=True, high_open=True, none_ok=none_ok)
         check_number(self.max_rows, "max_rows", where, low=2, integer=True)
         super()._check_settings()
 
@@ -80,10 +84,14 @@ class RowSource(OutlierSource):
         chosen = _chosen_rows(len(X), self.max_rows, labels, rng)
         self._keep(X[chosen], None if labels is None else labels[chosen])
         kept = self._rows(np.arange(len(chosen)))
+        if self._asks_critic():
+            self.critic_ = shared_critic(self, X, labels)
+        if self._rule() is None or self.quantile is None:
+            return
         inliers = self.process_inliers(Rows(kept[:CALIBRATED]), random_state=rng)
-        if self._by_nearest():
-            self._nearest = NearestRule.fitted(kept, inliers, self.quantile)
-            self.threshold_ = self._nearest.threshold
+        if self._rule() == "nearest":
+            rule = NearestRule.fitted(self._seen(kept), self._seen(inliers), self.quantile)
+            self._nearest, self.threshold_ = rule, rule.threshold
             found = self._candidates(self._pick(TRIED, None, rng), rng)
             self.kept_share_ = float(self._outside(found).mean())
         else:
@@ -92,9 +100,9 @@ class RowSource(OutlierSource):
     def _learn_shape_and_classes(self, X: NDArray[Any], y: ArrayLike | None) -> NDArray[Any] | None:
         """Labels of the rows: the given ones, or the likeliest class under the flow; None without classes."""
         where = type(self).__name__
-        if self._decodes or (self.flow is not None and is_fitted(self.flow)):
+        if self._decodes() or (self.flow is not None and is_fitted(self.flow)):
             flow = fitted_flow(self, self.flow, X, y)
-            if self._decodes and classes_of(flow) is not None and flow.class_dropout == 0:
+            if self._decodes() and classes_of(flow) is not None and flow.class_dropout == 0:
                 raise InvalidSettingError(
                     f"{where}: its flow was fitted with class_dropout=0, so it can't encode rows without a class; fit "
                     "one with class_dropout=0.1."
@@ -112,19 +120,31 @@ class RowSource(OutlierSource):
         self.classes_ = np.unique(labels)
         return labels
 
-    def _by_nearest(self) -> bool:
-        """Whether the rule is `NearestRule`; `RatioRule` otherwise."""
-        return False
+    def _decodes(self) -> bool:
+        """Whether outliers are decoded by the flow; if not, none is fitted."""
+        return True
+
+    def _rule(self) -> Literal["nearest", "ratio"] | None:
+        """Which rule tells outliers from candidates that still look normal; None keeps all."""
+        return "ratio"
+
+    def _asks_critic(self) -> bool:
+        """Whether a critic is needed: by default to compare images of colour."""
+        return self._rule() == "nearest" and len(self.event_shape_) == 3 and self.event_shape_[0] >= 3
+
+    def _seen(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows as `NearestRule` compares them."""
+        return self.critic_.features(rows) if self._asks_critic() else rows
 
     def _outside(self, found: Candidates) -> NDArray[np.bool_]:
         """Whether each candidate is an outlier by the rule."""
-        if not len(found.x):
-            return np.zeros(0, dtype=bool)
-        if not self._by_nearest():
+        if not len(found.x) or self._rule() is None or self.quantile is None:
+            return np.ones(len(found.x), dtype=bool)
+        if self._rule() == "ratio":
             return RatioRule(self.flow_, self.threshold_).explained_by(found.x, found.guesses) < 0
         if "_nearest" not in vars(self):  # a loaded source rebuilds it from its rows
-            self._nearest = NearestRule.of(self._rows(np.arange(len(self.rows_))), self.threshold_)
-        return self._nearest.outside(found.x)
+            self._nearest = NearestRule.of(self._seen(self._rows(np.arange(len(self.rows_)))), self.threshold_)
+        return self._nearest.outside(self._seen(found.x))
 
     def _keep(self, rows: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Store rows and labels; images of at most 256 grey levels are stored as uint8."""
@@ -216,9 +236,9 @@ class RowSource(OutlierSource):
         )
 
     def _kept_by(self) -> str:
-        if self._by_nearest():
+        if self._rule() == "nearest" and self.quantile is not None:
             return f"were farther from real rows than {1 - self.quantile:.0%} of the inliers ({self.threshold_:.4g})"
-        return f"had a score under that of {self.quantile:.0%} of the inliers ({self.threshold_:.4g} nats)"
+        return f"had a score under that of {self.quantile or 0:.0%} of the inliers ({self.threshold_:.4g} nats)"
 
     def _host_classes(self, hosts: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Class index of each of these kept rows, of shape (n,); None without classes."""

@@ -1,6 +1,6 @@
 """Turned: real images, rotated or mirrored, that are unlike all other real images."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,8 +57,6 @@ class Turned(RowSource):
     ((70, 64), [0, 1, 2, 3, 4, 5, 6])
     """
 
-    _decodes = False
-
     def __init__(
         self,
         flow: FlowDensity | None = None,
@@ -88,8 +86,11 @@ class Turned(RowSource):
             )
         super()._fit(X, y)
 
-    def _by_nearest(self) -> bool:
-        return True
+    def _decodes(self) -> bool:
+        return False
+
+    def _rule(self) -> Literal["nearest"]:
+        return "nearest"
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
         shape = self.event_shape_
