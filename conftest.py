@@ -22,6 +22,7 @@ CHOICES = {
     "farout.outliers.trials.LEAST_STEPS": 15,
     "farout.outliers.trials.MOST_STEPS": 15,
     "farout.networks.vector.STEPS": 15,
+    "farout.outliers.critic.STEPS": 40,
     "farout.detectors.forest.TREES": 10,
 }
 
@@ -45,6 +46,7 @@ def whole_choices() -> Iterator[None]:
         patch.setattr("farout.outliers.trials.LEAST_STEPS", 60)
         patch.setattr("farout.outliers.trials.MOST_STEPS", 300)
         patch.setattr("farout.networks.vector.STEPS", 150)
+        patch.setattr("farout.outliers.critic.STEPS", 300)
         patch.setattr("farout.detectors.forest.TREES", 100)
         patch.delitem(TABLE_FLOW, "max_steps")
         yield

@@ -49,11 +49,12 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         Weight of the outliers. "auto": 1 for images; 0.3 for vectors, where outliers lie nearer to the rows and more
         costs accuracy. 0 is the plain classifier; then the source only says how inliers are processed,
         and without a source none is made.
-    network : Module or callable, optional
+    network : Module, callable or str, optional
         Any torch module from events, in model units (images in [-1, 1], columns of unit variance), to logits of
-        shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. When omitted, a small CNN for
-        images; for vectors a linear layer, one hidden layer, or both side by side, whichever classifies held-out rows
-        best.
+        shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. For images also a name: "small" (a
+        small CNN), "residual" (24-48-96 channels), "wide" (64-128-256) or "resnet18", the last three with residual
+        blocks. When omitted, "residual" for images of colour, "small" for others; for vectors a linear layer, one
+        hidden layer, or both side by side, whichever classifies held-out rows best.
     event_shape : tuple of int, optional
         (channels, height, width) of images.
     max_steps : int, optional
@@ -67,14 +68,22 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
         each step. "auto": for images so many that each comes four times, at most 10 000; fresh ones for vectors, which
         are quickly made, where a strength has a schedule, and for `RealOutliers`.
-    augmentation : {"affine"} or callable, optional
+    augmentation : {"auto", "affine", "crop", "crop-flip"}, callable or None, default="auto"
         Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
-        and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
-        model units, and gives one of the same shape.
+        and shifts images a little, "crop" shifts them by up to an eighth of a side, "crop-flip" also mirrors half of
+        them (`farout.detectors.augmentation`); a function takes a batch of events, in model units, and gives one of the
+        same shape. "auto", for images with labels: "affine" for grey levels; for colour "crop-flip", or "crop" where a
+        small network (`Critic`) can tell mirror images; none where the class of an image hangs on the place of
+        things in it, so that a moved image has other nearest neighbours. ``augmentation_`` says which.
     auxiliary_weight : float or "auto", default="auto"
         Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
+    rotations : bool or "auto", default="auto"
+        Whether the auxiliary task tells rotations of inliers by 90, 180 and 270 degrees too (after Hendrycks et al.,
+        2019), and how sure it is that a row is not rotated joins the score. Only rotations that a small network
+        (`Critic`) can tell count (``turns_``), so that nothing changes for textures or cells. "auto": for images of
+        colour, unless nothing is learned from outliers.
     distance_aware : bool or "auto", default="auto"
         Let probabilities fade to uniform far from the training rows, as told above. "auto": unless nothing is learned
         from outliers. For images it needs a network whose last layer is linear.
@@ -94,6 +103,10 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     source_ : OutlierSource
         Fitted; only where there is a source.
     network_ : Module
+    augmentation_ : str or None
+        Only with ``augmentation="auto"``, for images: the one that was chosen.
+    turns_ : ndarray of int
+        Only where rotations are told: these, in times 90 degrees; ``auxiliary_head_`` is the layer that tells them.
     offset_ : float
         Threshold of the score.
     typical_rows_ : ndarray of shape (n, d)

@@ -32,7 +32,7 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     ----------
     source : OutlierSource, optional
         Where outliers come from, fitted on this model's training rows; `Recommended` when omitted.
-    network : Module or callable, optional
+    network : Module, callable or str, optional
         As in `CautiousClassifier`; it gives one log-odds a class, or one in all without labels.
     score_by : {"max", "random"}, default="max"
         How a row without a label is scored: by the best class, or, as the author did, by one drawn at random.
@@ -49,10 +49,13 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
         each step. "auto": for images so many that each comes four times, at most 10 000; fresh ones for vectors, which
         are quickly made, where a strength has a schedule, and for `RealOutliers`.
-    augmentation : {"affine"} or callable, optional
+    augmentation : {"auto", "affine", "crop", "crop-flip"}, callable or None, default="auto"
         Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
-        and shifts images a little (`farout.detectors.augmentation.affine`); a function takes a batch of events, in
-        model units, and gives one of the same shape.
+        and shifts images a little, "crop" shifts them by up to an eighth of a side, "crop-flip" also mirrors half of
+        them (`farout.detectors.augmentation`); a function takes a batch of events, in model units, and gives one of the
+        same shape. "auto", for images with labels: "affine" for grey levels; for colour "crop-flip", or "crop" where a
+        small network (`Critic`) can tell mirror images; none where the class of an image hangs on the place of
+        things in it, so that a moved image has other nearest neighbours. ``augmentation_`` says which.
     one_vs_rest : bool or "auto", default="auto"
         Whether a row counts as an outlier of all classes but its own, and an outlier as one of all classes, so that
         each ``D(., y)`` tells its class from all else (as one-vs-rest classifiers do, Padhy et al., 2020). "auto": for
@@ -66,6 +69,11 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
         (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
         vectors. Above 0 it needs a network whose last layer is linear.
+    rotations : bool or "auto", default="auto"
+        Whether the auxiliary task tells rotations of inliers by 90, 180 and 270 degrees too (after Hendrycks et al.,
+        2019), and how sure it is that a row is not rotated joins the score. Only rotations that a small network
+        (`Critic`) can tell count (``turns_``), so that nothing changes for textures or cells. "auto": for images of
+        colour, unless nothing is learned from outliers.
     distance_aware : bool or "auto", default="auto"
         Let log-odds fall with the distance from the training rows; "auto" does. See `CautiousClassifier`, where it is
         the same: for vectors the distance to the nearest training row in units of the columns and, with classes, the
@@ -88,6 +96,10 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     source_ : OutlierSource
         Fitted.
     network_ : Module
+    augmentation_ : str or None
+        Only with ``augmentation="auto"``, for images: the one that was chosen.
+    turns_ : ndarray of int
+        Only where rotations are told: these, in times 90 degrees; ``auxiliary_head_`` is the layer that tells them.
     offset_ : float
         Threshold of the score.
     typical_rows_ : ndarray of shape (n, d)

@@ -41,8 +41,8 @@ class Critic(Estimator):
     ----------
     event_shape : tuple of int, optional
         (channels, height, width).
-    max_steps : int, default=300
-        Gradient steps.
+    max_steps : int, optional
+        Gradient steps; 300 when omitted.
     training : Training, optional
     random_state : int, Generator or None, default=None
 
@@ -75,7 +75,7 @@ class Critic(Estimator):
     def __init__(
         self,
         event_shape: tuple[int, ...] | None = None,
-        max_steps: int = STEPS,
+        max_steps: int | None = None,
         training: Training | None = None,
         random_state: Any = None,
     ) -> None:
@@ -85,7 +85,7 @@ class Critic(Estimator):
         self.random_state = random_state
 
     def _check_settings(self) -> None:
-        check_number(self.max_steps, "max_steps", "Critic", low=1, integer=True)
+        check_number(self.max_steps, "max_steps", "Critic", low=1, integer=True, none_ok=True)
         check_training(self.training, "Critic")
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
@@ -108,7 +108,7 @@ class Critic(Estimator):
             self.network_,
             self._loss,
             (self.units_.to_train(X[inner]), torch.from_numpy(labels[inner])),
-            Budget(max_steps=self.max_steps, batch_size=BATCH, learning_rate=RATE, weight_decay=1e-4),
+            Budget(self.max_steps or STEPS, BATCH, RATE, weight_decay=1e-4),
             where=self._handing().training,
             seed=self.seed_,
             name="critic",
@@ -210,6 +210,8 @@ def _turned(x: Tensor, at: Tensor) -> Tensor:
     out = x.clone()
     for k in range(1, 1 + TURNS):
         mine = at == k
+        if not mine.any():
+            continue
         whole = torch.rot90(x[mine], k % 4, (2, 3))
         out[mine] = whole.flip(3) if k >= 4 else whole
     return out

@@ -122,8 +122,8 @@ class Source:
         What it stands on: a fitted flow alone; a flow and training rows, which are read again when generating; deep
         archetypes; outliers that are there already.
     options : tuple of Option
-    without_flow : bool
-        Whether it can do without a flow, on tables.
+    without_flow : tuple of {"vectors", "images"}
+        On what data it can do without a flow.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Source:
     help: str
     needs: Literal["flow", "rows", "archetypes", "data"]
     options: tuple[Option, ...] = ()
-    without_flow: bool = False
+    without_flow: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Its class."""
@@ -174,26 +174,29 @@ _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag
 
 _ALL = (
     Source("recommended", "farout.outliers.recommended:Recommended",
-           "tables: chosen by trials on your rows; images: turned, collage and normal", "rows", (_BUDGET,),
-           without_flow=True),
+           "tables: chosen by trials on your rows; grey images: turned, collage and normal; colour: salient", "rows",
+           (_BUDGET,), without_flow=("vectors", "images")),
     Source("normal", "farout.outliers.extremal:NormalShell",
            "a wider normal distribution in latent space", "flow", (_STRENGTH, _TAIL, _COVARIANCE)),
     Source("gumbel", "farout.outliers.extremal:GumbelShell",
            "the radius of the largest of many normal points", "flow", (_STRENGTH, _TAIL, _LAW, _COVARIANCE)),
     Source("exchange", "farout.outliers.exchange:Exchange",
            "rows whose columns are exchanged with another row's", "rows", (_CHANCE, _PARTNER, _BLOCK, _SPACE),
-           without_flow=True),
+           without_flow=("vectors", "images")),
     Source("noise", "farout.outliers.noise:Noise",
-           "every column on its own, wider than the data", "rows", (_STRENGTH, _NOISE), without_flow=True),
+           "every column on its own, wider than the data", "rows", (_STRENGTH, _NOISE),
+           without_flow=("vectors",)),
     Source("real", "farout.outliers.real:RealOutliers", "outliers that you have", "data", (_SETS,)),
     Source("archetypal", "farout.outliers.archetypal:Archetypal",
            "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),
     Source("nullspace", "farout.outliers.nullspace:Nullspace",
            "mixtures of archetypes with a random nullspace part", "archetypes", (_WEIGHTS, _PART, _EXACT, _COUNT)),
     Source("collage", "farout.outliers.collage:Collage", "parts of training rows put together", "rows", (_QUANTILE,)),
-    Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,)),
+    Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,),
+           without_flow=("images",)),
     Source("salient", "farout.outliers.salient:Salient",
-           "training images in which what their class rests on is replaced", "rows", (_SPACE, _SHARE, _KEPT)),
+           "training images in which what their class rests on is replaced", "rows", (_SPACE, _SHARE, _KEPT),
+           without_flow=("images",)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
     Source("walk", "farout.outliers.walk:Walk",

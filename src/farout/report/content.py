@@ -143,6 +143,8 @@ class ReportContent:
         How much each column has to do with how unusual a row is, of a few rows.
     share_columns, share_rows : sequence of str
         Names of these columns, and titles of these rows.
+    choices : sequence of (str, str)
+        What was chosen for the images, and what was left out and why.
     trials : sequence of mapping
         What was compared to choose outliers: ``source``, ``auroc``, ``network``, ``accuracy`` (or None), ``chosen``.
     score_weights : mapping of str to float
@@ -179,6 +181,7 @@ class ReportContent:
     shares: Array | None = None
     share_columns: Sequence[str] = ()
     share_rows: Sequence[str] = ()
+    choices: Sequence[tuple[str, str]] = ()
     trials: Sequence[Mapping[str, Any]] = ()
     score_weights: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)

@@ -27,7 +27,18 @@ _TAILS = "The first and the last bin also count everything beyond them."
 
 def sections(content: ReportContent) -> list[Section]:
     """Build all sections for which there is content, in the order of the page."""
-    parts = [archetype_sections, _samples, _strengths, _examples, _scores, _shares, _trials, _radii, _training]
+    parts = [
+        archetype_sections,
+        _samples,
+        _strengths,
+        _examples,
+        _scores,
+        _shares,
+        _choices,
+        _trials,
+        _radii,
+        _training,
+    ]
     return [found for part in parts for found in part(content)]
 
 
@@ -123,6 +134,18 @@ def _shares(content: ReportContent) -> Iterator[Section]:
         "normal row is with the column's value.",
         [Drawn(figure, "", f"Shares of columns, and the largest of each row: {told}", wide=True)],
     )
+
+
+def _choices(content: ReportContent) -> Iterator[Section]:
+    if content.choices:
+        yield section(
+            "choices",
+            "What suits these images",
+            "A small network looked at the normal images: which rotations and mirror images of them it can tell, and "
+            "whether outliers still look like them.",
+            [],
+            tables=[Table(("", "chosen"), tuple(content.choices))],
+        )
 
 
 def _trials(content: ReportContent) -> Iterator[Section]:

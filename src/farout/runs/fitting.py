@@ -254,9 +254,10 @@ def _model(
 def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a model as its constructor calls them.
 
-    ``score`` is ``score_by`` there, since scikit-learn's own ``score`` is a method.
+    ``score`` is ``score_by`` there, since scikit-learn's own ``score`` is a method; no augmentation is None.
     """
-    return {"score_by" if key == "score" else key: value for key, value in asked.items()}
+    named = {"score_by" if key == "score" else key: value for key, value in asked.items()}
+    return named | ({"augmentation": None} if named.get("augmentation") == "none" else {})
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def generate_outliers(
         If a setting makes no sense.
     """
     flow = flow_of(run.model)
-    if flow is None and not (SOURCES[settings.name].without_flow and len(run.event_shape) == 1):
+    if flow is None and not _without_flow(settings, run.event_shape):
         raise RunError(f"{run.path}: this {run.kind} holds no flow to generate from; give a run of `farout fit`.")
     needs = SOURCES[settings.name].needs
     if needs == "data":
@@ -85,6 +85,15 @@ def generate_outliers(
         source.fit(cast(FlowDensity, flow).no_rows())
     drawn: Outliers = source.sample(n, labels, random_state=seed)
     return drawn
+
+
+def _without_flow(settings: SourceSettings, event_shape: tuple[int, ...]) -> bool:
+    """Whether the source can be made for a run that holds no flow."""
+    kind = "vectors" if len(event_shape) == 1 else "images"
+    asks = settings.options.get("space") == "latent"
+    if settings.name == "recommended" and kind == "images":
+        asks = event_shape[0] < 3
+    return kind in SOURCES[settings.name].without_flow and not asks
 
 
 def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = False) -> Path:

@@ -227,14 +227,20 @@ class _Exposed(_Section):
         shown="up to 10000 for images, else 0",
         metavar="N|auto",
     )
-    augmentation: Literal["affine"] | None = setting(
-        None, "Turn, zoom and shift images a little, inliers and outliers alike.", shown="none"
+    network: Literal["small", "residual", "wide", "resnet18"] | None = setting(
+        None, "Network for images.", shown="residual for colour, small for grey"
+    )
+    augmentation: Literal["auto", "affine", "crop", "crop-flip", "none"] = setting(
+        "auto", "Move images a little, inliers and outliers alike.", shown="as the images allow"
     )
     auxiliary_weight: Annotated[float, Field(ge=0)] | Auto = setting(
         "auto",
         "Weight of an auxiliary task: to tell the kinds of outliers apart.",
         shown="0.5 for images, else 0",
         metavar="WEIGHT|auto",
+    )
+    rotations: bool | Auto = setting(
+        "auto", "Whether that task tells rotations of images too.", shown="for colour, where they differ"
     )
     distance_aware: bool | Auto = setting("auto", "Whether rows far from training rows score lower.", shown="yes")
     contamination: float = setting(0.05, "Share of inliers that the threshold gives up.", gt=0, le=0.5)

@@ -59,6 +59,7 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
         story |= {"evaluations": {run.kind: kept[0].table}, "scores": {run.kind: kept[1]}}
         story |= strangest_rows(run, sets, kept[1])
     source = vars(model).get("source_")
+    story["choices"] = image_choices(model)
     if getattr(source, "comparison_", None):
         story |= {"trials": source.comparison_, "score_weights": source.score_weights_}
     if is_archetypes(model):
@@ -68,6 +69,23 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
         inliers = sets.pop("inliers", data)
         story |= latent_radii(flow, _rows({} if inliers is None else {"inliers": inliers}) | _rows(sets))
     return story
+
+
+def image_choices(model: Any) -> list[tuple[str, str]]:
+    """What a model of images chose, and what it left out and why; empty where nothing was to choose."""
+    state, rows = vars(model), []
+    source = state.get("source_")
+    if "augmentation_" in state:
+        rows.append(("augmentation", state["augmentation_"] or "none: the place of things tells their class"))
+    if len(vars(model).get("event_shape_", ())) == 3 and hasattr(model, "rotations"):
+        turns = ", ".join(f"{90 * int(k)}°" for k in state.get("turns_", ()))
+        rows.append(("rotations told", turns or "none"))
+    if vars(source or model).get("left_out_") is not None:
+        rows.append(("outliers", ", ".join(type(part).__name__ for part in source.sources_)))
+        rows += [
+            (f"{out['source']} left out", f"{out['why']}: {out['kept_share']:.0%} do not") for out in source.left_out_
+        ]
+    return rows
 
 
 def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> dict[str, Any]:
