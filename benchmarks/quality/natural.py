@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy.special import log_softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
@@ -155,6 +156,7 @@ def run(args):
     """Train what isn't there yet, and show the table of what is."""
     per_class, network, steps = SIZES[args.size]
     steps = args.steps or steps
+    Path(args.out).mkdir(parents=True, exist_ok=True)
     records = Records(Path(args.out) / f"natural-{args.size}.jsonl", ("row", "seed", "fold", "steps"))
     (train, y), (test, y_test) = images(args.data_root, "train"), images(args.data_root, "test")
     textures = images(args.data_root, "textures")[0] if args.textures else train[:0]
@@ -185,22 +187,26 @@ def run(args):
                 begun = time.process_time(), time.perf_counter()
                 model.fit(train[chosen], y[chosen])
                 took = {"CPU s": time.process_time() - begun[0], "seconds": time.perf_counter() - begun[1]}
-                records.add(key | took | figures(model, train[chosen], y[chosen], test[known], y_test[known], sets))
+                found, scores = figures(model, train[chosen], y[chosen], test[known], y_test[known], sets)
+                np.savez_compressed(Path(args.out) / f"natural-{args.size}-{name}-{seed}-{fold}-{steps}.npz", **scores)
+                records.add(key | took | found)
                 print(records.rows[-1], flush=True)
     print(table(records, args, steps))
 
 
 def figures(model, X, y, inliers, labels, sets):
-    """Accuracy, and AUROC of each set by each score."""
+    """Accuracy, and AUROC of each set by each score; and the scores themselves."""
     scores = scorer(model, X, y)
     inside = scores(inliers)
+    kept = {f"known|{k}": v for k, v in inside.items()}
     line = {"accuracy": float((model.predict(inliers) == labels).mean())}
     for name, rows in sets.items():
         if len(rows):
             truth = np.r_[np.ones(len(inliers)), np.zeros(len(rows))]
             found = scores(rows)
+            kept |= {f"{name}|{k}": v for k, v in found.items()}
             line[name] = {k: round(float(roc_auc_score(truth, np.r_[inside[k], found[k]])), 4) for k in inside}
-    return line
+    return line, kept
 
 
 def scorer(model, X, y):
@@ -219,6 +225,9 @@ def scorer(model, X, y):
         found["kNN"] = -squared[:, -1]
         found["Mahalanobis"] = -np.einsum("ncd,de,nce->nc", steps, precision, steps).min(axis=1)
         found["feature norm"] = np.linalg.norm(features, axis=1)
+        found["KL to uniform"] = -log_softmax(logits, axis=1).mean(axis=1)
+        if "auxiliary_head_" in vars(model):
+            found["upright"] = -model._rotated_log_odds(features)
         if "joined_" in vars(model):
             found[OWN] = -model._scored(np.asarray(rows)).against
         return found

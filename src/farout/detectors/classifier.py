@@ -21,7 +21,7 @@ from farout.outliers.source import OutlierSource
 
 __all__ = ["CautiousClassifier"]
 
-IMAGE_BETA, VECTOR_BETA = 1.0, 0.3
+GREY_BETA, BETA = 1.0, 0.3  # weight of outliers of grey images, and of all others
 
 
 class CautiousClassifier(ClassifierMixin, ExposedModel):
@@ -46,9 +46,9 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     source : OutlierSource, optional
         Where outliers come from, fitted on this classifier's training rows; `Recommended` when omitted.
     beta : float or "auto", default="auto"
-        Weight of the outliers. "auto": 1 for images; 0.3 for vectors, where outliers lie nearer to the rows and more
-        costs accuracy. 0 is the plain classifier; then the source only says how inliers are processed,
-        and without a source none is made.
+        Weight of the outliers. "auto": 1 for grey images; 0.3 for colour and vectors, where outliers lie nearer and
+        more costs accuracy. 0 is the plain classifier; then the source only says how inliers are processed, and without
+        a source none is made.
     network : Module, callable or str, optional
         Any torch module from events, in model units (images in [-1, 1], columns of unit variance), to logits of
         shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. For images also a name: "small" (a
@@ -198,7 +198,7 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     def _loss(self, logits_in: Tensor, y_in: Tensor, logits_out: Tensor | None, y_out: Tensor | None) -> Tensor:
         beta = self.beta
         if beta == "auto":
-            beta = VECTOR_BETA if self._is_vector() else IMAGE_BETA
+            beta = BETA if self._is_vector() or self._is_colour() else GREY_BETA
         return cautious_loss(logits_in, y_in, logits_out, beta)
 
     def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:

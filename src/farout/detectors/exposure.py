@@ -50,7 +50,7 @@ JUDGED = 1024  # training rows that set the scale of scores where none are held 
 AUXILIARY_WEIGHT = 0.5  # for images
 # beside 1 of the network's own score; docs/results/part-4.md and natural.md have others
 IMAGE_WEIGHTS = {"distance": 2.0}
-ROTATED_WEIGHTS = {"distance": 1.0, "rotation": 1.0}
+ROTATED_WEIGHTS = {"distance": 2.0, "rotation": 0.5}
 VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
 
@@ -303,7 +303,9 @@ class ExposedModel(Estimator):
     def _steps(self, n: int) -> int:
         if self.max_steps is not None:
             return int(self.max_steps)
-        epochs, least, most = (20, 300, 1500) if len(self.event_shape_) == 3 else (50, 200, 3000)
+        epochs, least, most = (
+            (20, 300, 3000 if self._is_colour() else 1500) if not self._is_vector() else (50, 200, 3000)
+        )
         return min(max(epochs * -(-n // self.batch_size), least), most)
 
     # --- the auxiliary task --------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ class ClassifierModel(_Exposed):
     beta: Annotated[float, Field(ge=0)] | Auto = setting(
         "auto",
         "Weight of the outliers; 0 is a plain classifier.",
-        shown="1 for images, 0.3 for vectors",
+        shown="1 for grey images, else 0.3",
         metavar="WEIGHT|auto",
     )
 
