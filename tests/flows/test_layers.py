@@ -98,22 +98,25 @@ def test_a_convolution_begins_as_a_rotation():
     z, log_det = layer(x)
     torch.testing.assert_close(z.norm(dim=1), x.norm(dim=1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(log_det, torch.zeros(7).double(), rtol=0, atol=1e-5)
-    assert torch.equal(layer.initialize(x), z), "unless it is to whiten, data don't change it"
+    layer.initialize(9.0 * x)
+    assert torch.equal(layer(x)[0], z), "unless it is to whiten, data don't change it"
 
 
 def test_a_white_convolution_takes_channels_to_their_principal_components():
     torch.manual_seed(0)
-    layer = InvertibleConv((3, 4, 1), whiten=True).double()
-    factors = torch.tensor([30.0, 1.0, 0.1], dtype=torch.float64)[:, None, None]
+    layer = InvertibleConv((3, 4, 5), whiten=True).double()
+    factors = torch.tensor([5.0, 1.0, 0.5], dtype=torch.float64)[:, None, None]
     rotation = torch.linalg.qr(normal(3, 3))[0]
-    x = 7 + torch.einsum("ij,njhw->nihw", rotation, factors * normal(500, 3, 4, 1))
+    x = 7 + torch.einsum("ij,njhw->nihw", rotation, factors * normal(500, 3, 4, 5))
     z = layer.initialize(x).transpose(0, 1).flatten(1)
     torch.testing.assert_close(z.mean(1), torch.zeros(3).double(), rtol=0, atol=1e-6)
-    torch.testing.assert_close(torch.cov(z), torch.eye(3).double(), rtol=0, atol=0.01)
+    torch.testing.assert_close(torch.cov(z), torch.eye(3).double(), rtol=0, atol=0.02)
     # least variance first: the last one is the direction of the largest
-    assert (layer._matrix()[2] @ rotation[:, 0]).abs() == pytest.approx(1 / 30, rel=0.05)
+    assert (layer._matrix()[2] @ rotation[:, 0]).abs() == pytest.approx(1 / 5, rel=0.05)
     _, log_det = layer(x)
-    torch.testing.assert_close(log_det, torch.full((500,), -4 * float(factors.log().sum())).double(), rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        log_det, torch.full((500,), -20 * float(factors.log().sum())).double(), rtol=0.05, atol=0
+    )
 
 
 def test_a_white_convolution_takes_few_rows_and_channels_that_are_alike():

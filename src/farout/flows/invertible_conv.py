@@ -49,7 +49,7 @@ class InvertibleConv(Transform):
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """With ``whiten``, set the map so that the channels of the output for ``x`` are white."""
-        if self.whiten:
+        if self.whiten and x[:, 0].numel() > 1:
             rows = x.detach().transpose(0, 1).flatten(1).T.double()
             covariance = torch.from_numpy(ledoit_wolf(rows.cpu().numpy())[0]).to(rows)
             variances, axes = torch.linalg.eigh(covariance)

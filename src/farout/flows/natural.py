@@ -17,6 +17,7 @@ __all__ = ["natural_flow"]
 
 BLOCKS = 4  # couplings of a level
 WIDEST = 96  # channels of subnets
+BOUND = 3.0  # of what subnets see
 KERNELS = (3, 1, 3)  # kernel sizes of all subnets
 
 
@@ -27,7 +28,7 @@ def natural_flow(
     coupling: str = "glow",
     n_blocks: Sequence[int] | None = None,
     hidden: Sequence[int] | None = None,
-    clamp: float = 1.5,
+    clamp: float = 0.7,
     reversible: bool = False,
     seed: int = 0,
 ) -> Flow:
@@ -36,7 +37,9 @@ def natural_flow(
     A level is a 2x2 squeeze, then blocks of an `InvertibleConv` and a coupling; half of its channels then go to the
     latent (Dinh et al., 2017). The first convolution of each level is initialized to make the level's channels
     uncorrelated and of unit variance. Colours and neighbouring pixels of natural images are strongly correlated, which
-    couplings alone take most of a training to learn.
+    couplings alone take most of a training to learn. Subnets see their input softly bounded, at 3, and log-scales are
+    bounded tightly: with the bounds of `image_flow`, three such levels decode latents of 3 sigma to numbers so large
+    that they don't come back.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ def natural_flow(
     n_blocks, hidden : sequence of int, optional
         Coupling blocks of each level, and the width of their subnets. When omitted, 4 blocks of 32, 64 and then 96
         channels, on as many levels as bring the shorter side to 4 to 7 pixels, but at least 2.
-    clamp : float, default=1.5
+    clamp : float, default=0.7
         Bound of each log-scale, in nats.
     reversible : bool, default=False
         Train in the memory of one coupling block, with steps 1.5 to 1.9 times as long (see `Reversible`).
@@ -78,7 +81,7 @@ def natural_flow(
         steps: list[Transform] = [Squeeze(shape)]
         inner = steps[0].out_shape
         for j in range(blocks[i]):
-            subnets = conv_subnets(widths[i], KERNELS, features)
+            subnets = conv_subnets(widths[i], KERNELS, features, BOUND)
             steps += [InvertibleConv(inner, whiten=j == 0), coupling_class(coupling)(inner, subnets, clamp, features)]
         return steps
 
