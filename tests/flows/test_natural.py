@@ -65,7 +65,8 @@ def test_single_precision_comes_back_from_far_out(sigma):
         far = flow.decode(z)[0]
         back = flow.encode(far)[0]
     assert torch.isfinite(far).all()
-    assert (back - z).abs().max() < 1e-3 * sigma
+    assert (back - z).abs().max() < 1e-3
+    assert far.abs().max() < 20 * sigma, "what is decoded grows in proportion"
 
 
 def test_it_learns_and_is_the_same_saved_and_loaded(tmp_path):
