@@ -10,6 +10,8 @@ from farout.flows.transform import Shape, Transform
 
 __all__ = ["InvertibleConv"]
 
+FEW = 12  # channels, up to which the entries of the triangles are the parameters themselves
+
 
 class InvertibleConv(Transform):
     """A learned invertible 1x1 convolution: ``z = P L U x + shift`` at every position (Kingma & Dhariwal, 2018).
@@ -38,6 +40,8 @@ class InvertibleConv(Transform):
         n = shape[0]
         self.whiten = whiten
         self.bound = bound
+        # Adam moves every parameter by as much, so that a step changes a larger matrix more, and 100 channels diverge.
+        self.step = min(1.0, FEW / n)
         self.register_buffer("order", torch.arange(n))
         self.register_buffer("signs", torch.ones(n))
         self.lower = nn.Parameter(torch.zeros(n, n))
@@ -67,16 +71,16 @@ class InvertibleConv(Transform):
         diagonal = upper.diagonal()
         self.order.copy_(permutation.argmax(1))
         self.signs.copy_(diagonal.sign())
-        self.lower.copy_(lower.tril(-1))
-        self.upper.copy_(upper.triu(1))
+        self.lower.copy_(lower.tril(-1) / self.step)
+        self.upper.copy_(upper.triu(1) / self.step)
         self.raw_log_scale.copy_(self.bound * torch.atanh((diagonal.abs().log() / self.bound).clamp(-0.99, 0.99)))
 
     def _log_scale(self) -> Tensor:
         return self.bound * torch.tanh(self.raw_log_scale / self.bound)
 
     def _matrix(self) -> Tensor:
-        lower = self.lower.tril(-1) + torch.diag(torch.ones_like(self.signs))
-        upper = self.upper.triu(1) + torch.diag(self.signs * self._log_scale().exp())
+        lower = self.step * self.lower.tril(-1) + torch.diag(torch.ones_like(self.signs))
+        upper = self.step * self.upper.triu(1) + torch.diag(self.signs * self._log_scale().exp())
         return (lower @ upper).index_select(0, self.order)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
