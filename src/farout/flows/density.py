@@ -60,8 +60,9 @@ class _Usual:
 
 VECTORS = _Usual(128, 2e-3, epochs=100, least_steps=200, most_steps=4000, judging=HELD, noise=0.02)
 IMAGES = _Usual(64, 5e-3, epochs=40, least_steps=300, most_steps=3000, judging=1000, noise=0.02)
-# In smooth photographs a noise of 0.02, of 2.5 grey levels, would be most of what there is to learn.
-NATURAL = _Usual(32, 5e-3, epochs=40, least_steps=300, most_steps=3000, judging=1000, noise=0.005)
+# A noise of 0.02, of 2.5 grey levels, would be most of what there is to learn of photographs; this one, beside uniform
+# dequantisation, is for images without grey levels, or whose channels are equal.
+NATURAL = _Usual(32, 5e-3, epochs=40, least_steps=300, most_steps=3000, judging=1000, noise=0.002)
 
 
 class FlowDensity(DensityMixin, Estimator):
@@ -86,7 +87,7 @@ class FlowDensity(DensityMixin, Estimator):
         Keyword arguments of the architecture, such as ``{"coupling": "gin", "multiscale": True}``.
     noise : float, optional
         Standard deviation of the Gaussian noise added in training, in model units (images span [-1, 1], columns of
-        tables have unit variance); with "table", in those of its whitened normal scores. When omitted 0.02, and 0.005
+        tables have unit variance); with "table", in those of its whitened normal scores. When omitted 0.02, and 0.002
         with "natural". The author has 0.15 for images, which leaves more speckle in outliers.
     class_dropout : float, default=0.1
         Share of training rows whose class is hidden; 0 gives a purely conditional model.

@@ -153,7 +153,7 @@ class FlowSettings(_Section):
         "auto", "Kind of flow; auto: by the data."
     )
     noise: float | None = setting(
-        None, "Noise added in training, in model units.", shown="0.02; 0.005 for colour images", ge=0
+        None, "Noise added in training, in model units.", shown="0.02; 0.002 for colour images", ge=0
     )
     options: dict[str, Any] = Field(default_factory=dict)
     class_dropout: float = Field(default=0.1, ge=0, lt=1)
