@@ -11,6 +11,7 @@ from farout.flows.transform import Shape, Transform
 __all__ = ["InvertibleConv"]
 
 FEW = 12  # channels, up to which the entries of the triangles are the parameters themselves
+POSITIONS = 300_000  # of images that a covariance is learned from, at most
 
 
 class InvertibleConv(Transform):
@@ -54,7 +55,9 @@ class InvertibleConv(Transform):
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """With ``whiten``, set the map so that the channels of the output for ``x`` are white."""
         if self.whiten and x[:, 0].numel() > 1:
-            rows = x.detach().transpose(0, 1).flatten(1).T.double()
+            rows = x.detach().transpose(0, 1).flatten(1).T
+            # An odd stride, so that not the same columns of all images are left out.
+            rows = rows[:: math.ceil(len(rows) / POSITIONS) | 1].double()
             covariance = torch.from_numpy(ledoit_wolf(rows.cpu().numpy())[0]).to(rows)
             variances, axes = torch.linalg.eigh(covariance)
             # A direction in which rows are alike keeps a finite scale.
