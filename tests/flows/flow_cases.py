@@ -13,7 +13,9 @@ from farout.flows.columns import OnColumns
 from farout.flows.couplings import COUPLINGS
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow, seed_flow
+from farout.flows.invertible_conv import InvertibleConv
 from farout.flows.marginals import Marginals
+from farout.flows.natural import natural_flow
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.reshapes import Flatten, Haar, MultiScale, Squeeze
 from farout.flows.reversible import Reversible
@@ -73,6 +75,15 @@ def class_gaussian() -> Transform:
     return layer
 
 
+def white() -> Transform:
+    """Fitted to channels of which some are nearly the same."""
+    layer = InvertibleConv((5, 2, 1), whiten=True)
+    x = rows(10)
+    x[:, 2:4] = x[:, :2] + 0.05 * x[:, 2:4]
+    layer.initialize(3.0 + x.reshape(200, 5, 2, 1))
+    return layer
+
+
 def on_columns(features: int) -> Transform:
     subnets = dense_subnets(6, condition_features=features)
     return OnColumns([True, False, True, True, False], COUPLINGS["glow"]((3,), subnets, 1.5, features))
@@ -98,6 +109,9 @@ PLAIN: dict[str, Callable[[], Transform]] = {
     "orthogonal image": lambda: Orthogonal((3, 2, 3)),
     "learned orthogonal vector": lambda: Orthogonal((5,), learned=True),
     "learned orthogonal image": lambda: Orthogonal((3, 2, 3), learned=True),
+    "invertible conv vector": lambda: InvertibleConv((5,)),
+    "invertible conv image": lambda: InvertibleConv((3, 2, 3)),
+    "white invertible conv": white,
     "haar 1x4x6": lambda: Haar((1, 4, 6)),
     "haar 3x2x4": lambda: Haar((3, 2, 4)),
     "squeeze 1x4x6": lambda: Squeeze((1, 4, 6)),
@@ -110,6 +124,8 @@ PLAIN: dict[str, Callable[[], Transform]] = {
 }
 
 SMALL = {"n_blocks": (2, 1), "hidden": (4, 6), "n_dense": 1, "dense_hidden": 8}
+
+SMALL_NATURAL = {"n_blocks": (2, 1), "hidden": (4, 6)}
 
 # Called with n_classes (0 for none) and seed
 FLOWS: dict[str, Callable[..., Flow]] = {
@@ -124,6 +140,10 @@ FLOWS: dict[str, Callable[..., Flow]] = {
         for c in COUPLINGS
     },
     "vector reversible 7": lambda **k: fitted(vector_flow((7,), n_blocks=3, hidden=8, reversible=True, **k)),
+    "natural as it comes 3x8x8": lambda **k: natural_flow((3, 8, 8), **k),
+    "natural realnvp 4x4x12": lambda **k: natural_flow((4, 4, 12), coupling="realnvp", **SMALL_NATURAL, **k),
+    "natural spline 3x6x4": lambda **k: natural_flow((3, 6, 4), coupling="spline", **SMALL_NATURAL, **k),
+    "natural reversible 3x4x8": lambda **k: natural_flow((3, 4, 8), reversible=True, **SMALL_NATURAL, **k),
     "image reversible 1x8x8": lambda **k: image_flow((1, 8, 8), reversible=True, **SMALL, **k),
     "image reversible multiscale 3x4x4": lambda **k: image_flow(
         (3, 4, 4), reversible=True, multiscale=True, **SMALL, **k

@@ -38,6 +38,17 @@ def test_no_scale_leaves_its_bound(name):
     assert log_det.abs().max() <= 4 * 0.7 + 1e-12
 
 
+def test_a_bounded_subnet_says_nothing_new_far_out():
+    subnet = randomise(conv_subnets(6, (3, 1, 3), bound=3.0)(2, 4), 0.3)
+    u = torch.randn(5, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(subnet(1e6 * u, None), subnet(1e9 * u, None), rtol=1e-3, atol=1e-3)
+        free = conv_subnets(6, (3, 1, 3))(2, 4)
+        free.load_state_dict(subnet.state_dict())
+        torch.testing.assert_close(subnet(0.01 * u, None), free(0.01 * u, None), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(subnet(u, None), free(3 * torch.tanh(u / 3), None))
+
+
 @pytest.mark.parametrize("name", [n for n in CASES if n.startswith(("nice", "gin"))])
 def test_nice_and_gin_keep_volume(name):
     case = build_case(name)

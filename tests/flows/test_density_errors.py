@@ -57,7 +57,7 @@ def test_data_that_can_not_be_used(case):
     [
         ({"max_steps": 0}, "max_steps must be a whole number of 1 or more or None; got 0"),
         ({"max_steps": -5}, "max_steps must be a whole number of 1 or more or None; got -5"),
-        ({"noise": -0.1}, "noise must be a finite number of 0 or more; got -0.1"),
+        ({"noise": -0.1}, "noise must be a finite number of 0 or more or None; got -0.1"),
         ({"noise": float("nan")}, "noise must be a finite number"),
         ({"batch_size": 0}, "batch_size must be a whole number of 1 or more or None; got 0"),
         ({"learning_rate": 0}, "learning_rate must be a finite number above 0 or None; got 0"),

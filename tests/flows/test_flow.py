@@ -152,7 +152,12 @@ def test_the_seed_architecture_is_the_authors():
 @pytest.mark.parametrize(
     ("architecture", "options", "shape", "message"),
     [
-        ("glow", None, (2,), "architecture='glow' is unknown; choose one of auto, vector, table, image, seed, toy"),
+        (
+            "glow",
+            None,
+            (2,),
+            "architecture='glow' is unknown; choose one of auto, vector, table, image, natural, seed, toy",
+        ),
         ("auto", {"blocks": 3}, (2,), "architecture option 'blocks' is unknown; did you mean 'n_blocks'"),
         ("toy", {"xyz": 3}, (2,), "architecture option 'xyz' is unknown; the options are none"),
         ("image", None, (4,), r"architecture='image' is for images .* the event shape is \(4,\)"),
@@ -176,4 +181,4 @@ def test_what_no_architecture_can_be_is_one_message(architecture, options, shape
 def test_auto_takes_vectors_and_images_as_they_are():
     assert build_flow("auto", None, (3,), 2, seed=0).n_classes == 2
     assert build_flow("auto", {"hidden": (4, 4)}, (3, 4, 4), 0, seed=0).event_shape == (3, 4, 4)
-    assert set(ARCHITECTURES) == {"vector", "table", "image", "seed", "toy"}
+    assert set(ARCHITECTURES) == {"vector", "table", "image", "natural", "seed", "toy"}

@@ -1,4 +1,4 @@
-"""ActNorm, permutations, rotations, squeeze and Haar, each by what it is defined to be."""
+"""ActNorm, permutations, rotations, 1x1 convolutions, squeeze and Haar, each by what it is defined to be."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from farout.errors import InvalidSettingError
 from farout.flows.actnorm import ActNorm
+from farout.flows.invertible_conv import InvertibleConv
 from farout.flows.permutations import Orthogonal, Permutation
 from farout.flows.reshapes import Haar, Squeeze
 
@@ -88,6 +89,43 @@ def test_a_rotation_made_in_float32_is_exact_in_float64():
     torch.testing.assert_close(layer.rotation, single.double(), rtol=0, atol=1e-6)
     once = layer.rotation.clone()
     assert torch.equal(layer.double().rotation, once), "and stays as it is after"
+
+
+def test_a_convolution_begins_as_a_rotation():
+    torch.manual_seed(0)
+    layer = InvertibleConv((6, 2, 2)).double()
+    x = normal(7, 6, 2, 2)
+    z, log_det = layer(x)
+    torch.testing.assert_close(z.norm(dim=1), x.norm(dim=1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(log_det, torch.zeros(7).double(), rtol=0, atol=1e-5)
+    layer.initialize(9.0 * x)
+    assert torch.equal(layer(x)[0], z), "unless it is to whiten, data don't change it"
+
+
+def test_a_white_convolution_takes_channels_to_their_principal_components():
+    torch.manual_seed(0)
+    layer = InvertibleConv((3, 4, 5), whiten=True).double()
+    factors = torch.tensor([5.0, 1.0, 0.5], dtype=torch.float64)[:, None, None]
+    rotation = torch.linalg.qr(normal(3, 3))[0]
+    x = 7 + torch.einsum("ij,njhw->nihw", rotation, factors * normal(500, 3, 4, 5))
+    z = layer.initialize(x).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(z.mean(1), torch.zeros(3).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(torch.cov(z), torch.eye(3).double(), rtol=0, atol=0.02)
+    # least variance first: the last one is the direction of the largest
+    assert abs(float(layer._matrix().detach()[2] @ rotation[:, 0])) == pytest.approx(1 / 5, rel=0.05)
+    _, log_det = layer(x)
+    torch.testing.assert_close(
+        log_det, torch.full((500,), -20 * float(factors.log().sum())).double(), rtol=0.05, atol=0
+    )
+
+
+def test_a_white_convolution_takes_few_rows_and_channels_that_are_alike():
+    layer = InvertibleConv((4, 1, 1), whiten=True).double()
+    x = normal(50, 4, 1, 1)
+    x[:, 1], x[:, 2] = x[:, 0], 5.0
+    assert torch.isfinite(layer.initialize(x)).all()
+    torch.testing.assert_close(layer.inverse(layer(x)[0])[0], x, rtol=0, atol=1e-6)
+    assert torch.isfinite(layer.initialize(torch.full((1, 4, 1, 1), 3.0).double())).all()
 
 
 def test_squeeze_takes_2x2_patches_to_channels():

@@ -30,7 +30,8 @@ CASES = {
     "toy": ((2,), {"architecture": "toy"}, (2,)),
     "image": ((1, 8, 8), {"options": IMAGE}, (16, 2, 2)),
     "multiscale": ((1, 8, 8), {"options": {**IMAGE, "multiscale": True}}, (4, 4, 4)),
-    "colours": ((3, 4, 4), {"options": IMAGE}, (48, 1, 1)),
+    "colours": ((3, 4, 4), {"architecture": "image", "options": IMAGE}, (48, 1, 1)),
+    "natural": ((3, 8, 8), {"options": {"n_blocks": (1, 1), "hidden": (4, 4)}}, (12, 4, 4)),
     "seed": ((1, 8, 8), {"architecture": "seed"}, (16, 2, 2)),
     "nested": ((1, 8, 8), {"architecture": nested}, (16, 2, 2)),
 }

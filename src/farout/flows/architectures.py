@@ -14,11 +14,12 @@ from farout.base.validation import check_flag, check_number
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
 from farout.flows.image import image_flow, seed_flow
+from farout.flows.natural import natural_flow
 from farout.flows.table import table_flow
 from farout.flows.transform import Shape
 from farout.flows.vector import toy_flow, vector_flow
 
-__all__ = ["ARCHITECTURES", "MOST_WEIGHTS", "build_flow", "count_weights"]
+__all__ = ["ARCHITECTURES", "MOST_WEIGHTS", "build_flow", "count_weights", "resolved"]
 
 MOST_WEIGHTS = 200_000_000  # of a ready-made flow, with what it keeps of the data; 4 GB in training
 BYTES = 20  # that each takes in training: itself, its gradient, two means of Adam's, and the best so far
@@ -27,10 +28,18 @@ ARCHITECTURES: dict[str, Callable[..., Flow]] = {
     "vector": vector_flow,
     "table": table_flow,
     "image": image_flow,
+    "natural": natural_flow,
     "seed": seed_flow,
     "toy": toy_flow,
 }
 _sizes: dict[str, int] = {}  # of the flows that were asked for
+
+
+def resolved(architecture: str | Callable[..., Flow], event_shape: Shape) -> str | Callable[..., Flow]:
+    """The architecture that "auto" is: "vector"; for images "image", and "natural" from 3 channels on."""
+    if architecture != "auto":
+        return architecture
+    return "vector" if len(event_shape) == 1 else "natural" if event_shape[0] >= 3 else "image"
 
 
 def build_flow(
@@ -44,7 +53,7 @@ def build_flow(
 
     Parameters
     ----------
-    architecture : {"auto", "vector", "table", "image", "seed", "toy"} or callable
+    architecture : {"auto", "vector", "table", "image", "natural", "seed", "toy"} or callable
         A callable is called as ``architecture(event_shape, n_classes=..., seed=..., **options)``.
     options : mapping, optional
         Keyword arguments of that architecture, such as ``{"multiscale": True}``.
@@ -59,8 +68,7 @@ def build_flow(
         If the name or an option is unknown or makes no sense, the architecture doesn't fit the events, or a ready-made
         one would have more than 200 million weights.
     """
-    if architecture == "auto":
-        architecture = "vector" if len(event_shape) == 1 else "image"
+    architecture = resolved(architecture, event_shape)
     if isinstance(architecture, str) and architecture not in ARCHITECTURES:
         raise InvalidSettingError(
             f"architecture={architecture!r} is unknown; choose one of auto, {', '.join(ARCHITECTURES)}, or "
@@ -83,7 +91,7 @@ def build_flow(
 
 
 def _check_dimensions(architecture: Any, event_shape: Shape) -> None:
-    needed = {"vector": 1, "table": 1, "toy": 1, "image": 3, "seed": 3}.get(architecture)
+    needed = {"vector": 1, "table": 1, "toy": 1, "image": 3, "natural": 3, "seed": 3}.get(architecture)
     if needed is not None and needed != len(event_shape):
         kind = "vectors" if needed == 1 else "images (channels, height, width)"
         raise InvalidSettingError(

@@ -15,7 +15,7 @@ from farout.flows.subnets import conv_subnets, dense_subnets
 from farout.flows.transform import Chain, Shape, Transform
 from farout.flows.vector import EMBEDDING_FEATURES, coupling_class, dense_blocks, dense_width, mixing
 
-__all__ = ["image_flow", "seed_flow"]
+__all__ = ["image_flow", "seed_flow", "stacked"]
 
 LARGE = 4096  # numbers of an image above which dense blocks on all of them would be most of the flow
 KERNELS = ((3, 3, 3), (1, 3, 1))  # kernel sizes of the subnets, alternating from block to block
@@ -109,7 +109,8 @@ def image_flow(
 
     with seeded(seed):
         kind = Reversible if reversible else Chain
-        return Flow(_stack(tuple(event_shape), 0, n_levels, level, tail, split, kind), n_classes)
+        chain = stacked(tuple(event_shape), n_levels, level, tail, multiscale=split, kind=kind)
+        return Flow(chain, n_classes)
 
 
 def _levels(size: int) -> int:
@@ -117,26 +118,41 @@ def _levels(size: int) -> int:
     return max(2, 1 + math.ceil(math.log2(size / LARGE)))
 
 
-def _stack(
+def stacked(
     shape: Shape,
-    i: int,
     n_levels: int,
     level: Callable[[Shape, int], list[Transform]],
     tail: Callable[[Shape], list[Transform]],
+    *,
     multiscale: bool,
     kind: type[Chain],
+    first: int = 0,
 ) -> Chain:
-    """Steps of level ``i`` and all later ones; with ``multiscale``, later levels get half of the channels."""
+    """Steps of the levels from ``first`` on; with ``multiscale``, each later level gets half of the channels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of what comes to the first of these levels.
+    n_levels : int
+        Levels in all; there are fewer if a side becomes odd.
+    level : callable
+        (shape, number of the level) -> its steps.
+    tail : callable
+        (shape) -> steps after the last level, which end in a vector.
+    multiscale : bool
+    kind : {Chain, Reversible}
+    first : int, default=0
+    """
     odd = len(shape) == 3 and (shape[1] % 2 or shape[2] % 2)
-    if i == n_levels or (i > 0 and odd):
+    if first == n_levels or (first > 0 and odd):
         return kind(tail(shape))
-    steps = level(shape, i)
+    steps = level(shape, first)
     shape = steps[-1].out_shape
-    if not multiscale or i + 1 == n_levels:
-        return kind([*steps, *_stack(shape, i + 1, n_levels, level, tail, multiscale, kind)])
-    rest = (shape[0] - shape[0] // 2, *shape[1:])
-    inner = _stack(rest, i + 1, n_levels, level, tail, multiscale, kind)
-    return kind([*steps, MultiScale(shape, inner)])
+    split = multiscale and first + 1 < n_levels
+    rest = (shape[0] - shape[0] // 2, *shape[1:]) if split else shape
+    later = stacked(rest, n_levels, level, tail, multiscale=multiscale, kind=kind, first=first + 1)
+    return kind([*steps, MultiScale(shape, later) if split else later])
 
 
 def seed_flow(event_shape: Shape, *, n_classes: int = 0, seed: int = 0) -> Flow:

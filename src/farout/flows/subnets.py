@@ -20,8 +20,11 @@ class _Subnet(nn.Module):
 
     large = 0  # multiply-adds from which gradients in bfloat16 are quicker in all, as measured on a core with AMX
 
-    def __init__(self, layers: list[nn.Linear] | list[nn.Conv2d], condition_features: int) -> None:
+    def __init__(
+        self, layers: list[nn.Linear] | list[nn.Conv2d], condition_features: int, bound: float | None = None
+    ) -> None:
         super().__init__()
+        self.bound = bound
         self.layers = nn.ModuleList(layers)
         for layer in layers[:-1]:
             nn.init.xavier_normal_(layer.weight)
@@ -34,6 +37,8 @@ class _Subnet(nn.Module):
 
     def forward(self, u: Tensor, condition: Tensor | None) -> Tensor:
         """Map (n, channels in, ...) to (n, channels out, ...)."""
+        if self.bound is not None:
+            u = self.bound * torch.tanh(u / self.bound)
         shift = None if self.condition is None else cast(Tensor, self.condition(condition))
         if (dtype := self._gradient_type(u)) is not None:
             weights = [w for layer in self.layers for w in (layer.weight, layer.bias)]
@@ -91,6 +96,8 @@ class ConvSubnet(_Subnet):
     kernels : sequence of int, default=(3, 3, 3)
         Odd kernel sizes, one per layer, at least 2.
     condition_features : int, default=0
+    bound : float, optional
+        Bound inputs softly to ``(-bound, bound)``, so that what comes out is bounded however far out the input lies.
     """
 
     large = 25_000_000
@@ -102,13 +109,14 @@ class ConvSubnet(_Subnet):
         hidden: int,
         kernels: Sequence[int] = (3, 3, 3),
         condition_features: int = 0,
+        bound: float | None = None,
     ) -> None:
         widths = [n_in, *[hidden] * (len(kernels) - 1), n_out]
         layers = [
             nn.Conv2d(a, b, kernel, padding=kernel // 2)
             for a, b, kernel in zip(widths, widths[1:], kernels, strict=False)
         ]
-        super().__init__(layers, condition_features)
+        super().__init__(layers, condition_features, bound)
 
 
 def dense_subnets(hidden: int, n_layers: int = 3, condition_features: int = 0) -> SubnetFactory:
@@ -116,9 +124,11 @@ def dense_subnets(hidden: int, n_layers: int = 3, condition_features: int = 0) -
     return lambda n_in, n_out: DenseSubnet(n_in, n_out, hidden, n_layers, condition_features)
 
 
-def conv_subnets(hidden: int, kernels: Sequence[int] = (3, 3, 3), condition_features: int = 0) -> SubnetFactory:
+def conv_subnets(
+    hidden: int, kernels: Sequence[int] = (3, 3, 3), condition_features: int = 0, bound: float | None = None
+) -> SubnetFactory:
     """A factory of convolutional subnets that differ only in their numbers of channels in and out."""
-    return lambda n_in, n_out: ConvSubnet(n_in, n_out, hidden, kernels, condition_features)
+    return lambda n_in, n_out: ConvSubnet(n_in, n_out, hidden, kernels, condition_features, bound)
 
 
 # --- the same layers, with a way back of their own ---------------------------------------------------------------

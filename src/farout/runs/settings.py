@@ -147,12 +147,14 @@ class FlowSettings(_Section):
     """``[flow]``: the parameters of `farout.FlowDensity` of the same names."""
 
     max_steps: int | None = setting(None, "Gradient steps of the flow.", shown=_STEPS, gt=0)
-    batch_size: int | None = setting(None, "Rows a step.", shown="128; 64 of images", gt=0)
+    batch_size: int | None = setting(None, "Rows a step.", shown="128; 64 of grey images, 32 of colour images", gt=0)
     learning_rate: float | None = setting(None, "Peak of the schedule.", shown="0.002; 0.005 for images", gt=0)
-    architecture: Literal["auto", "vector", "table", "image", "seed", "toy"] = setting(
+    architecture: Literal["auto", "vector", "table", "image", "natural", "seed", "toy"] = setting(
         "auto", "Kind of flow; auto: by the data."
     )
-    noise: float = setting(0.02, "Noise added in training, in model units.", ge=0)
+    noise: float | None = setting(
+        None, "Noise added in training, in model units.", shown="0.02; 0.002 for colour images", ge=0
+    )
     options: dict[str, Any] = Field(default_factory=dict)
     class_dropout: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=1e-5, ge=0)
