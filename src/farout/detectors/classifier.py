@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from sklearn.base import ClassifierMixin
 from torch import Tensor, nn
 
@@ -39,7 +39,8 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     five nearest rows vote on the class where that tells held-out rows better (``votes_``); how sure a row is never
     depends on that. For images the distance is that to the fifth nearest training row in the network's features
     (after Sun et al., 2022), with twice the weight of the softmax, and the five nearest vote on the classes (after
-    Papernot & McDaniel, 2018).
+    Papernot & McDaniel, 2018); for colour the energy of the logits (Liu et al., 2020) stands for the softmax, and how
+    surely the image isn't rotated counts half as much (``rotations``).
 
     Parameters
     ----------
@@ -203,6 +204,9 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
 
     def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         return negative_log_odds(logits)
+
+    def _energy(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -cast(NDArray[np.float64], logsumexp(logits, axis=1))
 
     def logits(self, X: ArrayLike) -> NDArray[np.float64]:
         """Logits of each class, of shape (n, n_classes), in the order of ``classes_``; distances play no part."""

@@ -48,9 +48,10 @@ LOOKED_AT = 2500  # images that an augmentation is chosen by
 MIRRORED = 4  # the position of a mirror image; see farout.outliers.symmetries
 JUDGED = 1024  # training rows that set the scale of scores where none are held out
 AUXILIARY_WEIGHT = 0.5  # for images
-# beside 1 of the network's own score; docs/results/part-4.md and natural.md have others
-IMAGE_WEIGHTS = {"distance": 2.0}
-ROTATED_WEIGHTS = {"distance": 2.0, "rotation": 0.5}
+# Of scores in their sum, where the network's own counts 1; docs/results/part-4.md and natural.md have others.
+GREY_WEIGHTS = {"distance": 2.0}
+COLOUR_WEIGHTS = {"distance": 2.0, "rotation": 0.5}
+ENERGY_WEIGHTS = {"network": 0.0, "energy": 1.0} | COLOUR_WEIGHTS  # of a classifier of colour
 VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
 
@@ -112,6 +113,10 @@ class ExposedModel(Estimator):
     @abstractmethod
     def _against(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Negative log-odds of being an inlier by the network alone, of shape (n,)."""
+
+    def _energy(self, logits: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Of the classes (Liu et al., 2020), of shape (n,), higher is stranger; None where logits are no classes'."""
+        return None
 
     @abstractmethod
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -368,13 +373,16 @@ class ExposedModel(Estimator):
         logits, features = self._outputs(X[rows[:JUDGED]] if own else held)
         logs, _ = feature_distances(self.reference_, features, own=own)
         scores = self._image_scores(logits, features, logs)
-        self.joined_ = vars(Joined.fitted(scores, ROTATED_WEIGHTS if "rotation" in scores else IMAGE_WEIGHTS))
+        colour = ENERGY_WEIGHTS if "energy" in scores else COLOUR_WEIGHTS
+        self.joined_ = vars(Joined.fitted(scores, colour if self._is_colour() else GREY_WEIGHTS))
 
     def _image_scores(
         self, logits: NDArray[np.float64], features: NDArray[np.float64], logs: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         """Each score that is joined, of shape (n,), higher is stranger."""
         scores = {"network": self._against(logits), "distance": logs}
+        if self._is_colour() and (energy := self._energy(logits)) is not None:
+            scores["energy"] = energy
         if "auxiliary_head_" in vars(self):
             scores["rotation"] = self._rotated_log_odds(features)
         return scores
