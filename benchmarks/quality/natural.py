@@ -38,7 +38,7 @@ OWN = "own score"
 class Shuffled(Salient):
     """Pixels of the most salient patches shuffled among themselves, as ASCOOD (2024) does with single pixels."""
 
-    def _patched(self, hosts, guests):
+    def _blended(self, hosts, guests):
         rows = self._rows(hosts)
         channels, height, width = self.event_shape_
         felt = self.critic_.saliency(rows, self._labels(hosts)).reshape(len(rows), -1)
@@ -49,6 +49,19 @@ class Shuffled(Salient):
         ):
             image[:, places] = image[:, rng.permutation(places)]
         return images.reshape(len(rows), -1)
+
+
+class Patched(Salient):
+    """The 4x4 patches of most saliency from another image, with hard edges."""
+
+    def _blended(self, hosts, guests):
+        rows = self._rows(hosts)
+        shape = (len(rows), *self.event_shape_)
+        felt = self.critic_.saliency(rows, self._labels(hosts))
+        mean = felt.reshape(len(rows), shape[2] // 4, 4, shape[3] // 4, 4).mean(axis=(2, 4))
+        least = np.quantile(mean, 1 - self.share, axis=(1, 2), keepdims=True)
+        struck = (mean > least).repeat(4, axis=1).repeat(4, axis=2)[:, None]
+        return np.where(struck, self._rows(guests).reshape(shape), rows.reshape(shape)).reshape(len(rows), -1)
 
 
 class Patches(Salient):
@@ -130,6 +143,7 @@ def rows_of(args, exposed):
         "shell": (fo.CautiousClassifier, fo.NormalShell(tail=1e-2, flow=flow), one),
         "turned": (fo.CautiousClassifier, fo.Turned(), one),
         "collage": (fo.CautiousClassifier, fo.Collage(flow=flow), one),
+        "ours-patched": (fo.CautiousClassifier, Patched(), {}),
         "ours-latent": (fo.CautiousClassifier, fo.Salient(space="latent", flow=flow), {}),
         "ours-turned": (fo.CautiousClassifier, fo.Mixture([fo.Salient(), fo.Turned()]), {}),
         "ours": (fo.CautiousClassifier, None, {}),
@@ -138,7 +152,7 @@ def rows_of(args, exposed):
 
 NAMES = (
     "plain", "vos", "rotpred", "exposed", "shuffled", "patches4", "patches8", "salient", "latent", "shell", "turned",
-    "collage", "ours-latent", "ours-turned", "ours",
+    "collage", "ours-patched", "ours-latent", "ours-turned", "ours",
 )  # fmt: skip
 
 

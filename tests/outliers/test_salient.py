@@ -33,16 +33,27 @@ def judge(rows):
     return fo.CautiousClassifier(beta=0.0, event_shape=SHAPE, max_steps=100, random_state=1).fit(*rows)
 
 
-def test_patches_come_from_two_real_images(source, rows):
-    out = source.sample(40, random_state=0)
-    assert out.x.shape == (40, 768)
-    assert set(out.y) <= {0, 1, 2}
-    patches = {p.tobytes() for p in _patches(rows[0])}
-    assert all(p.tobytes() in patches for p in _patches(out.x.astype(np.float32)))
+def test_an_outlier_is_its_host_but_for_a_share_that_is_its_guest(source, rows):
+    hosts, guests = np.arange(40), np.arange(40, 80)
+    x = source._blended(hosts, guests)
+    host, guest = source._rows(hosts), source._rows(guests)
+    differ = np.abs(host - guest) > 8
+    as_host, as_guest = ((np.abs(x - other) <= 1) & differ for other in (host, guest))
+    assert 0.4 < as_host.sum() / differ.sum() < 0.8
+    assert 0.1 < as_guest.sum() / differ.sum() < 0.4
+    low, high = np.minimum(host, guest), np.maximum(host, guest)
+    assert ((x >= low - 1) & (x <= high + 1)).all()
+    assert (x == x.round()).all()
 
 
-def _patches(X):
-    return X.reshape(-1, 3, 8, 2, 8, 2).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 12)
+def test_edges_are_soft(source):
+    """Between what is kept and what is replaced, no step is as large as the difference of two flat images."""
+    flat = fo.Salient(event_shape=SHAPE, share=0.3, random_state=0)
+    flat.__dict__.update(source.__dict__)
+    flat._rows = lambda rows: np.where(rows[:, None] < 40, 50.0, 200.0).repeat(768, axis=1)
+    x = flat._blended(np.arange(40), np.arange(40, 80)).reshape(-1, *SHAPE)
+    assert x.max() > 150
+    assert np.abs(np.diff(x, axis=3)).max() < 0.7 * 150
 
 
 def test_the_class_goes_more_than_by_patches_anywhere(source, rows, judge):
@@ -74,7 +85,7 @@ def test_latents_are_replaced_and_decoded(rows, flow, judge):
 def test_latents_of_most_saliency_are_the_ones(rows, flow):
     """By finite differences of the critic's logit through the flow."""
     source = fo.Salient("latent", flow=flow, random_state=0).fit(*rows)
-    Z = flow.encode(rows[0][:1]).astype(np.float64)
+    Z = flow.encode(rows[0][:1])
     felt = source._felt(Z, rows[1][:1])[0]
     for j in (int(felt.argmax()), int(np.argsort(felt)[len(felt) // 2])):
         step = np.zeros_like(Z)

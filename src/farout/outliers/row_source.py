@@ -167,6 +167,14 @@ class RowSource(OutlierSource):
         low, high, step = self.grey_levels_
         return (low + rows * step).clip(low, high)
 
+    def _on_grey_levels(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Numbers rounded to the grey levels that kept rows have, where they have any."""
+        if "grey_levels_" not in vars(self):
+            return x
+        low, _, step = self.grey_levels_
+        levels: NDArray[Any] = low + np.round((x - low) / step) * step
+        return levels
+
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """Inliers with the flow's noise, encoded without a class, clamped as outliers are, decoded; shape (n, d)."""
         X = self._query(X)

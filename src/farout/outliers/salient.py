@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from farout.base.estimator import Nested
@@ -16,7 +17,8 @@ from farout.outliers.row_source import Candidates, RowSource
 
 __all__ = ["Salient"]
 
-PATCHES = 8  # patches along each side of an image
+SMOOTH = 0.1  # standard deviation of the Gaussian that smooths saliency, as a share of the shorter side
+EDGE = 0.05  # of the one that softens the edges of what is replaced
 AT_ONCE = 128  # images that are decoded with gradients at a time
 
 
@@ -28,15 +30,16 @@ class Salient(RowSource):
     and the class goes. ASCOOD (2024) shuffles such pixels among themselves. Without labels it is not the class that
     counts, but what tells the image from its rotations.
 
-    In pixels, the parts are patches of an eighth of a side, and no flow is needed. In latent space they are latents of
-    the flow; the gradient goes through its exact inverse, and the seams are smooth.
+    In pixels, what is replaced are the places of most smoothed saliency, blended in with soft edges: hard ones would be
+    what a network learns. No flow is needed. In latent space it is latents of the flow; the gradient goes through its
+    exact inverse, and there are no seams.
 
     Parameters
     ----------
     space : {"data", "latent"}, default="data"
-        Whether patches of pixels are replaced or latents.
+        Whether pixels are replaced or latents.
     share : float, default=0.4
-        Share of the patches or latents that are replaced, in (0, 1).
+        Share of the pixels or latents that are replaced, in (0, 1).
     flow : FlowDensity, optional
         Only for latents: used as it is when fitted; a default flow is fitted when omitted. Fitted with labels, it needs
         ``class_dropout`` above 0.
@@ -64,7 +67,7 @@ class Salient(RowSource):
     >>> digits = fo.load_data("digits:train")
     >>> source = fo.Salient(event_shape=(1, 8, 8), random_state=0).fit(digits.X, digits.y)
     >>> out = source.sample(50, random_state=0)
-    >>> out.x.shape, bool(np.isin(out.x, digits.X).all())  # every pixel is one of a real image
+    >>> out.x.shape, bool((out.x >= 0).all() and (out.x <= digits.X.max()).all())
     ((50, 64), True)
     """
 
@@ -114,26 +117,22 @@ class Salient(RowSource):
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
         guests = (hosts + rng.integers(1, len(self.rows_), size=len(hosts))) % len(self.rows_)
-        x = self._patched(hosts, guests) if self.space == "data" else self._decoded(hosts, guests, rng)
+        x = self._blended(hosts, guests) if self.space == "data" else self._decoded(hosts, guests, rng)
         return Candidates(x, np.arange(len(hosts)))
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[Any] | None:
         return self.labels_[rows] if "labels_" in vars(self) else None
 
-    def _patched(self, hosts: NDArray[np.int64], guests: NDArray[np.int64]) -> NDArray[Any]:
-        """Host images with the patches of most saliency from their guests, of shape (n, d)."""
+    def _blended(self, hosts: NDArray[np.int64], guests: NDArray[np.int64]) -> NDArray[Any]:
+        """Host images with the places of most saliency from their guests, of shape (n, d)."""
         channels, height, width = self.event_shape_
-        rows = self._rows(hosts)
-        down, across = (np.arange(size) * min(PATCHES, size) // size for size in (height, width))
-        patch = down[:, None] * (across.max() + 1) + across  # the patch of each pixel
-        felt = self.critic_.saliency(rows, self._labels(hosts)).reshape(len(rows), -1)
-        n_patches = int(patch.max()) + 1
-        counts = np.bincount(patch.ravel(), minlength=n_patches)
-        mean = np.stack([np.bincount(patch.ravel(), weights, n_patches) for weights in felt]) / counts
-        struck = _largest(mean, self.share)[:, patch]
-        shape = (len(rows), channels, height, width)
-        x = np.where(struck[:, None], self._rows(guests).reshape(shape), rows.reshape(shape))
-        return x.reshape(len(rows), -1)
+        rows, side = self._rows(hosts), min(height, width)
+        felt = gaussian_filter(self.critic_.saliency(rows, self._labels(hosts)), SMOOTH * side, axes=(1, 2))
+        struck = _largest(felt.reshape(len(rows), -1), self.share).reshape(felt.shape)
+        weight = gaussian_filter(struck.astype(np.float64), EDGE * side, axes=(1, 2), mode="nearest")[:, None]
+        host, guest = (x.reshape(len(rows), channels, height, width) for x in (rows, self._rows(guests)))
+        blended: NDArray[Any] = (host + weight * (guest - host)).reshape(len(rows), -1)
+        return self._on_grey_levels(blended).astype(rows.dtype, copy=False)
 
     def _decoded(self, hosts: NDArray[np.int64], guests: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:
         """Host images with the latents of most saliency from their guests, of shape (n, d)."""
