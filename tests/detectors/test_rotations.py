@@ -190,3 +190,11 @@ def test_digits_are_moved_as_strokes_are():
     )
     assert model.augmentation_ == "affine"
     assert not hasattr(fo.CautiousClassifier(max_steps=3, random_state=0).fit(digits.X, digits.y), "augmentation_")
+
+
+def test_of_noise_it_is_not_sure(fitted):
+    """Far from photographs distance decides, whatever the network says."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, size=(200, 768)).astype(np.float32)
+    assert (fitted.is_inlier(noise) == 1).mean() < 0.05
+    assert np.isfinite(fitted.joined_["least"]).all()

@@ -373,8 +373,11 @@ class ExposedModel(Estimator):
         logits, features = self._outputs(X[rows[:JUDGED]] if own else held)
         logs, _ = feature_distances(self.reference_, features, own=own)
         scores = self._image_scores(logits, features, logs)
-        colour = ENERGY_WEIGHTS if "energy" in scores else COLOUR_WEIGHTS
-        self.joined_ = vars(Joined.fitted(scores, colour if self._is_colour() else GREY_WEIGHTS))
+        joined = Joined.fitted(scores, GREY_WEIGHTS)
+        if self._is_colour():  # a network may be surer of noise than of any photograph: distance decides far away
+            weights = ENERGY_WEIGHTS if "energy" in scores else COLOUR_WEIGHTS
+            joined = Joined.fitted(scores, weights, logs=logs, contamination=self.contamination)
+        self.joined_ = vars(joined)
 
     def _image_scores(
         self, logits: NDArray[np.float64], features: NDArray[np.float64], logs: NDArray[np.float64]
@@ -459,7 +462,7 @@ class ExposedModel(Estimator):
             return Scored(logits, joined(scores, scores["distance"]), votes)
         logits, features = self._outputs(X)
         logs, nearest = feature_distances(self._neighbours(), features)
-        against = joined(self._image_scores(logits, features, logs))
+        against = joined(self._image_scores(logits, features, logs), logs)
         return Scored(logits, against, self.reference_classes_[nearest])
 
     # --- the network ---------------------------------------------------------------------------------------------
