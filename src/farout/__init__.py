@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.outliers.real import RealOutliers as RealOutliers
     from farout.outliers.recommended import Recommended as Recommended
     from farout.outliers.salient import Salient as Salient
+    from farout.outliers.scrambled import Scrambled as Scrambled
     from farout.outliers.source import Outliers as Outliers
     from farout.outliers.source import Schedule as Schedule
     from farout.outliers.turned import Turned as Turned
@@ -58,6 +59,7 @@ _HOMES = {
     "Mixture": "farout.outliers.mixture",
     "Recommended": "farout.outliers.recommended",
     "Salient": "farout.outliers.salient",
+    "Scrambled": "farout.outliers.scrambled",
     "Turned": "farout.outliers.turned",
     "Walk": "farout.outliers.walk",
     "RealOutliers": "farout.outliers.real",

@@ -24,7 +24,8 @@ def test_photographs_learn_rotations_and_are_mirrored(fitted):
     assert fitted.turns_.tolist() == [1, 2, 3]
     assert fitted.augmentation_ == "crop-flip"
     assert fitted.auxiliary_head_.out_features == 3 * (1 + 3 + fitted.source_.n_kinds)
-    assert [type(s).__name__ for s in fitted.source_.sources_] == ["Salient"]
+    assert [type(s).__name__ for s in fitted.source_.sources_] == ["Salient", "Scrambled"]
+    np.testing.assert_allclose(fitted.source_.weights_, [2 / 3, 1 / 3])
     assert not hasattr(fitted.source_, "flow_")
 
 

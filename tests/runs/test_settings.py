@@ -64,7 +64,10 @@ def test_what_does_not_fit_is_named(values, said):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"name": "gumble"}, "source = 'gumble' .*recommended, normal, .*collage, turned, boundary"),
+        (
+            {"name": "gumble"},
+            "source = 'gumble' .*recommended, normal, .*collage, turned, salient, scrambled, boundary",
+        ),
         ({"strength": "zwei"}, "--strength zwei: 'zwei' is not a number, such as 2.5, or a range"),
         ({"name": "normal", "law": "exact"}, "--law has no meaning for the source 'normal'"),
         ({"strenght": 2}, r"unknown setting 'source.strenght'; did you mean 'strength'\?"),

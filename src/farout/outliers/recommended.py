@@ -20,12 +20,14 @@ from farout.outliers.extremal import NormalShell
 from farout.outliers.mixture import Mixture
 from farout.outliers.noise import Noise
 from farout.outliers.salient import Salient
+from farout.outliers.scrambled import Scrambled
 from farout.outliers.source import OutlierSource
 from farout.outliers.trials import Choice, choose
 from farout.outliers.turned import Turned
 
 __all__ = ["Recommended"]
 
+SHARES = {"Salient": 2.0}  # of a source in the mixture, where others have 1
 LOOKS_NORMAL = "nearly all of its outliers look like real images"
 LEAST = 0.25  # share of candidates that the rule of a source must keep, for it to count
 REMEMBERED = 8  # choices that a process remembers
@@ -47,8 +49,8 @@ class Recommended(Mixture):
     less than a quarter of its candidates is left out, unless it is the only one; this happens for textures, maps or
     cells, which look normal when rotated. ``left_out_`` says so.
 
-    For images of colour it is `Salient`, which needs no flow: rotated photographs and shells taught less on held-out
-    classes of photographs. Models learn to tell rotations beside it (``rotations`` of `CautiousClassifier`).
+    For images of colour it is two thirds `Salient` and one third `Scrambled`, near outliers and far ones, which need no
+    flow. Models learn to tell rotations beside them (``rotations`` of `CautiousClassifier`).
 
     For these comparisons see ``docs/results/part-4.md``, ``part-6.md`` and ``natural.md``.
 
@@ -130,17 +132,18 @@ class Recommended(Mixture):
             if kept and share < LEAST
         ]
         self.sources_ = kept or self.sources_
-        self.weights_ = np.full(len(self.sources_), 1 / len(self.sources_))
+        weights = np.array([SHARES.get(type(part).__name__, 1.0) for part in self.sources_])
+        self.weights_ = weights / weights.sum()
 
     def _is_image(self) -> bool:
         shape = self._asked_shape(self.flow)
         return shape is not None and len(shape) == 3
 
     def recipe(self) -> list[OutlierSource]:
-        """The unfitted sources to mix in equal shares: for images; for vectors, where rows are too few to choose."""
+        """The unfitted sources to mix: for images; for vectors, where rows are too few to choose."""
         shape = self._asked_shape(self.flow)
         if shape is not None and len(shape) == 3 and shape[0] >= 3:
-            return [Salient(flow=self.flow)]
+            return [Salient(flow=self.flow), Scrambled(flow=self.flow)]
         if self._is_image():
             return [Turned(flow=self.flow), Collage(flow=self.flow), NormalShell(2.5, flow=self.flow)]
         return [Exchange(), Noise(2.5)]

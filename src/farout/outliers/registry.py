@@ -174,8 +174,8 @@ _SETS = Option("outliers", "specs", "outlier sets, one or several after one flag
 
 _ALL = (
     Source("recommended", "farout.outliers.recommended:Recommended",
-           "tables: chosen by trials on your rows; grey images: turned, collage and normal; colour: salient", "rows",
-           (_BUDGET,), without_flow=("vectors", "images")),
+           "tables: chosen by trials on your rows; grey images: turned, collage, normal; colour: salient, scrambled",
+           "rows", (_BUDGET,), without_flow=("vectors", "images")),
     Source("normal", "farout.outliers.extremal:NormalShell",
            "a wider normal distribution in latent space", "flow", (_STRENGTH, _TAIL, _COVARIANCE)),
     Source("gumbel", "farout.outliers.extremal:GumbelShell",
@@ -196,6 +196,9 @@ _ALL = (
            without_flow=("images",)),
     Source("salient", "farout.outliers.salient:Salient",
            "training images in which what their class rests on is replaced", "rows", (_SPACE, _SHARE, _KEPT),
+           without_flow=("images",)),
+    Source("scrambled", "farout.outliers.scrambled:Scrambled",
+           "training images with random phases: textures that show nothing", "rows", (_KEPT,),
            without_flow=("images",)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
