@@ -39,8 +39,8 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
     five nearest rows vote on the class where that tells held-out rows better (``votes_``); how sure a row is never
     depends on that. For images the distance is that to the fifth nearest training row in the network's features
     (after Sun et al., 2022), with twice the weight of the softmax, and the five nearest vote on the classes (after
-    Papernot & McDaniel, 2018); for colour the energy of the logits (Liu et al., 2020) stands for the softmax, and how
-    surely the image isn't rotated counts half as much (``rotations``).
+    Papernot & McDaniel, 2018); for colour the energy of the logits (Liu et al., 2020) stands for the softmax, how
+    surely the image isn't rotated counts as much (``rotations``), and distance four times as much.
 
     Parameters
     ----------

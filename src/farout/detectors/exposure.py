@@ -50,7 +50,7 @@ JUDGED = 1024  # training rows that set the scale of scores where none are held 
 AUXILIARY_WEIGHT = 0.5  # for images
 # Of scores in their sum, where the network's own counts 1; docs/results/part-4.md and natural.md have others.
 GREY_WEIGHTS = {"distance": 2.0}
-COLOUR_WEIGHTS = {"distance": 2.0, "rotation": 0.5}
+COLOUR_WEIGHTS = {"distance": 4.0, "rotation": 1.0}
 ENERGY_WEIGHTS = {"network": 0.0, "energy": 1.0} | COLOUR_WEIGHTS  # of a classifier of colour
 VECTOR_WEIGHTS = {"distance": 0.5, "ratio": 0.5}  # where the source chose none; docs/results/part-6.md has others
 
