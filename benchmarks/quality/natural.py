@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 import farout as fo
 from farout.base.neighbours import nearest_rows
+from farout.base.validation import Rows
 from farout.networks.features import unit
 from farout.outliers.row_source import Candidates
 from farout.outliers.salient import Salient
@@ -41,7 +42,7 @@ class Shuffled(Salient):
     def _blended(self, hosts, guests):
         rows = self._rows(hosts)
         channels, height, width = self.event_shape_
-        felt = self.critic_.saliency(rows, self._labels(hosts)).reshape(len(rows), -1)
+        felt = self.critic_.saliency(Rows(rows), self._labels(hosts)).reshape(len(rows), -1)
         images = rows.reshape(len(rows), channels, -1).copy()
         rng = np.random.default_rng(int(hosts.sum()))
         for image, places in zip(
@@ -57,7 +58,7 @@ class Patched(Salient):
     def _blended(self, hosts, guests):
         rows = self._rows(hosts)
         shape = (len(rows), *self.event_shape_)
-        felt = self.critic_.saliency(rows, self._labels(hosts))
+        felt = self.critic_.saliency(Rows(rows), self._labels(hosts))
         mean = felt.reshape(len(rows), shape[2] // 4, 4, shape[3] // 4, 4).mean(axis=(2, 4))
         least = np.quantile(mean, 1 - self.share, axis=(1, 2), keepdims=True)
         struck = (mean > least).repeat(4, axis=1).repeat(4, axis=2)[:, None]

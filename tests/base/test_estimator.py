@@ -88,6 +88,18 @@ CASES = {
         {"flow": flow(), "n_candidates": 10, "n_clusters": 3, "random_state": 1},
     ),
     "Turned": ({"event_shape": IMAGE, "random_state": 0}, {"event_shape": IMAGE, "quantile": 0.3, "random_state": 1}),
+    "Critic": (
+        {"event_shape": IMAGE, "max_steps": 3, "random_state": 0},
+        {"event_shape": IMAGE, "max_steps": 2, "random_state": 1},
+    ),
+    "Salient": (
+        {"event_shape": IMAGE, "random_state": 0},
+        {"event_shape": IMAGE, "share": 0.2, "quantile": 0.3, "random_state": 1},
+    ),
+    "Scrambled": (
+        {"event_shape": IMAGE, "random_state": 0},
+        {"event_shape": IMAGE, "max_rows": 30, "random_state": 1},
+    ),
     "Mixture": (
         {"sources": shells(covariance="class"), "random_state": 0},
         {"sources": [fo.RealOutliers(np.full((3, 5), 9.0)), *shells()], "weights": [1, 2, 3], "random_state": 1},
@@ -110,7 +122,7 @@ CASES = {
         {"source": None, "beta": 0.0, "distance_aware": False, "auxiliary_weight": 0.0} | SHORT,
     ),
 }
-ON_IMAGES = {"Turned": (True, True), "Recommended": (True, False)}
+ON_IMAGES = dict.fromkeys(("Turned", "Critic", "Salient", "Scrambled"), (True, True)) | {"Recommended": (True, False)}
 # A setting that makes no sense.
 WRONG = {
     "Noise": {"strength": -1},
@@ -137,7 +149,7 @@ def used(name, model, which=0):
     """What a fitted model gives: one array for each method that it has."""
     X = data(name, which)[0]
     out = {}
-    for method in ("score_samples", "predict", "predict_proba", "encode", "transform", "process_inliers"):
+    for method in ("score_samples", "predict", "predict_proba", "encode", "transform", "process_inliers", "features"):
         if hasattr(model, method):
             settings = {"random_state": 0} if method == "process_inliers" else {}
             out[method] = getattr(model, method)(X, **settings)

@@ -17,7 +17,7 @@ FEW = {"event_shape": SHAPE, "network": "small", "random_state": 0}
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fo.CautiousClassifier(max_steps=120, **FEW).fit(*photographs(500, 0))
+    return fo.CautiousClassifier(max_steps=100, **FEW).fit(*photographs(500, 0))
 
 
 def test_photographs_learn_rotations_and_are_mirrored(fitted):
@@ -69,7 +69,7 @@ def _score_names(model):
 def test_textures_learn_no_rotations():
     model = fo.CautiousClassifier(max_steps=3, **FEW)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("farout.outliers.critic.STEPS", 150)
+        patch.setattr("farout.outliers.critic.STEPS", 80)
         model.fit(*textures(600, 0))
     assert not hasattr(model, "turns_")
     assert not hasattr(model, "auxiliary_head_")
@@ -86,7 +86,7 @@ def test_grey_images_are_as_before():
 
 def test_a_discriminator_without_labels_learns_rotations_too():
     X, _ = photographs(400, 0)
-    model = fo.OutlierDiscriminator(max_steps=100, **FEW).fit(X)
+    model = fo.OutlierDiscriminator(max_steps=70, **FEW).fit(X)
     assert model.augmentation_ is None
     assert model.auxiliary_head_.out_features == 1 + 3 + model.source_.n_kinds
     turned = np.rot90(photographs(100, 1)[0].reshape(-1, *SHAPE), 2, axes=(2, 3)).reshape(100, -1)

@@ -10,7 +10,7 @@ from photographs import SHAPE, photographs, textures
 
 @pytest.fixture(scope="module")
 def critic():
-    return fo.Critic(event_shape=SHAPE, max_steps=150, random_state=0).fit(*photographs(600, 0))
+    return fo.Critic(event_shape=SHAPE, max_steps=80, random_state=0).fit(*photographs(600, 0))
 
 
 def test_photographs_are_told_from_their_rotations_and_not_from_their_mirror_images(critic):
@@ -23,12 +23,12 @@ def test_photographs_are_told_from_their_rotations_and_not_from_their_mirror_ima
 
 
 def test_textures_look_the_same_in_all_positions():
-    critic = fo.Critic(event_shape=SHAPE, max_steps=150, random_state=0).fit(*textures(600, 0))
+    critic = fo.Critic(event_shape=SHAPE, max_steps=80, random_state=0).fit(*textures(600, 0))
     assert not any(critic.tells(k) for k in range(1, 8))
 
 
 def test_without_labels_it_tells_positions_alone():
-    critic = fo.Critic(event_shape=SHAPE, max_steps=150, random_state=0).fit(photographs(600, 0)[0])
+    critic = fo.Critic(event_shape=SHAPE, max_steps=80, random_state=0).fit(photographs(600, 0)[0])
     assert critic.tells(2)
     assert not hasattr(critic, "classes_")
     assert critic.saliency(photographs(5, 1)[0], None).shape == (5, 16, 16)

@@ -12,8 +12,8 @@ from torch import Tensor
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, Training, seeded, train
-from farout.base.validation import check_labels, check_number, check_training, resolve_event_shape
-from farout.errors import InvalidSettingError
+from farout.base.validation import check_labels, check_number, check_training, encode_labels, resolve_event_shape
+from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.units import Units
 from farout.networks.features import unit, with_features
 from farout.networks.image import ResidualNetwork
@@ -174,29 +174,47 @@ class Critic(Estimator):
         return bool(self.told_[position] >= TOLD)
 
     @torch.no_grad()
-    def features(self, X: NDArray[Any]) -> NDArray[np.float64]:
+    def features(self, X: ArrayLike) -> NDArray[np.float64]:
         """What the last layer is given for rows (n, d), scaled to norm 1, of shape (n, 64)."""
+        X = self._query(X)
         parts = [
             with_features(self.network_, self.network_.last, self.units_.to_model(X[i : i + AT_ONCE]))[1]
             for i in range(0, len(X), AT_ONCE)
         ]
         return unit(torch.cat(parts).cpu().numpy())
 
-    def saliency(self, X: NDArray[Any], y: NDArray[Any] | None) -> NDArray[np.float64]:
+    def saliency(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """How strongly the class of each image rests on each place, of shape (n, height, width).
 
         The absolute gradient of the logit of the image's class, summed over channels (Simonyan et al., 2014); without
-        classes, of the logit of being as it came, and not rotated or mirrored.
+        classes, of the logit of being as it came, and not rotated or mirrored. Labels that are left out are the
+        critic's own likeliest.
+
+        Raises
+        ------
+        InvalidDataError
+            If a label is unknown, or given where the critic knows none.
         """
+        X = self._query(X)
+        labels = self._label_indices(X, y)
         parts = []
-        classes = classes_of(self)
-        labels = np.zeros(len(X), np.int64) if classes is None or y is None else np.searchsorted(classes, y)
         for i in range(0, len(X), AT_ONCE):
             events = self.units_.to_model(X[i : i + AT_ONCE]).requires_grad_()
             target = torch.from_numpy(labels[i : i + AT_ONCE]).to(events.device)
             (slope,) = torch.autograd.grad(self.resting(events, target).sum(), events)
             parts.append(slope.abs().sum(1).double().cpu())
         found: NDArray[np.float64] = torch.cat(parts).numpy()
+        return found
+
+    @torch.no_grad()
+    def _label_indices(self, X: NDArray[Any], y: ArrayLike | None) -> NDArray[np.int64]:
+        classes = classes_of(self)
+        if y is not None and classes is None:
+            raise InvalidDataError("Critic: got y, but it was fitted without labels; leave y out.")
+        if y is not None and classes is not None:
+            return encode_labels(y, classes, len(X), "Critic")
+        parts = [self.network_(self.units_.to_model(X[i : i + AT_ONCE])) for i in range(0, len(X), AT_ONCE)]
+        found: NDArray[np.int64] = torch.cat(parts)[:, : self._n_classes].argmax(1).cpu().numpy()
         return found
 
     def resting(self, events: Tensor, y: Tensor) -> Tensor:

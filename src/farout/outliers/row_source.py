@@ -134,7 +134,7 @@ class RowSource(OutlierSource):
 
     def _seen(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Rows as `NearestRule` compares them."""
-        return self.critic_.features(rows) if self._asks_critic() else rows
+        return self.critic_.features(Rows(rows)) if self._asks_critic() else rows
 
     def _outside(self, found: Candidates) -> NDArray[np.bool_]:
         """Whether each candidate is an outlier by the rule."""

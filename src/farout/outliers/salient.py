@@ -127,7 +127,7 @@ class Salient(RowSource):
         """Host images with the places of most saliency from their guests, of shape (n, d)."""
         channels, height, width = self.event_shape_
         rows, side = self._rows(hosts), min(height, width)
-        felt = gaussian_filter(self.critic_.saliency(rows, self._labels(hosts)), SMOOTH * side, axes=(1, 2))
+        felt = gaussian_filter(self.critic_.saliency(Rows(rows), self._labels(hosts)), SMOOTH * side, axes=(1, 2))
         struck = _largest(felt.reshape(len(rows), -1), self.share).reshape(felt.shape)
         weight = gaussian_filter(struck.astype(np.float64), EDGE * side, axes=(1, 2), mode="nearest")[:, None]
         host, guest = (x.reshape(len(rows), channels, height, width) for x in (rows, self._rows(guests)))
