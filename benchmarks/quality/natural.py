@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import farout as fo
 from farout.base.neighbours import nearest_rows
 from farout.base.validation import Rows
-from farout.networks.features import unit
+from farout.networks.features import unit, with_features
 from farout.outliers.row_source import Candidates
 from farout.outliers.salient import Salient
 from quality.records import Records, markdown, mean_sd
@@ -94,12 +94,15 @@ class VOS(fo.CautiousClassifier):
             self.network_,
             torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2)),
         )
-        net.register_module("certainty", certainty)
+        parts = dict(net.named_children())
+        for name in parts:
+            delattr(net, name)
+        net.register_module("certainty", certainty)  # before the others: the last linear layer gives the classes
+        for name, part in parts.items():
+            net.register_module(name, part)
         queues = [torch.empty(0, net.last.in_features) for _ in range(len(self.classes_))]
 
         def objective(batch, progress):
-            from farout.networks.features import with_features
-
             rows, y = batch
             logits, features = with_features(net, net.last, feed.batch(rows, y, progress).events)
             for c in range(len(queues)):

@@ -199,3 +199,13 @@ def test_of_noise_it_is_not_sure(fitted):
     noise = rng.integers(0, 256, size=(200, 768)).astype(np.float32)
     assert (fitted.is_inlier(noise) == 1).mean() < 0.05
     assert np.isfinite(fitted.joined_["least"]).all()
+
+
+def test_one_critic_serves_all_who_ask():
+    """The sources, the augmentation and the rotations."""
+    fits = []
+    with pytest.MonkeyPatch.context() as patch:
+        whole = fo.Critic._fit
+        patch.setattr(fo.Critic, "_fit", lambda self, X, y: (fits.append(len(X.X)), whole(self, X, y)))
+        fo.CautiousClassifier(max_steps=2, **FEW).fit(*photographs(130, 0))
+    assert fits == [117]

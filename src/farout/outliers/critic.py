@@ -11,7 +11,7 @@ from torch import Tensor
 
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.training import Budget, Training, seeded, train
+from farout.base.training import Budget, Training, inference_device, seeded, train
 from farout.base.validation import check_labels, check_number, check_training, encode_labels, resolve_event_shape
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.units import Units
@@ -113,7 +113,9 @@ class Critic(Estimator):
             seed=self.seed_,
             name="critic",
         )
-        self.network_.eval().requires_grad_(False)
+        device = inference_device(self._handing().training)
+        self.network_.eval().requires_grad_(False).to(device)
+        self.units_.to(device)
         self.told_ = self._told(X[held], labels[held])
 
     def _build(self, name: str) -> Any:

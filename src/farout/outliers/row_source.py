@@ -97,6 +97,17 @@ class RowSource(OutlierSource):
         else:
             self.threshold_ = RatioRule.fitted(self.flow_, inliers, self.quantile).threshold
 
+    def _images(self, X: ArrayLike, why: str, others: str) -> Rows:
+        """Checked rows that are images; an error that says why they must be, and which sources take vectors."""
+        rows = self._named(self._check_rows(X, self._asked_shape(self.flow)))
+        shape = self._asked_shape(self.flow)
+        if shape is None or len(shape) != 3:
+            raise InvalidSettingError(
+                f"{type(self).__name__}: its rows are vectors, and {why}; give event_shape=(channels, height, width), "
+                f"or use {others}."
+            )
+        return rows
+
     def _learn_shape_and_classes(self, X: NDArray[Any], y: ArrayLike | None) -> NDArray[Any] | None:
         """Labels of the rows: the given ones, or the likeliest class under the flow; None without classes."""
         where = type(self).__name__

@@ -11,7 +11,6 @@ from torch import Tensor
 from farout.base.estimator import Nested
 from farout.base.training import suitable_threads
 from farout.base.validation import Rows, check_choice, check_number
-from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.row_source import Candidates, RowSource
 
@@ -97,14 +96,7 @@ class Salient(RowSource):
         check_number(self.share, "share", "Salient", low=0, high=1, low_open=True, high_open=True)
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
-        shape = self._asked_shape(self.flow)
-        if shape is None or len(shape) != 3:
-            raise InvalidSettingError(
-                "Salient: its rows are vectors, and it replaces parts of images; give event_shape=(channels, height, "
-                "width), or use Exchange."
-            )
-        super()._fit(X, y)
+        super()._fit(self._images(X, "it replaces parts of images", "Exchange"), y)
 
     def _decodes(self) -> bool:
         return self.space == "latent"
@@ -156,7 +148,8 @@ class Salient(RowSource):
 
     def _rests(self, z: Tensor, y: Tensor) -> Tensor:
         events, _ = self.flow_.flow_.decode(z)
-        return self.critic_.resting(self.critic_.units_(events)[0], y)
+        device = self.critic_.units_.shift.device  # not the flow's, where one of them was loaded
+        return self.critic_.resting(self.critic_.units_(events.to(device))[0], y.to(device))
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """The inliers unchanged; in latent space as the flow gives them back, with its noise. Of shape (n, d)."""

@@ -5,7 +5,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.row_source import Candidates, RowSource
 
@@ -68,15 +67,9 @@ class Scrambled(RowSource):
         self.random_state = random_state
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
-        shape = self._asked_shape(self.flow)
-        if shape is None or len(shape) != 3:
-            raise InvalidSettingError(
-                "Scrambled: its rows are vectors, and it changes images; give event_shape=(channels, height, width), "
-                "or use Exchange or Noise."
-            )
-        self.limits_ = np.array([X.X.min(), X.X.max()], dtype=np.float64)
-        super()._fit(X, y)
+        rows = self._images(X, "it changes images", "Exchange or Noise")
+        self.limits_ = np.array([rows.X.min(), rows.X.max()], dtype=np.float64)
+        super()._fit(rows, y)
 
     def _decodes(self) -> bool:
         return False

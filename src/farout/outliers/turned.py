@@ -5,7 +5,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.outliers.row_source import Candidates, RowSource
 from farout.outliers.symmetries import TURNS, positions, turned
@@ -77,14 +76,7 @@ class Turned(RowSource):
         return TURNS
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
-        X = self._named(self._check_rows(X, self._asked_shape(self.flow)))
-        shape = self._asked_shape(self.flow)
-        if shape is None or len(shape) != 3:
-            raise InvalidSettingError(
-                "Turned: its rows are vectors, and only images can be turned; give event_shape=(channels, height, "
-                "width), or use Collage or NormalShell."
-            )
-        super()._fit(X, y)
+        super()._fit(self._images(X, "only images can be turned", "Collage or NormalShell"), y)
 
     def _decodes(self) -> bool:
         return False
