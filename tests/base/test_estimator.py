@@ -438,6 +438,26 @@ def test_names_of_columns_reach_all_models_and_are_saved(name, fitted, tmp_path)
             ask(TABLE.rename_columns([*names[:3], "zeit"]))
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_arrays_lie_in_memory_as_those_of_a_loaded_model_do(name, fitted):
+    # Sums over another order differ in the last bit, and a saved model has to be the same to the bit.
+    def arrays(value):
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, dict | list):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from arrays(part)
+
+    for model in filter(is_fitted, fitted(name).nested_models()):
+        assert all(a.flags.c_contiguous for a in arrays(fitted_state(model)))
+
+
+def test_a_classifier_of_vectors_is_saved_to_the_bit(tmp_path):
+    model = fo.CautiousClassifier(fo.Noise(), max_steps=5, random_state=0).fit(ROWS, np.tile(["a", "b", "c"], 80))
+    model.save(tmp_path / "run")
+    assert np.array_equal(fo.load(tmp_path / "run").score_samples(ROWS), model.score_samples(ROWS))
+
+
 def test_nested_models_go_from_the_outermost_inwards(fitted):
     kinds = [type(m).__name__ for m in fitted("CautiousClassifier").nested_models()]
     assert kinds == ["CautiousClassifier", "NormalShell", "FlowDensity", "FlowDensity", "NormalShell", "FlowDensity"]

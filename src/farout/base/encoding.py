@@ -18,12 +18,21 @@ from torch import Tensor, nn
 from farout.columns import from_bytes, is_frame, library_of, to_bytes
 from farout.errors import RunError
 
-__all__ = ["Reader", "Writer", "fitted_state", "lay_out_as_saved"]
+__all__ = ["Reader", "Writer", "fitted_state", "in_order", "lay_out_as_saved"]
 
 
 def fitted_state(model: Any) -> dict[str, Any]:
     """Fitted attributes by name: those that end in an underscore, as scikit-learn has it."""
     return {k: v for k, v in vars(model).items() if k.endswith("_") and not k.startswith("_")}
+
+
+def in_order(value: Any) -> Any:
+    """Arrays, alone or in dicts and lists, in the order in memory that loaded ones have: the same sums, to the bit."""
+    if isinstance(value, np.ndarray):
+        return value if value.flags.c_contiguous else np.ascontiguousarray(value)
+    if type(value) is dict:
+        return {name: in_order(part) for name, part in value.items()}
+    return [in_order(part) for part in value] if type(value) is list else value
 
 
 class Writer:

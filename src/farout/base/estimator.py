@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from farout.base.encoding import fitted_state
+from farout.base.encoding import fitted_state, in_order
 from farout.base.persistence import save_model
 from farout.base.process import alone
 from farout.base.training import Training
@@ -124,6 +124,8 @@ class Estimator(BaseEstimator):
                 if "random_state" in self.get_params(deep=False):
                     self.seed_ = seed_of(self.random_state, type(self).__name__)
                 yield
+                for name, value in fitted_state(self).items():
+                    setattr(self, name, in_order(value))
             except BaseException:
                 self._forget()
                 raise

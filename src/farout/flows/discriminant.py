@@ -60,7 +60,7 @@ class Discriminant:
         mean, means, shares = class_means(rows, y, int(y.max()) + 1)
         factor = within_factor(rows - means[y], len(means))
         directions, between = between_classes(factor, means - mean, shares)
-        axes = solve_triangular(factor.T, directions, lower=False)
+        axes = np.ascontiguousarray(solve_triangular(factor.T, directions, lower=False))  # as a loaded one's
         return cls(mean, axes, between, (means - mean) @ axes)
 
     def against(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
