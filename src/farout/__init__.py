@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.outliers.source import Schedule as Schedule
     from farout.outliers.turned import Turned as Turned
     from farout.outliers.walk import Walk as Walk
+    from farout.stress.stress_test import stress_test as stress_test
 
     __version__: str
 
@@ -75,6 +76,7 @@ _HOMES = {
     "Column": "farout.columns",
     "Features": "farout.backbones.features",
     "evaluate": "farout.evaluation",
+    "stress_test": "farout.stress.stress_test",
     "load_data": "farout.data",
     "list_data": "farout.data",
     "load": "farout.base.persistence",

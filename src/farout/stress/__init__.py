@@ -1,0 +1,1 @@
+"""How any model behaves as inputs leave what it knows."""

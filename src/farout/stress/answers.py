@@ -1,0 +1,214 @@
+"""What a model says of rows, whatever kind of model it is: a score, probabilities, a decision, a class."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.utils import get_tags
+from torch import nn
+
+from farout.base.persistence import load
+from farout.errors import InvalidDataError, InvalidSettingError
+from farout.stress.graphs import onnx_function
+
+__all__ = ["OUTPUTS", "Answers", "Ask", "asked", "name_of"]
+
+Floats = NDArray[np.float64]
+Outputs = Literal["auto", "probabilities", "logits", "scores"]
+OUTPUTS = ("auto", "probabilities", "logits", "scores")
+SUM = 1e-3  # how far the sum of a row of probabilities may be from 1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of n rows.
+
+    Attributes
+    ----------
+    score : ndarray of shape (n,)
+        Higher is more normal: the model's own score, or the largest probability.
+    probabilities : ndarray of shape (n, k) or None
+        Of classes; None for a model that knows none.
+    accepts : bool ndarray of shape (n,) or None
+        The model's own decision; None where it has none.
+    predicted : ndarray of shape (n,) or None
+        Classes; None for a model that knows none.
+    """
+
+    score: Floats
+    probabilities: Floats | None = None
+    accepts: NDArray[np.bool_] | None = None
+    predicted: NDArray[Any] | None = None
+
+    @property
+    def confidence(self) -> Floats:
+        """The largest probability where there are some, else the score; of shape (n,)."""
+        return self.score if self.probabilities is None else self.probabilities.max(axis=1)
+
+    def some(self, rows: NDArray[np.int64]) -> "Answers":
+        """The answers for some of the rows."""
+
+        def of(values: NDArray[Any] | None) -> Any:
+            return None if values is None else values[rows]
+
+        return Answers(self.score[rows], of(self.probabilities), of(self.accepts), of(self.predicted))
+
+    def best_of(self, n: int) -> NDArray[np.int64]:
+        """Of each ``n`` rows in a row, the number of that of which the model is surest."""
+        groups = self.confidence.reshape(-1, n)
+        best: NDArray[np.int64] = np.arange(len(groups)) * n + groups.argmax(axis=1)
+        return best
+
+
+Ask = Callable[[Any], Answers]
+
+
+def asked(model: Any, outputs: str = "auto", classes: Sequence[Any] | None = None) -> Ask:
+    """A function from rows, as the model takes them, to its answers.
+
+    Raises
+    ------
+    InvalidSettingError
+        If nothing tells how to ask the model.
+    """
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if path.suffix.lower() != ".onnx":
+            return asked(load(path), outputs, classes)
+        model = onnx_function(path)
+    if isinstance(model, nn.Module):
+        raise InvalidSettingError(
+            f"stress_test: {type(model).__name__} is a bare torch module, and how its inputs are scaled isn't known; "
+            "give farout.wrap(module, classes=..., inputs=...), which needs no training."
+        )
+    kind = _kind(model)
+    if hasattr(model, "predict_proba") and kind in ("classifier", None):
+        return _classifier(model)
+    if hasattr(model, "score_samples") or (hasattr(model, "decision_function") and kind == "outlier_detector"):
+        return _detector(model, kind)
+    if hasattr(model, "decision_function"):
+        return _margins(model)
+    if callable(model) and kind is None:
+        return _function(model, outputs, None if classes is None else np.asarray(list(classes)))
+    raise InvalidSettingError(
+        f"stress_test: {type(model).__name__} has no predict_proba, score_samples or decision_function and isn't a "
+        "function of rows; give a classifier, an outlier detector, or a function to probabilities, logits or scores."
+    )
+
+
+def name_of(model: Any) -> str:
+    """What a model is called in a table."""
+    if isinstance(model, str | Path):
+        return Path(model).name
+    if hasattr(model, "steps"):  # a pipeline is what its last step is
+        return type(model.steps[-1][1]).__name__
+    return getattr(model, "__name__", type(model).__name__)
+
+
+def _kind(model: Any) -> str | None:
+    """What scikit-learn calls it: "classifier", "outlier_detector" and so on; None for all that isn't of its kind."""
+    try:
+        found: str | None = get_tags(model).estimator_type
+    except Exception:  # what it raises for strangers differs between versions
+        found = getattr(model, "_estimator_type", None)
+    return found or ("density" if hasattr(model, "score_samples") and not hasattr(model, "classes_") else None)
+
+
+def _classifier(model: Any) -> Ask:
+    scores_itself = hasattr(model, "score_samples")
+
+    def ask(rows: Any) -> Answers:
+        probabilities = _matrix(model.predict_proba(rows), "predict_proba")
+        score = _column(model.score_samples(rows), "score_samples") if scores_itself else probabilities.max(axis=1)
+        return Answers(score, probabilities, None, np.asarray(model.classes_)[probabilities.argmax(axis=1)])
+
+    return ask
+
+
+def _detector(model: Any, kind: str | None) -> Ask:
+    score = model.score_samples if hasattr(model, "score_samples") else model.decision_function
+    decides = kind == "outlier_detector" and hasattr(model, "predict")
+
+    def ask(rows: Any) -> Answers:
+        accepts = np.asarray(model.predict(rows)) == 1 if decides else None
+        return Answers(_column(score(rows), "score_samples"), accepts=accepts)
+
+    return ask
+
+
+def _margins(model: Any) -> Ask:
+    """A classifier without probabilities: its score is the margin of the class it takes."""
+
+    def ask(rows: Any) -> Answers:
+        margins = np.asarray(model.decision_function(rows), dtype=np.float64)
+        score = np.abs(margins) if margins.ndim == 1 else margins.max(axis=1)
+        return Answers(_column(score, "decision_function"), predicted=np.asarray(model.predict(rows)))
+
+    return ask
+
+
+def _function(function: Callable[[Any], Any], outputs: str, classes: NDArray[Any] | None) -> Ask:
+    def ask(rows: Any) -> Answers:
+        values = _numbers(function(rows))
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        found = _found(values) if outputs == "auto" else outputs
+        if found == "scores":
+            return Answers(_column(values, "the model"))
+        table = _matrix(values, "the model")
+        if found == "logits":
+            table = softmax(table, axis=1)
+        elif (table < 0).any() or (np.abs(table.sum(axis=1) - 1) > SUM).any():
+            raise InvalidDataError(
+                "stress_test: outputs='probabilities', but the model gave rows that are negative or don't add up to "
+                "1; give outputs='logits'."
+            )
+        if classes is not None and len(classes) != table.shape[1]:
+            raise InvalidDataError(
+                f"stress_test: the model gives {table.shape[1]} numbers a row, and {len(classes)} classes were named."
+            )
+        best = table.argmax(axis=1)
+        return Answers(table.max(axis=1), table, None, best if classes is None else classes[best])
+
+    return ask
+
+
+def _found(values: Floats) -> str:
+    """What numbers seem to be."""
+    if values.ndim == 1:
+        return "scores"
+    sums = bool((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= SUM).all())
+    return "probabilities" if sums else "logits"
+
+
+def _numbers(values: Any) -> Floats:
+    """As an array, from a tensor on any device too."""
+    detached = values.detach().cpu() if hasattr(values, "detach") else values
+    try:
+        return np.asarray(detached, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(
+            f"stress_test: the model gave no numbers ({type(values).__name__}: {error}); it should give an array of "
+            "shape (n,) or (n, k)."
+        ) from error
+
+
+def _column(values: Any, what: str) -> Floats:
+    return _finite(_numbers(values), 1, what)
+
+
+def _matrix(values: Any, what: str) -> Floats:
+    return _finite(_numbers(values), 2, what)
+
+
+def _finite(values: Floats, ndim: int, what: str) -> Floats:
+    if values.ndim != ndim:
+        wanted = "(n,)" if ndim == 1 else "(n, k)"
+        raise InvalidDataError(f"stress_test: {what} gave an array of shape {values.shape}; wanted {wanted}.")
+    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if bad.any():
+        raise InvalidDataError(f"stress_test: {what} gave no finite number for {int(bad.sum())} of {len(values)} rows.")
+    return values

@@ -1,0 +1,319 @@
+"""A stress test as a whole."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_digits
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+import farout as fo
+from farout.errors import InvalidDataError, InvalidSettingError
+from farout.stress.measures import break_point
+from farout.stress.result import StressRow
+
+
+class Near:
+    """The score of a row is how near it lies to training rows."""
+
+    def __init__(self, X):
+        self.search = NearestNeighbors(n_neighbors=5).fit(X)
+
+    def __call__(self, X):
+        return -self.search.kneighbors(X)[0][:, -1]
+
+
+@pytest.fixture(scope="module")
+def linear(blobs):
+    (X, y), _ = blobs
+    return LogisticRegression(max_iter=1000).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def tested(blobs, flow, linear):
+    (X, _), (X_new, y_new) = blobs
+    return fo.stress_test(
+        {"linear": linear}, X_new, y_new, compare={"near": Near(X), "forest": IsolationForest(random_state=0).fit(X)},
+        flow=flow, n=200, n_bootstrap=100, random_state=0,
+    )  # fmt: skip
+
+
+def test_all_models_are_asked_about_all_kinds(tested):
+    assert tested.models == ("linear", "near", "forest")
+    assert tested.kinds == ("shell", "targeted", "exchange", "collage")
+    assert len({len(tested.of(model, kind)) for model in tested.models for kind in ("shell", "targeted")}) == 1
+    assert tested.finished
+    assert tested.n_held == 240
+
+
+def test_a_model_that_looks_at_distance_is_fooled_less_far_out(tested):
+    far = {model: tested.of(model, "shell")[-1] for model in tested.models}
+    assert far["linear"].strength == "5 sigma"
+    assert far["near"].auroc > 0.99
+    assert far["near"].fooled < 0.05
+    assert far["linear"].fooled > 0.7  # a linear model is surest far out
+    assert far["linear"].auroc < 0.6
+    assert np.isinf(tested.break_points["linear"]["shell"].sigma)
+    assert tested.break_points["near"]["shell"].sigma < 3
+    assert tested.score["near"] > tested.score["linear"] + 0.05
+
+
+def test_strength_rises_and_is_told_as_a_tail(tested):
+    rows = tested.of("near", "shell")
+    assert [row.strength for row in rows[:3]] == ["1 in 10", "1 in 1000", "1 in 10^6"]
+    sigmas, tails = [row.sigma for row in rows], [row.tail for row in rows]
+    assert sigmas == sorted(sigmas)
+    assert tails == sorted(tails, reverse=True)
+    assert rows[0].tail == pytest.approx(0.1, rel=0.3)
+    assert not rows[0].beyond
+    assert rows[-1].beyond
+    assert rows[-1].rarity.startswith("under 1 in ")
+    exchanged = [row.auroc for row in tested.of("near", "exchange")]
+    assert exchanged == sorted(exchanged)
+
+
+def test_the_targeted_fool_more_than_those_drawn_blindly(tested):
+    for model in tested.models:
+        for drawn, targeted in zip(tested.of(model, "shell"), tested.of(model, "targeted"), strict=True):
+            assert targeted.sigma == pytest.approx(drawn.sigma)
+            assert targeted.auroc <= drawn.auroc
+            assert targeted.fooled >= drawn.fooled
+
+
+def test_numbers_are_those_of_scikit_learn(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    seen = []
+
+    def spy(X):
+        seen.append(X)
+        return linear.predict_proba(X)
+
+    kinds = {"mine": fo.NormalShell(3.0, flow=flow)}
+    result = fo.stress_test(spy, X_new, y_new, kinds=kinds, flow=flow, n=100, n_bootstrap=0, random_state=0)
+    (row,) = result.rows
+    held, outliers = (linear.predict_proba(X).max(axis=1) for X in (seen[0], seen[-1]))
+    truth = np.r_[np.ones(len(held)), np.zeros(len(outliers))]
+    assert row.auroc == pytest.approx(roc_auc_score(truth, np.r_[held, outliers]))
+    assert row.fooled == (outliers > 0.9).mean()
+    assert np.isnan(row.auroc_low)
+    assert (row.kind, row.strength) == ("mine", "as given")
+    assert 2 < row.sigma < 4
+
+
+def test_intervals_hold_the_value(tested):
+    for row in tested.rows:
+        for name in ("fooled", "auroc", "fpr95"):
+            assert getattr(row, f"{name}_low") <= getattr(row, name) <= getattr(row, f"{name}_high")
+    for model, (low, high) in tested.score_interval.items():
+        assert low < tested.score[model] < high
+
+
+def test_controls_are_near_data_where_the_flow_is_good(tested):
+    controls = {(c.model, c.rows): c for c in tested.controls}
+    assert controls["linear", "held out"].auroc == 0.5
+    for rows in ("encoded and decoded", "samples at 1 sigma"):
+        control = controls["linear", rows]
+        assert control.auroc_low < 0.55
+        assert control.two_sample < 0.65
+        assert control.accuracy == pytest.approx(controls["linear", "held out"].accuracy, abs=0.05)
+    assert controls["near", "held out"].accuracy is None
+
+
+def test_a_poor_flow_is_told(blobs, linear):
+    (X, _), (X_new, _) = blobs
+    shifted = fo.FlowDensity(max_steps=1, validation_fraction=0.2, random_state=0).fit(X * [3, 1, 1, 1] + 5)
+    result = fo.stress_test(linear, X_new, flow=shifted, kinds=["shell"], n=50, n_bootstrap=0, random_state=0)
+    assert any("two-sample test tells" in text for text in result.warnings)
+    assert max(c.two_sample for c in result.controls) > 0.8
+
+
+def test_the_same_seed_gives_the_same_result_whatever_stands_beside(blobs, flow, linear, tested):
+    _, (X_new, y_new) = blobs
+    again = fo.stress_test({"linear": linear}, X_new, y_new, flow=flow, n=200, n_bootstrap=100, random_state=0)
+    assert again.rows == tuple(row for row in tested.rows if row.model == "linear")
+    assert again.score["linear"] == tested.score["linear"]
+    other = fo.stress_test({"linear": linear}, X_new, y_new, flow=flow, n=200, n_bootstrap=100, random_state=1)
+    assert other.rows != again.rows
+
+
+def test_global_state_is_untouched(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    np.random.seed(3)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    fo.stress_test(linear, X_new, y_new, flow=flow, kinds=["exchange"], n=50, n_bootstrap=0)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_a_model_that_fails_far_out_is_a_finding(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    far = np.abs(X_new).max() * 1.3
+
+    def fragile(X):
+        if np.abs(X).max() > far:
+            raise OverflowError("too far")
+        return linear.predict_proba(X)
+
+    def silent(X):
+        return np.where(np.abs(X).max(axis=1, keepdims=True) > far, np.nan, linear.predict_proba(X))
+
+    result = fo.stress_test(
+        fragile, X_new, y_new, compare=silent, flow=flow, kinds=["shell"], n=50, n_bootstrap=0, random_state=0
+    )
+    assert result.of("fragile", "shell")[0].failure is None
+    assert result.of("fragile", "shell")[-1].failure == "OverflowError: too far"
+    assert "no finite number" in result.of("silent", "shell")[-1].failure
+    assert any("fragile failed on shell, 5 sigma: OverflowError" in text for text in result.warnings)
+    assert "failed" in str(result)
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_a_model_that_fails_on_normal_rows_is_an_error(blobs, flow):
+    _, (X_new, y_new) = blobs
+
+    def broken(X):
+        raise KeyError("column")
+
+    with pytest.raises(InvalidDataError, match="broken failed on 240 normal rows of shape"):
+        fo.stress_test(broken, X_new, y_new, flow=flow)
+    with pytest.raises(InvalidDataError, match="no finite number"):
+        fo.stress_test(lambda X: np.full(len(X), np.nan), X_new, y_new, flow=flow)
+    with pytest.raises(InvalidDataError, match="7 answers for 240 rows"):
+        fo.stress_test(lambda X: np.zeros(7), X_new, y_new, flow=flow)
+
+
+def test_when_time_is_up_what_is_there_is_told(blobs, linear):
+    _, (X_new, y_new) = blobs
+    result = fo.stress_test(linear, X_new, y_new, n=50, n_bootstrap=0, time_limit=1e-3, random_state=0)
+    assert not result.finished
+    assert [row.kind for row in result.rows] == ["shell", "targeted", "exchange", "collage"]
+    assert 0 < result.score["LogisticRegression"] < 1
+    assert any("time was up" in text for text in result.warnings)
+
+
+def test_tables_with_text_reach_the_model_as_frames():
+    rng = np.random.default_rng(0)
+    n = 400
+    frame = pd.DataFrame(
+        {"size": rng.normal(size=n), "legs": rng.integers(2, 5, n), "colour": rng.choice(["red", "blue", "green"], n)}
+    )
+    frame["weight"] = 3 * frame["size"] + rng.normal(size=n) * 0.1
+    y = (frame.legs > 2).to_numpy()
+    text = make_column_transformer((OneHotEncoder(), ["colour"]), remainder="passthrough")
+    model = make_pipeline(text, RandomForestClassifier(20, random_state=0)).fit(frame[:200], y[:200])
+    result = fo.stress_test(
+        model, frame[200:], y[200:], kinds=["exchange", "shell"], n=50, n_bootstrap=0, random_state=0,
+        flow=fo.FlowDensity(max_steps=60, random_state=0),
+    )  # fmt: skip
+    worst = result.worst["RandomForestClassifier"]["exchange"]
+    assert list(worst.rows.columns) == list(frame.columns)
+    assert set(worst.rows.colour) <= {"red", "blue", "green"}
+    assert worst.rows.legs.dtype == frame.legs.dtype
+    assert all(set(columns) <= set(frame.columns) for columns in worst.columns)
+    assert (np.diff(worst.confidence) <= 0).all()
+    assert not any(row.failure for row in result.rows)
+
+
+@pytest.mark.parametrize("form", ["rows", "images", "bytes"])
+def test_images_reach_the_model_as_they_came(form):
+    digits = load_digits()
+    X, shape = digits.data, (1, 8, 8)
+    X = {"rows": X, "images": X.reshape(-1, *shape), "bytes": (X * 15).astype(np.uint8).reshape(-1, 8, 8)}[form]
+    seen = []
+
+    def model(images):
+        seen.append(images)
+        return -np.abs(images.reshape(len(images), -1).astype(float) - 5).mean(axis=1)
+
+    result = fo.stress_test(
+        model, X[:300], digits.target[:300], event_shape=shape if form == "rows" else None,
+        flow=fo.FlowDensity(event_shape=shape, max_steps=10, random_state=0), n=20, n_bootstrap=0, random_state=0,
+    )  # fmt: skip
+    assert result.event_shape == shape
+    assert {images.shape[1:] for images in seen} == {X.shape[1:]}
+    assert {images.dtype for images in seen} == {X.dtype}
+    assert "turned" in result.kinds
+    levels = np.unique(X)
+    assert all(np.isin(images.round(6), levels).all() for images in seen)
+
+
+def test_archetypes_and_nullspace_when_asked(blobs, flow, linear, monkeypatch):
+    monkeypatch.setattr("farout.stress.kinds.DeepArchetypes", lambda **given: fo.DeepArchetypes(max_steps=20, **given))
+    _, (X_new, y_new) = blobs
+    result = fo.stress_test(
+        linear,
+        X_new,
+        y_new,
+        flow=flow,
+        kinds=["archetypal", "nullspace", "boundary"],
+        n=30,
+        n_bootstrap=0,
+        random_state=0,
+    )
+    assert [row.strength for row in result.of("LogisticRegression", "archetypal")] == [
+        "on the hull", "1 steps past it", "2 steps past it",
+    ]  # fmt: skip
+    sigmas = [row.sigma for row in result.of("LogisticRegression", "archetypal")]
+    assert sigmas == sorted(sigmas)
+
+
+def test_it_is_shown_in_all_forms(tested):
+    frame = tested.to_frame("pandas")
+    assert len(frame) == len(tested.rows)
+    assert {"model", "kind", "strength", "sigma", "auroc", "fooled"} <= set(frame.columns)
+    assert tested.to_frame("pyarrow").num_rows == len(tested.rows)
+    text = str(tested)
+    assert "fooled up to: shell" in text
+    assert "1 in 10^6" in text
+    assert "<table>" in tested._repr_html_()
+    told = json.loads(json.dumps(tested.to_dict(), allow_nan=False))
+    assert told["break_points"]["linear"]["shell"]["sigma"] == "inf"
+    assert told["score"]["near"]["value"] == tested.score["near"]
+
+
+def row(sigma, fooled):
+    return StressRow("m", "k", "s", sigma, 0.1 / sigma, False, 10, fooled=fooled)
+
+
+@pytest.mark.parametrize(
+    ("fooled", "sigma"),
+    [([0.4, 0.3, 0.1], 0.0), ([1.0, 0.9, 0.5], np.inf), ([1.0, 0.75, 0.25], np.sqrt(2 * 4)), ([0.2, 0.6, 0.2], None)],
+)
+def test_a_break_point_is_the_farthest_crossing(fooled, sigma):
+    found = break_point([row(s, f) for s, f in zip((1.0, 2.0, 4.0), fooled, strict=True)])
+    assert found.farthest == 4.0
+    assert found.sigma == pytest.approx(sigma) if sigma is not None else 2 < found.sigma < 4
+    assert (found.tail is None) == (sigma in (0.0, np.inf))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n": 5}, {"n": 10.5}, {"sure": 1.0}, {"sure": 0}, {"outputs": "odds"}, {"kinds": []}, {"kinds": ["shel"]},
+        {"kinds": "shell"}, {"kinds": {"mine": "shell"}}, {"n_bootstrap": -1}, {"confidence": 1}, {"time_limit": 0},
+        {"flow": "mine"}, {"verbose": "yes"}, {"random_state": "0"}, {"compare": 3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_without_sense_are_refused(blobs, flow, linear, settings):
+    _, (X_new, y_new) = blobs
+    with pytest.raises(InvalidSettingError):
+        fo.stress_test(linear, X_new, y_new, **{"flow": flow} | settings)
+
+
+def test_data_that_can_not_be_used_are_refused(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    with pytest.raises(InvalidDataError, match="39 rows; it needs 40"):
+        fo.stress_test(linear, X_new[:39], flow=flow)
+    with pytest.raises(InvalidDataError):
+        fo.stress_test(linear, X_new, y_new[:-1], flow=flow)
+    with pytest.raises(InvalidDataError):
+        fo.stress_test(linear, X_new[:, :3], flow=flow)
+    with pytest.raises(InvalidDataError):
+        fo.stress_test(linear, np.where(X_new > 8, np.nan, X_new), flow=flow)
