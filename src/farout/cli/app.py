@@ -15,6 +15,7 @@ from farout.cli.options import ANYWHERE, Group, SeveralValues
 from farout.cli.report import demo, report
 from farout.cli.reproduce import reproduce
 from farout.cli.score import score
+from farout.cli.stress import stress
 
 __all__ = ["make_app"]
 
@@ -56,6 +57,7 @@ def make_app() -> typer.Typer:
         "generate": (generate, "Outliers from a flow, to a file."),
         "score": (score, "A score, a p-value and a decision for each row."),
         "evaluate": (evaluate, "AUROC and more, inliers against outlier sets."),
+        "stress": (stress, "How models behave as inputs leave what they know."),
         "report": (report, "One HTML page of all that a run holds."),
         "reproduce": (reproduce, "The talk's figures and tables, ours beside the published."),
     }

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 CONFIG, SETTINGS, RECORD = "config.json", "settings.toml", "record.json"
-EVALUATION, SCORES, REPORT = "evaluation.json", "scores.npz", "report.html"
+EVALUATION, SCORES, REPORT, STRESS = "evaluation.json", "scores.npz", "report.html", "stress.html"
 COUNTS = "counts.json"
 CHECKPOINTS, LOG, WHOLE = "checkpoints", "log", "whole"
 
@@ -269,7 +269,7 @@ class _Begun:
         model.save(whole, force=True)
         write_atomically(whole / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))
         write_atomically(whole / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1)))
-        for stale in (CONFIG, EVALUATION, SCORES, COUNTS, REPORT):
+        for stale in (CONFIG, EVALUATION, SCORES, COUNTS, REPORT, STRESS):
             (self.out / stale).unlink(missing_ok=True)
         for file in sorted(whole.iterdir(), key=lambda file: file.name == CONFIG):
             file.replace(self.out / file.name)

@@ -1,0 +1,104 @@
+"""A stress test of what lies on disk: runs and ONNX files, on data by their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from farout.data import Dataset
+from farout.errors import InvalidDataError, InvalidSettingError
+from farout.flows.density import FlowDensity
+from farout.runs.folder import Run, flow_of, open_run
+from farout.runs.loading import inliers_of
+from farout.stress.result import StressResult
+from farout.stress.stress_test import stress_test
+
+__all__ = ["Stressed", "open_stressed", "stress_models"]
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """Models to stress, opened.
+
+    Attributes
+    ----------
+    models : dict of str to object
+        By the names that the table has.
+    flow : FlowDensity or None
+        That of ``flow_from``, the first of the runs that has one; None where one is to be fitted.
+    flow_from : str or None
+    runs : list of Run
+        Those among the models; the first says what columns the data are to have.
+    """
+
+    models: dict[str, Any]
+    flow: FlowDensity | None
+    flow_from: str | None
+    runs: list[Run]
+
+
+def open_stressed(
+    model: Path, compare: Sequence[Path] = (), flow: Path | None = None, flow_steps: int | None = None
+) -> Stressed:
+    """Open models, each the folder of a run or an ONNX file, and the flow to make outliers by.
+
+    With ``flow_steps`` a flow is to be fitted in so many steps, whatever flows there are.
+
+    Raises
+    ------
+    RunError
+        If a folder holds no finished run.
+    InvalidSettingError
+        If two models have one name, or a run that was given for its flow has none.
+    """
+    found: dict[str, Any] = {}
+    runs: list[Run] = []
+    for path in (model, *compare):
+        name = path.name or str(path)
+        if name in found:
+            name = str(path)
+        if name in found:
+            raise InvalidSettingError(f"--compare: {path} is given twice; give each model once.")
+        if path.suffix.lower() == ".onnx":
+            found[name] = path
+            continue
+        run = open_run(path)
+        if not hasattr(run.model, "score_samples"):
+            raise InvalidSettingError(f"{path}: a {run.kind} gives no scores; give a run of farout train, or ONNX.")
+        found[name] = run.model
+        runs.append(run)
+    if flow_steps is not None:
+        if flow is not None:
+            raise InvalidSettingError("--flow-steps is for a flow that is fitted, and --flow gives one; leave one out.")
+        return Stressed(found, FlowDensity(max_steps=flow_steps), None, runs)
+    givers = [open_run(flow)] if flow is not None else runs
+    flows = {str(run.path): flow_of(run.model) for run in givers}
+    taken = next((path for path, one in flows.items() if one is not None), None)
+    if flow is not None and taken is None:
+        raise InvalidSettingError(
+            f"--flow {flow}: this run holds no flow; give one of farout fit, or leave --flow out."
+        )
+    return Stressed(found, None if taken is None else flows[taken], taken, runs)
+
+
+def stress_models(stressed: Stressed, data: Dataset, **settings: Any) -> StressResult:
+    """Stress models on the normal rows of a data set; settings are those of `stress_test`.
+
+    Raises
+    ------
+    InvalidDataError
+        If the rows don't fit a model.
+    """
+    rows = inliers_of(data)
+    rows = stressed.runs[0].matched(rows) if stressed.runs else rows
+    if not len(rows):
+        raise InvalidDataError(f"{data.name}: all rows are marked as anomalies; a stress test needs normal ones.")
+    first, *rest = stressed.models.items()
+    result = stress_test({first[0]: first[1]}, rows, rows.y, compare=dict(rest), flow=stressed.flow, **settings)
+    notes = []
+    if any(stressed.flow is not None and stressed.flow is flow_of(run.model) for run in stressed.runs):
+        notes.append(
+            f"the outliers are made by the flow of {stressed.flow_from}, which may have learned from its outliers, as "
+            "others have not; --flow-steps fits another flow."
+        )
+    return replace(result, warnings=(*result.warnings, *notes))
