@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import torch
 
 from farout.detectors.flow_detector import TABLE_FLOW
 
+os.environ.setdefault("MPLBACKEND", "agg")  # no windows
+
+pytest_plugins = ["browser"]  # tests/browser.py: a page in Chromium
+
 LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
 
 
@@ -16,6 +21,24 @@ LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_agai
 def one_thread() -> None:
     """Tests run side by side; more threads than cores only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """Figures of pyplot, which an example or a test left open, go with it."""
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
+
+
+@pytest.fixture
+def in_page_style() -> Iterator[None]:
+    """Plots are drawn as those of farout's own pages."""
+    from farout.plots.style import page_style
+
+    with page_style():
+        yield
 
 
 CHOICES = {

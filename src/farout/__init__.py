@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which see what is imported under its own name
+    from farout import plots as plots
     from farout.archetypes.deep import DeepArchetypes as DeepArchetypes
     from farout.archetypes.linear import ArchetypalAnalysis as ArchetypalAnalysis
     from farout.backbones.features import Features as Features
@@ -83,7 +84,10 @@ _HOMES = {
     "FaroutError": "farout.errors",
 }
 
-__all__ = [*_HOMES]
+# Packages of public functions, resolved on first use too: matplotlib takes longer to import than all else.
+_PACKAGES = ("plots",)
+
+__all__ = [*_HOMES, *_PACKAGES]
 
 
 def __dir__() -> list[str]:
@@ -95,6 +99,8 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name, missp
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             return _version()
+        if name in _PACKAGES:
+            return importlib.import_module(f"farout.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'farout' has no attribute {name!r}")
         return getattr(importlib.import_module(_HOMES[name]), name)

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from farout.errors import InvalidDataError, InvalidSettingError
 
-__all__ = ["METRICS", "Evaluation", "EvaluationRow", "evaluate", "roc_points"]
+__all__ = ["as_scores", "METRICS", "Evaluation", "EvaluationRow", "evaluate", "roc_points"]
 
 METRICS = {"auroc": "AUROC", "ap_in": "AP in", "ap_out": "AP out", "fpr95": "FPR95"}
 """The metrics of a row and their column heads in tables."""
@@ -253,7 +253,7 @@ def evaluate(
     (0.667, 0.5)
     """
     _check_settings(accuracy, n_bootstrap, confidence)
-    inliers = _as_scores(inlier_scores, "inlier_scores")
+    inliers = as_scores(inlier_scores, "inlier_scores")
     if not isinstance(outlier_scores, Mapping) or not outlier_scores:
         raise InvalidDataError(
             "outlier_scores must be a mapping of at least one name to scores, such as "
@@ -262,7 +262,7 @@ def evaluate(
         )
     rows = []
     for name, values in outlier_scores.items():
-        outliers = _as_scores(values, f"outlier_scores[{name!r}]")
+        outliers = as_scores(values, f"outlier_scores[{name!r}]")
         ranks = _ranks(inliers, outliers)
         row: dict[str, Any] = dict(zip(METRICS, _metrics(*ranks), strict=True))
         if n_bootstrap:
@@ -296,8 +296,8 @@ def roc_points(inlier_scores: ArrayLike, outlier_scores: ArrayLike) -> tuple[Flo
     >>> fpr.tolist(), tpr.tolist()
     ([0.0, 0.0, 0.0, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
-    inliers = _as_scores(inlier_scores, "inlier_scores")
-    outliers = _as_scores(outlier_scores, "outlier_scores")
+    inliers = as_scores(inlier_scores, "inlier_scores")
+    outliers = as_scores(outlier_scores, "outlier_scores")
     fpr, tpr, _ = roc_curve(*_truth_and_ranks(*_ranks(inliers, outliers)))
     return fpr, tpr
 
@@ -365,7 +365,8 @@ def _truth_and_ranks(inliers: Counts, outliers: Counts) -> tuple[Counts, Counts]
     return truth, np.concatenate([inliers, outliers])
 
 
-def _as_scores(values: ArrayLike, where: str) -> Floats:
+def as_scores(values: ArrayLike, where: str) -> Floats:
+    """Check that values are finite numbers in one dimension, one or more; errors name ``where``."""
     try:
         scores = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

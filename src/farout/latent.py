@@ -1,6 +1,6 @@
-"""Analyses of latent space: radii, the chi distribution, LDA planes and distances between clusters."""
+"""Analyses of latent space: radii, the chi distribution, ways outward, LDA planes and distances between clusters."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from farout.base.validation import seed_of
 from farout.errors import InvalidDataError
+from farout.flows.density import FlowDensity
 from farout.outliers.radii import check_dimensions, chi_mean_std
 
-__all__ = ["chi_mean_std", "chi_pdf", "cluster_distances", "lda_projection", "radii"]
+__all__ = ["along_strength", "chi_mean_std", "chi_pdf", "cluster_distances", "lda_projection", "radii"]
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +71,43 @@ def chi_pdf(r: ArrayLike, d: int) -> Floats:
     [0.0, 0.6065]
     """
     return np.asarray(chi.pdf(np.asarray(r, dtype=np.float64), check_dimensions(d)))
+
+
+def along_strength(
+    flow: FlowDensity, strengths: Sequence[float], n: int, y: ArrayLike | None = None, *, random_state: Any = None
+) -> list[tuple[float, NDArray[Any]]]:
+    """Decode ways outward: ``n`` random directions of latent space, each at every strength.
+
+    Parameters
+    ----------
+    flow : FlowDensity
+        Fitted.
+    strengths : sequence of float
+        In sigma: multiples of the typical radius.
+    n : int
+    y : label or array of shape (n,), optional
+        The class that each direction is decoded under; drawn by their share in training when omitted.
+    random_state : int, Generator or None, default=None
+
+    Returns
+    -------
+    list of (float, ndarray of shape (n, d))
+        Each strength with its samples, clipped to the range of the data where they have one.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> flow = FlowDensity(max_steps=20, random_state=0).fit(X)
+    >>> [(p, x.shape) for p, x in along_strength(flow, [1.0, 2.5], 4, random_state=0)]
+    [(1.0, (4, 3)), (2.5, (4, 3))]
+    """
+    rng = np.random.default_rng(seed_of(random_state))
+    labels = flow.draw_labels(n, y, rng)
+    varies = np.broadcast_to(flow.varies_.ravel(), (int(np.prod(flow.event_shape_)),))
+    directions = rng.standard_normal((n, len(varies))) * varies
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    typical = chi_mean_std(int(varies.sum()))[0]
+    return [(float(p), flow.decode(p * typical * directions, labels, clip=True)) for p in strengths]
 
 
 def lda_projection(Z: ArrayLike, y: ArrayLike) -> Floats:

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import dirichlet
 
+from farout import plots
 from farout.archetypes.simplex import dirichlet_weights
 from farout.errors import InvalidDataError
-from farout.plots.archetypes import archetype_sheet, counts_figure, features_figure, plane_figure, tiles_of
-from farout.plots.simplex import circle_order, corners, simplex_figure
+from farout.plots.archetype_pictures import tiles_of
+from farout.plots.mixtures import circle_order, corners
 from farout.report import ReportContent
 from farout.report.page import render_report
 from farout.report.sections import sections
 
+pytestmark = pytest.mark.usefixtures("in_page_style")
 EVIL = "<b>&$x$"
 
 
@@ -70,13 +72,13 @@ def points(figure):
 def test_pure_samples_lie_on_the_corners_and_equal_mixtures_in_the_middle(k):
     order = np.roll(np.arange(k), 1)
     A = np.vstack([np.eye(k), np.full((1, k), 1 / k)])
-    drawn = points(simplex_figure(A, [str(j) for j in range(k)], order=order))
+    drawn = points(plots.simplex(A, [str(j) for j in range(k)], order=order).figure_)
     np.testing.assert_allclose(drawn[:k][order], corners(k), atol=1e-12)
     np.testing.assert_allclose(drawn[k], 0, atol=1e-12)
 
 
 def test_names_stand_beside_their_own_corner():
-    figure = simplex_figure(np.eye(5), list("abcde"), order=np.array([2, 0, 1, 4, 3]))
+    figure = plots.simplex(np.eye(5), list("abcde"), order=np.array([2, 0, 1, 4, 3])).figure_
     drawn = {text.get_text(): np.array(text.get_position()) for text in figure.axes[0].texts}
     for corner, name in zip(corners(5), "cabed", strict=True):
         np.testing.assert_allclose(drawn[name], 1.05 * corner, atol=1e-12)
@@ -105,17 +107,17 @@ def test_no_exchange_of_two_legs_shortens_the_order(seed):
 
 def test_classes_have_their_own_colours_and_markers_up_to_twelve():
     A = dirichlet_weights(60, 3, 1.0, np.random.default_rng(0))
-    few = simplex_figure(A, list("abc"), labels=np.arange(60) % 4)
+    few = plots.simplex(A, list("abc"), labels=np.arange(60) % 4).figure_
     assert [t.get_text() for t in few.legends[0].get_texts()] == ["0", "1", "2", "3"]
     looks = {tuple(c.get_facecolor()[0]) for c in few.axes[0].collections}
     shapes = {c.get_paths()[0].vertices.tobytes() for c in few.axes[0].collections}
     assert len(looks) == len(shapes) == 4
-    assert not simplex_figure(A, list("abc"), labels=np.arange(60) % 13).legends
+    assert not plots.simplex(A, list("abc"), labels=np.arange(60) % 13).figure_.legends
 
 
 @pytest.mark.parametrize("c", [7.0, 0.3])
 def test_shading_is_darkest_where_the_law_is_densest(c):
-    figure = simplex_figure(np.eye(3), list("abc"), shade=c)
+    figure = plots.simplex(np.eye(3), list("abc"), shade=c).figure_
     alpha = np.asarray(figure.axes[0].images[0].get_array())[..., 3]
     middle, edge, outside = alpha[120, 120], alpha[62, 120], alpha[10, 120]  # the lower edge lies at y = -1/2
     assert outside == 0
@@ -123,7 +125,7 @@ def test_shading_is_darkest_where_the_law_is_densest(c):
 
 
 def test_a_projection_is_shaded_where_draws_fall():
-    figure = simplex_figure(np.eye(4), list("abcd"), shade=20.0)
+    figure = plots.simplex(np.eye(4), list("abcd"), shade=20.0).figure_
     alpha = np.asarray(figure.axes[0].images[0].get_array())[..., 3]
     assert alpha[120, 120] > 0.5
     assert alpha[120, 10] < 0.01
@@ -131,7 +133,7 @@ def test_a_projection_is_shaded_where_draws_fall():
 
 @pytest.mark.parametrize("c", [7.0, 2.0, 0.5])
 def test_an_outline_parts_the_draws_in_halves(c):
-    figure = simplex_figure(np.eye(3), list("abc"), outlines=[c])
+    figure = plots.simplex(np.eye(3), list("abc"), outlines=[c]).figure_
     (line,) = (p for p in figure.axes[0].collections if not len(p.get_offsets()) or p.get_paths()[0].vertices.size > 60)
     border = line.get_paths()[0].vertices
     weights = np.linalg.solve(np.vstack([corners(3).T, np.ones(3)]), np.vstack([border.T, np.ones(len(border))])).T
@@ -145,7 +147,7 @@ def test_an_outline_parts_the_draws_in_halves(c):
 
 def test_two_archetypes_are_a_histogram_of_the_second_ones_weight():
     A = np.column_stack([1 - np.linspace(0.7, 0.9, 50), np.linspace(0.7, 0.9, 50)])
-    figure = simplex_figure(A, ["a", "b"], shade=2.0)
+    figure = plots.simplex(A, ["a", "b"], shade=2.0).figure_
     filled = next(p for p in figure.axes[0].patches if p.fill).get_data()
     centre = (filled.values * np.diff(filled.edges) * (filled.edges[1:] + filled.edges[:-1]) / 2).sum()
     assert centre == pytest.approx(0.8, abs=0.01)
@@ -156,14 +158,14 @@ def test_two_archetypes_are_a_histogram_of_the_second_ones_weight():
 
 def test_images_of_archetypes_stand_at_their_corners():
     tiles = tiles_of(np.linspace(0, 1, 4)[:, None] * np.ones((4, 16)), (1, 4, 4))
-    figure = simplex_figure(np.eye(4), list("abcd"), tiles=tiles)
+    figure = plots.simplex(np.eye(4), list("abcd"), tiles=tiles).figure_
     shown = [float(np.asarray(inset.images[0].get_array()).mean()) for inset in figure.axes[0].child_axes]
     np.testing.assert_allclose(shown, np.linspace(0, 1, 4))
 
 
 def test_nearest_samples_stand_below_their_archetype_and_apart():
     Z, nearest = np.array([[0.1], [0.2]]), np.array([[[0.3], [0.4]], [[0.5], [0.6]]])
-    axes = archetype_sheet(Z, nearest, (1, 1, 1), ["ada", "bruno"]).axes[0]
+    axes = plots.archetypes(Z, nearest, event_shape=(1, 1, 1), classes=["ada", "bruno"]).figure_.axes[0]
     pixels = np.asarray(axes.images[0].get_array())
     rows = axes.get_yticks().astype(int)
     columns = axes.get_xticks().astype(int)
@@ -181,7 +183,7 @@ def test_bars_are_standardised_features_in_which_archetypes_differ():
     scores[0, 3], scores[1, 12] = 4.0, -3.0
     spread[5] = 0.0  # a constant column says nothing, however far archetypes are
     names = [f"f{j}" for j in range(20)]
-    figure = features_figure(mean + 2 * scores, mean, spread, ["1", "2"], names)
+    figure = plots.features(mean + 2 * scores, mean, spread, ["1", "2"], names).figure_
     first, second = figure.axes
     shown = [t.get_text() for t in first.get_yticklabels()]
     assert len(shown) == 15
@@ -195,7 +197,7 @@ def test_bars_are_standardised_features_in_which_archetypes_differ():
 
 def test_the_plane_shows_data_hull_and_archetypes():
     X, Z = np.random.default_rng(0).normal(size=(50, 2)), np.array([[0.0, 3], [-3, -2], [3, -2]])
-    axes = plane_figure(X, Z, ["1", "2", "3"], outline=Z[[0, 1, 2, 0]], labels=("width", "height")).axes[0]
+    axes = plots.plane(X, Z, ["1", "2", "3"], outline=Z[[0, 1, 2, 0]], columns=("width", "height")).figure_.axes[0]
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), X)
     np.testing.assert_array_equal(axes.collections[1].get_offsets(), Z)
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), Z[[0, 1, 2, 0]])
@@ -204,7 +206,7 @@ def test_the_plane_shows_data_hull_and_archetypes():
 
 def test_explained_variance_has_every_restart_and_the_best():
     explained = np.array([[0.1, 0.2], [0.4, 0.3]])
-    left, right = counts_figure([2, 5], explained, np.array([1.0, -0.2]), chosen=5).axes
+    left, right = plots.counts([2, 5], explained, np.array([1.0, -0.2]), chosen=5).figure_.axes
     assert left.lines[0].get_xydata().tolist() == [[2, 0.1], [2, 0.2], [5, 0.4], [5, 0.3]]
     assert left.lines[1].get_xydata().tolist() == [[2, 0.2], [5, 0.4]]
     assert right.lines[0].get_xydata().tolist() == [[2, 1.0], [5, -0.2]]

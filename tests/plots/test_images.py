@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from farout.errors import InvalidDataError
-from farout.plots.images import image_grid, is_image, padded_rows
+from farout.plots.grids import images, is_image, padded_rows
 
 
-def pixels(figure):
-    return np.asarray(figure.axes[0].images[0].get_array())
+def pixels(display):
+    return np.asarray(display.artists_["images"].get_array())
 
 
 def test_tiles_are_in_reading_order_and_enlarged_without_blur():
     X = np.arange(6).reshape(2, 3, 1) / 10
-    shown = pixels(image_grid(X, (1, 1, 1)))
+    shown = pixels(images(X, (1, 1, 1)))
     step = np.array(shown.shape[:2]) + 2  # the last gap is cut off
     assert step.tolist() == [2 * 26, 3 * 26]
     for row in range(2):
@@ -26,22 +26,21 @@ def test_tiles_are_in_reading_order_and_enlarged_without_blur():
 
 def test_colours_keep_their_channels():
     red_top = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]], float)  # 3 x (2 x 2)
-    shown = pixels(image_grid(red_top.reshape(1, 1, 12), (3, 2, 2)))
+    shown = pixels(images(red_top.reshape(1, 1, 12), (3, 2, 2)))
     assert shown[0, 0].tolist() == [1, 0, 0, 1]
     assert shown[-1, -1].tolist() == [0, 0, 1, 1]
 
 
 def test_values_are_clipped_and_a_missing_image_is_transparent():
     X = np.array([[[-3.0], [7.0], [np.nan]]])
-    shown = pixels(image_grid(X, (1, 1, 1)))
+    shown = pixels(images(X, (1, 1, 1)))
     assert shown[0, 0].tolist() == [0, 0, 0, 1]
     assert shown[0, 26].tolist() == [1, 1, 1, 1]
     assert shown[0, 52, 3] == 0
 
 
 def test_labels_stand_at_the_middle_of_their_tiles():
-    figure = image_grid(np.zeros((2, 2, 64)), (1, 8, 8), row_labels=["a", "b"], column_labels=["1", "2.5"])
-    axes = figure.axes[0]
+    axes = images(np.zeros((2, 2, 64)), (1, 8, 8), row_labels=["a", "b"], column_labels=["1", "2.5"]).ax_
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2.5"]
     step = axes.get_yticks()[1] - axes.get_yticks()[0]
@@ -50,7 +49,7 @@ def test_labels_stand_at_the_middle_of_their_tiles():
 
 
 def test_large_images_are_not_enlarged():
-    assert pixels(image_grid(np.zeros((1, 1, 1600)), (1, 40, 40))).shape == (40, 40, 4)
+    assert pixels(images(np.zeros((1, 1, 1600)), (1, 40, 40))).shape == (40, 40, 4)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_large_images_are_not_enlarged():
 )
 def test_what_is_no_sheet_of_images_is_refused(shape, event_shape):
     with pytest.raises(InvalidDataError, match="image grid needs shape"):
-        image_grid(np.zeros(shape), event_shape)
+        images(np.zeros(shape), event_shape)
 
 
 def test_only_grey_and_rgb_are_images():

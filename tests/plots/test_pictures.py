@@ -1,13 +1,15 @@
-"""The numbers that pictures draw, read back from the artists."""
+"""The numbers that plots draw, read back from the artists."""
 
 import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 from sklearn.metrics import roc_auc_score
 
+from farout import plots
 from farout.evaluation import roc_points
 from farout.latent import chi_mean_std, chi_pdf
-from farout.plots import pictures
+
+pytestmark = pytest.mark.usefixtures("in_page_style")
 
 
 @pytest.fixture
@@ -17,8 +19,8 @@ def scores():
 
 
 def steps(figure):
-    """Values and edges of each outline, without the filled copy of the inliers."""
-    patches = [p for p in figure.axes[0].patches if isinstance(p, StepPatch) and not p.fill]
+    """Values and edges of each outline."""
+    patches = [p for p in figure.axes[0].patches if isinstance(p, StepPatch)]
     return [(p.get_data().values, p.get_data().edges) for p in patches]
 
 
@@ -27,7 +29,7 @@ def legend(figure):
 
 
 def test_histograms_are_densities_on_shared_bins(scores):
-    figure = pictures.histogram_figure(scores)
+    figure = plots.scores(scores).figure_
     drawn = steps(figure)
     assert legend(figure) == ["inliers", "a", "b"]
     for (values, edges), sample in zip(drawn, scores.values(), strict=True):
@@ -39,7 +41,7 @@ def test_histograms_are_densities_on_shared_bins(scores):
 
 
 def test_far_outliers_stay_in_the_picture_and_leave_the_inliers_their_room(scores):
-    drawn = steps(pictures.histogram_figure({**scores, "far": np.full(50, -1e6)}))
+    drawn = steps(plots.scores({**scores, "far": np.full(50, -1e6)}).figure_)
     values, edges = drawn[-1]
     assert values[0] * (edges[1] - edges[0]) == pytest.approx(1), "all in the first bin"
     assert (drawn[0][0] > 0).sum() >= 6, "inliers in one bin tell nothing"
@@ -47,20 +49,20 @@ def test_far_outliers_stay_in_the_picture_and_leave_the_inliers_their_room(score
 
 def test_a_spike_switches_to_a_logarithmic_scale_and_says_so(scores):
     spike = {"inliers": np.r_[np.full(990, 1.0), np.linspace(0, 1, 10)], "a": np.linspace(0, 1, 99)}
-    axes = pictures.histogram_figure(spike).axes[0]
+    axes = plots.scores(spike).figure_.axes[0]
     assert axes.get_yscale() == "log"
     assert "log" in axes.get_ylabel()
 
 
 @pytest.mark.parametrize("value", [0.0, 1e9, -3.5])
 def test_constant_scores_can_be_drawn(value):
-    values, edges = steps(pictures.histogram_figure({"in": np.full(5, value), "a": [value]}))[0]
+    values, edges = steps(plots.scores({"in": np.full(5, value), "a": [value]}).figure_)[0]
     assert edges[0] < value < edges[-1]
     assert (values > 0).sum() == 1
 
 
 def test_roc_curves_are_those_of_the_scores(scores):
-    figure = pictures.roc_figure(scores)
+    figure = plots.roc(scores).figure_
     curves = figure.axes[0].lines[2:]
     for line, name in zip(curves, ["a", "b"], strict=True):
         np.testing.assert_array_equal(line.get_xydata().T, roc_points(scores["inliers"], scores[name]))
@@ -71,7 +73,7 @@ def test_roc_curves_are_those_of_the_scores(scores):
 
 def test_radii_are_drawn_with_the_chi_density():
     r = np.linalg.norm(np.random.default_rng(0).normal(size=(2000, 64)), axis=1)
-    figure = pictures.radii_figure({"inliers": r, "2.5 σ": 2.5 * r}, 64)
+    figure = plots.radii({"inliers": r, "2.5 σ": 2.5 * r}, latent_dim=64).figure_
     x, y = figure.axes[0].lines[0].get_xydata().T
     np.testing.assert_allclose(y, chi_pdf(x, 64))
     assert x[np.argmax(y)] == pytest.approx(np.sqrt(63), abs=0.1)
@@ -79,7 +81,7 @@ def test_radii_are_drawn_with_the_chi_density():
 
 
 def test_the_upper_axis_of_radii_counts_typical_radii():
-    figure = pictures.radii_figure({"inliers": np.array([8.0, 7.5])}, 64)
+    figure = plots.radii({"inliers": np.array([8.0, 7.5])}, latent_dim=64).figure_
     figure.draw_without_rendering()
     lower = figure.axes[0].get_xlim()
     upper = figure.axes[0].child_axes[0].get_xlim()
@@ -90,14 +92,14 @@ def test_the_upper_axis_of_radii_counts_typical_radii():
 def test_outliers_of_ten_sigma_are_inside_the_picture_of_radii(d):
     mean, _ = chi_mean_std(d)
     r = np.full(20, 9.5 * mean)
-    values, edges = steps(pictures.radii_figure({"inliers": r / 9.5, "far": r}, d))[1]
+    values, edges = steps(plots.radii({"inliers": r / 9.5, "far": r}, latent_dim=d).figure_)[1]
     bin_ = np.flatnonzero(values)[0]
     assert edges[bin_] <= 9.5 * mean <= edges[bin_ + 1]
 
 
 def test_two_columns_are_drawn_as_they_are():
     data, outliers = np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[9.0, -9.0]])
-    figure = pictures.scatter_figure(data, {"far": outliers})
+    figure = plots.scatter(data=data, groups={"far": outliers}).figure_
     drawn = [collection.get_offsets() for collection in figure.axes[0].collections]
     np.testing.assert_array_equal(drawn[0], data)
     np.testing.assert_array_equal(drawn[1], outliers)
@@ -108,7 +110,7 @@ def test_more_columns_are_projected_to_the_components_of_the_data():
     rng = np.random.default_rng(0)
     t = rng.normal(size=(300, 1))
     data = np.hstack([t, 1000 * t, rng.normal(size=(300, 1))]) + 5  # the unit must not matter
-    figure = pictures.scatter_figure(data, {"shifted": data + np.array([3, 3000, 0])})
+    figure = plots.scatter(data=data, groups={"shifted": data + np.array([3, 3000, 0])}).figure_
     before, after = (c.get_offsets() for c in figure.axes[0].collections)
     moved = np.abs((after - before).mean(axis=0))
     assert moved[0] == pytest.approx(3 * np.sqrt(2) / t.std(), rel=0.02)
@@ -119,13 +121,13 @@ def test_more_columns_are_projected_to_the_components_of_the_data():
 @pytest.mark.parametrize("d", [1, 2, 5])
 def test_scatter_takes_any_width_draws_a_part_of_many_and_needs_no_data(d):
     X = np.random.default_rng(0).normal(size=(5000, d))
-    (drawn,) = pictures.scatter_figure(None, {"x": X}).axes[0].collections
+    (drawn,) = plots.scatter({"x": X}).figure_.axes[0].collections
     assert len(drawn.get_offsets()) == 400
 
 
 def test_strengths_are_columns_of_images():
     outliers = [(1.0, np.zeros((2, 64))), (2.5, np.full((3, 64), 0.5))]
-    figure = pictures.strengths_figure(outliers, (1, 8, 8), row_labels=["0", "1", "2"])
+    figure = plots.strengths(outliers, event_shape=(1, 8, 8), row_labels=["0", "1", "2"]).figure_
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2.5"]
     shown = np.asarray(axes.images[0].get_array())
@@ -137,7 +139,7 @@ def test_strengths_are_columns_of_images():
 
 def test_strengths_of_a_table_are_one_scatter():
     outliers = [(s, s * np.ones((4, 2))) for s in (1.0, 1.6, 4.0)]
-    figure = pictures.strengths_figure(outliers, (2,), data=np.zeros((3, 2)))
+    figure = plots.strengths(outliers, event_shape=(2,), data=np.arange(6.0).reshape(3, 2)).figure_
     assert legend(figure) == ["data", "1 σ", "1.6 σ", "4 σ"]
     colours = [tuple(c.get_facecolor()[0]) for c in figure.axes[0].collections]
     assert len(set(colours)) == 4
@@ -150,7 +152,7 @@ def test_training_curves_share_axes_by_unit_and_leave_gaps_out():
         "validation loss (nats)": [3.5, None, float("nan")],
         "accuracy": [0.1, 0.5, 0.9],
     }
-    figure = pictures.training_figure(history)
+    figure = plots.training(history).figure_
     assert [axes.get_ylabel() for axes in figure.axes] == ["nats", "accuracy"]
     losses = [line.get_xydata().tolist() for line in figure.axes[0].lines]
     assert losses == [[[1, 3], [2, 2], [3, 1]], [[1, 3.5]]]

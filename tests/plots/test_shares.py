@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from farout.plots.shares import share_bars, shares_figure
+from farout import plots
 
 SHARES = np.array([0.05, 0.4, 0.0, 0.1, 0.15, 0.05, 0.15, 0.1])
 NAMES = list("abcdefgh")
@@ -18,7 +18,7 @@ def bars(axes):
 
 def test_the_largest_is_on_top_and_the_rest_is_one_bar():
     axes = Figure().subplots()
-    drawn = share_bars(axes, SHARES, NAMES, most=4)
+    (drawn,) = plots.shares(SHARES, NAMES, most=4, ax=axes).artists_.values()
     assert [name for name, _ in bars(axes)] == ["b", "e", "g", "d", "4 others"]
     np.testing.assert_allclose([bar.get_width() for bar in drawn], [0.4, 0.15, 0.15, 0.1, 0.2])
     low, high = axes.get_ylim()
@@ -28,13 +28,13 @@ def test_the_largest_is_on_top_and_the_rest_is_one_bar():
 
 def test_few_columns_have_a_bar_each():
     axes = Figure().subplots()
-    share_bars(axes, SHARES[:2], NAMES[:2])
+    plots.shares(SHARES[:2], NAMES[:2], ax=axes)
     assert [name for name, _ in bars(axes)] == ["b", "a"]
 
 
 @pytest.mark.parametrize("n", [1, 4, 6])
 def test_each_row_has_a_panel_with_its_title(n):
-    figure = shares_figure(np.tile(SHARES, (n, 1)), NAMES, [f"$row {i}" for i in range(n)])
+    figure = plots.shares(np.tile(SHARES, (n, 1)), NAMES, [f"$row {i}" for i in range(n)]).figure_
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == [rf"\$row {i}" for i in range(n)]
     assert all(sum(width for _, width in bars(axes)) == pytest.approx(1) for axes in shown)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
-from farout.plots.pictures import histogram_figure
-from farout.plots.style import INK, line_style, new_axes, plain, styled, to_svg
+from farout import plots
+from farout.plots.style import INK, line_style, new_axes, page_style, plain, to_svg
 
 
 def picture(name="letters"):
-    return histogram_figure({"inliers": np.linspace(0, 1, 50), name: np.linspace(-1, 1, 40)})
+    with page_style():
+        return plots.scores({"inliers": np.linspace(0, 1, 50), name: np.linspace(-1, 1, 40)}).figure_
 
 
 def texts(svg):
@@ -90,15 +90,13 @@ def test_a_short_name_stays_and_a_long_one_is_cut_to_the_width():
     assert len(plain("x" * 31)) == 30
 
 
-def test_neighbouring_lines_differ_in_colour_and_in_dashes():
-    styles = [line_style(k) for k in range(6)]
+def test_neighbouring_lines_of_a_page_differ_in_colour_and_in_dashes():
+    with page_style():
+        styles = [line_style(k) for k in range(6)]
+        assert line_style(6) == line_style(0)
     assert len({s["color"] for s in styles}) == len({str(s["linestyle"]) for s in styles}) == 6
-    assert line_style(6) == line_style(0)
 
 
-def test_figures_stay_out_of_pyplot():
-    @styled
-    def draw() -> Figure:
-        return new_axes()[0]
-
-    assert draw().canvas.manager is None, "pyplot would keep the figure alive"
+def test_figures_of_a_page_stay_out_of_pyplot():
+    with page_style():
+        assert new_axes().figure.canvas.manager is None, "pyplot would keep the figure alive"

@@ -12,7 +12,6 @@ from farout.latent import chi_mean_std, cluster_distances
 from farout.plots.style import to_svg
 from farout.talk import agreement
 from farout.talk import extremal as extremes
-from farout.talk import figures as talk
 from farout.talk.agreement import plain_classifier
 from farout.talk.archetypes import archetype_count, archetype_samples, archetypes
 from farout.talk.context import Context
@@ -21,6 +20,7 @@ from farout.talk.extremal import extremal, largest_cdf, largest_pdf, simulated_m
 from farout.talk.latent import cluster_distance, radii
 from farout.talk.mapping import mapping
 from farout.talk.nullspace import nullspace
+from farout.talk.page import draw as drawn_of
 from farout.talk.presets import PRESETS
 from farout.talk.sets import inlier_parts, open_set
 from farout.talk.showing import deep_counts, pictured_counts, rows_of_class, shown_classes
@@ -60,7 +60,7 @@ def context(tmp_path_factory):
 
 def draw(finding):
     """All figures of a finding, as a page draws them."""
-    figures = [getattr(talk, figure.draw)(**figure.arguments) for figure in finding.figures]
+    figures = [drawn_of(figure).figure_ for figure in finding.figures]
     assert figures
     assert all(isinstance(figure, Drawn) for figure in figures)
     assert "<svg" in to_svg(figures[-1], alt=finding.figures[-1].alt, key="a")

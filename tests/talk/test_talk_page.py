@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from farout import plots
 from farout.errors import InvalidSettingError
 from farout.talk.page import talk_sections, write_talk_page
-from farout.talk.table_figure import compared_figure
 
 PANELS = [
     {"title": "letters", "ours": [0.9, 0.4], "spread": [0.05, None], "published": [0.6, None]},
@@ -18,8 +18,8 @@ PANELS = [
 
 @dataclass(frozen=True)
 class Picture:
-    draw: str = "compared_figure"
-    arguments: dict[str, Any] = field(default_factory=lambda: {"rows": ["a", "b"], "panels": PANELS, "metric": "AUROC"})
+    draw: str = "compared"
+    arguments: dict[str, Any] = field(default_factory=lambda: {"rows": ["a", "b"], "sets": PANELS, "metric": "AUROC"})
     caption: str = "dots & rings"
     alt: str = "ours and theirs"
 
@@ -75,12 +75,12 @@ def test_each_picture_is_kept_by_itself_as_well(tmp_path):
 
 
 def test_an_unknown_drawing_is_refused():
-    with pytest.raises(InvalidSettingError, match="no drawing is called 'styled'; there are archetype_sheet"):
+    with pytest.raises(InvalidSettingError, match="no plot is called 'styled'; there are samples, strengths"):
         talk_sections([Found(figures=[Picture(draw="styled")])])
 
 
 def test_dots_and_rings_stand_where_the_numbers_are():
-    figure = compared_figure(["a", "b"], PANELS, "AUROC")
+    figure = plots.compared(["a", "b"], PANELS, "AUROC").figure_
     first, second = figure.axes
     drawn = {tuple(np.round(line.get_xdata(), 3)) for line in first.lines if len(line.get_xdata()) == 2}
     assert (0.9, 0.4) in drawn

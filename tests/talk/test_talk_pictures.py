@@ -10,9 +10,10 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import StepPatch
 from scipy.stats import gumbel_r
 
+from farout import plots
 from farout.plots.style import to_svg
-from farout.talk import figures as talk
 
+pytestmark = pytest.mark.usefixtures("in_page_style")
 RNG = np.random.default_rng(0)
 LABELS = np.repeat([0, 1, 2], 20)
 
@@ -39,7 +40,7 @@ def grid(shift=0.0):
 def test_toy_shows_each_class_in_both_spaces_with_hollow_outliers():
     data, latent = RNG.normal(size=(60, 2)), RNG.normal(size=(60, 2))
     far = {"data": 9 + data[::10], "latent": 7 + latent[::10]}
-    figure = talk.toy_figure({"data": data, "latent": latent}, far, LABELS, LABELS[::10])
+    figure = plots.two_spaces({"data": data, "latent": latent}, far, LABELS, LABELS[::10]).figure_
     for axes, space, points in zip(figure.axes, ("data", "latent"), (data, latent), strict=True):
         filled, hollow = clouds(axes)[::2], clouds(axes)[1::2]
         for c in range(3):
@@ -63,7 +64,7 @@ def test_regions_put_each_cell_at_its_place():
     }
     points, labels = RNG.normal(size=(30, 2)), np.repeat([4, 7], 15)
     outliers = np.array([[1.5, 2.5]])
-    figure = talk.regions_figure(x, y, models, points, labels, outliers)
+    figure = plots.regions(x, y, models, points, labels, outliers).figure_
     images = [image for axes in figure.axes for image in axes.get_children() if isinstance(image, AxesImage)]
     shown = iter(images[:4])
     for found in models.values():
@@ -84,7 +85,7 @@ def test_mapping_draws_both_grids_in_both_spaces():
     points = RNG.normal(size=(50, 2))
     from_latent = {"data": grid(5.0), "latent": grid()}
     from_data = {"data": grid(), "latent": grid(-3.0)}
-    figure = talk.mapping_figure(from_latent, from_data, points + 5, points)
+    figure = plots.mapping(from_latent, from_data, points + 5, points).figure_
     expected = [from_latent["data"], from_latent["latent"], from_data["data"], from_data["latent"]]
     for axes, families in zip(figure.axes, expected, strict=True):
         drawn = np.stack([line.get_xydata() for line in axes.lines])
@@ -99,7 +100,9 @@ def test_extremal_panels_hold_densities_of_the_same_law():
     maxima = gumbel_r.rvs(3.0, 0.2, size=4000, random_state=0)
     r = np.linspace(0, 6, 300)
     law = gumbel_r.pdf(r, 3.0, 0.2)
-    figure = talk.extremal_figure([{"d": 2, "n": 1000, "r": r, "gumbel": law, "exact": law, "maxima": maxima}] * 2)
+    figure = plots.largest_radii(
+        [{"d": 2, "n": 1000, "r": r, "gumbel": law, "exact": law, "maxima": maxima}] * 2
+    ).figure_
     assert len(figure.axes) == 2
     chi, gumbel, exact = figure.axes[0].lines
     assert r[np.argmax(chi.get_ydata())] == pytest.approx(1.0, abs=0.02)  # the mode of chi with 2 degrees
@@ -119,7 +122,7 @@ def test_errors_have_a_panel_a_set_and_one_look_a_model():
         },
         "faces": {"deep": {"counts": [3, 5], "errors": [0.2, 0.1]}},
     }
-    figure = talk.errors_figure(curves)
+    figure = plots.errors(curves).figure_
     left, right = figure.axes
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[2, 0.5], [3, 0.4]])
     np.testing.assert_allclose(right.lines[0].get_xydata(), [[3, 0.2], [5, 0.1]])
@@ -133,7 +136,7 @@ def test_errors_have_a_panel_a_set_and_one_look_a_model():
 @pytest.mark.parametrize("scale", [0.5, 30.0, 400.0])
 def test_every_distance_is_written_in_its_cell_and_legible(scale):
     distances = scale * np.linspace(0, 1, 12).reshape(3, 4)
-    figure = talk.distances_figure(distances, [0, 1, 2], list("abcd"), compared="letters", own="digits")
+    figure = plots.distances(distances, [0, 1, 2], list("abcd"), compared="letters", own="digits").figure_
     axes = figure.axes[0]
     (image,) = axes.images
     np.testing.assert_array_equal(image.get_array(), distances)
@@ -149,10 +152,6 @@ def test_every_distance_is_written_in_its_cell_and_legible(scale):
 
 
 def test_equal_and_zero_distances_can_be_drawn():
-    figure = talk.distances_figure(np.zeros((2, 2)), [0, 1], ["a", "b"], compared="x", own="y")
+    figure = plots.distances(np.zeros((2, 2)), [0, 1], ["a", "b"], compared="x", own="y").figure_
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.0"] * 4
     assert "<svg" in to_svg(figure, alt="zeros", key="z")
-
-
-def test_every_name_is_a_function_that_draws():
-    assert all(callable(getattr(talk, name)) for name in talk.__all__)

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from farout.talk import figures as talk
+from farout import plots
 
+pytestmark = pytest.mark.usefixtures("in_page_style")
 RNG = np.random.default_rng(0)
 PAGE = 900  # pixels, where a figure that is wider is made smaller
 SETS = ("letters", "fashion-mnist (talk: fashion)", "emnist-letters (talk: letters)", "kana (talk: kmnist)")
@@ -22,33 +23,38 @@ def images(*shape):
 
 def strengths():
     columns = [(round(float(p), 1), images(10)) for p in np.linspace(1, 10, 15)]
-    return talk.strengths_figure(columns, (1, 28, 28), row_labels=[*map(str, range(10))])
+    return plots.strengths(columns, event_shape=(1, 28, 28), row_labels=[*map(str, range(10))])
 
 
 def compared(n):
     panels = [{"title": s, "ours": RNG.random(13), "spread": [0.1] * 13, "published": [0.5] * 13} for s in SETS[:n]]
-    return talk.compared_figure(ROWS, panels, "AUROC")
+    return plots.compared(ROWS, panels, "AUROC")
 
 
 def distances(columns, top):
     values = 1 + (top - 1) * RNG.random((10, len(columns)))
-    return talk.distances_figure(values, range(10), columns, compared="fashion-mnist", own="mnist:train")
+    return plots.distances(values, range(10), columns, compared="fashion-mnist", own="mnist:train")
 
 
 def errors():
     counts = [2, 3, 5, 8, 14, 20]
     found = {model: {"counts": counts, "errors": RNG.random(6) / 20} for model in ("linear", "deep archetypes")}
-    return talk.errors_figure({"mnist:train": found, "faces": found})
+    return plots.errors({"mnist:train": found, "faces": found})
 
 
 def radii():
     names = ("mnist:test, own class", "mnist:test, no class", "letters", "fashion-mnist", "kana")
-    return talk.radii_figure({s: RNG.normal(28 * (1 + i), 1 + 3 * i, 2000) for i, s in enumerate(names)}, 784)
+    return plots.radii({s: RNG.normal(28 * (1 + i), 1 + 3 * i, 2000) for i, s in enumerate(names)}, latent_dim=784)
 
 
 def toy():
     points, labels = {"data": RNG.normal(size=(90, 2)), "latent": RNG.normal(size=(90, 2))}, np.arange(90) % 3
-    return talk.toy_figure(points, points, labels, labels)
+    return plots.two_spaces(points, points, labels, labels)
+
+
+def archetypes():
+    shown = {"event_shape": (1, 28, 28), "classes": ["bruno", "7"] * 7}
+    return plots.archetypes(images(14), images(14, 3), **shown)
 
 
 FIGURES = {
@@ -60,8 +66,10 @@ FIGURES = {
     "fashion": lambda: distances(GARMENTS, 60),
     "no classes": lambda: distances(["all"], 12),
     "errors": errors,
-    "archetypes": lambda: talk.archetype_sheet(images(14), images(14, 3), (1, 28, 28), ["bruno", "7"] * 7),
-    "samples": lambda: talk.image_sheet(images(80), np.repeat(np.arange(10), 8), (1, 28, 28)),
+    "archetypes": lambda: plots.archetypes(
+        images(14), images(14, 3), event_shape=(1, 28, 28), classes=["bruno", "7"] * 7
+    ),
+    "samples": lambda: plots.samples(images(80), np.repeat(np.arange(10), 8), event_shape=(1, 28, 28)),
     "radii": radii,
     "toy": toy,
 }
@@ -69,7 +77,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_texts_are_apart_and_legible_at_page_width(name, monkeypatch):
-    figure = FIGURES[name]()
+    figure = FIGURES[name]().figure_
     drawn, draw = [], Text.draw
     monkeypatch.setattr(Text, "draw", lambda text, renderer: (drawn.append(text), draw(text, renderer)))
     renderer = FigureCanvasAgg(figure).get_renderer()

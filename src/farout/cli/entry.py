@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from farout.cli.app import make_app
 from farout.cli.console import console
+from farout.runs.provenance import asked_for
 
 __all__ = ["main"]
 
@@ -42,8 +43,12 @@ def main(args: Sequence[str] | None = None) -> int:
     0
     """
     words, debug = console.take_common_flags(list(sys.argv[1:] if args is None else args))
-    with _sigterm_interrupts():
-        code = _run(words, debug)
+    asked = asked_for.set(words)
+    try:
+        with _sigterm_interrupts():
+            code = _run(words, debug)
+    finally:
+        asked_for.reset(asked)
     if code == INTERRUPTED and not console.advised:
         console.interrupted("nothing was written.")
     return TERMINATED if code == INTERRUPTED and console.terminated else code

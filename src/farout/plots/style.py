@@ -1,30 +1,52 @@
-"""Style of plots, and their export as inline SVG for light and dark pages, or as PNG."""
+"""Style of plots: what they take from the user's settings, our own settings for pages, and export as SVG or PNG."""
 
+import contextlib
 import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
-from matplotlib.artist import Artist
+import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-__all__ = ["INK", "line_style", "new_axes", "plain", "save_png", "styled", "to_svg", "top_legend"]
+from farout.errors import InvalidSettingError
+
+__all__ = [
+    "INK",
+    "STYLE",
+    "decoration",
+    "ink",
+    "legend",
+    "line_style",
+    "marker",
+    "new_axes",
+    "on_colour",
+    "page_style",
+    "panels",
+    "plain",
+    "save_png",
+    "scale_colours",
+    "to_svg",
+]
 
 INK = "#1d2023"
-"""Colour of text, axes and inliers. In a page it becomes ``currentColor``."""
+"""Colour of text, axes and inliers in our own style. In a page it becomes ``currentColor``."""
 
-# Okabe and Ito's palette (2008) without black, which is the ink, and without yellow, which is too
-# pale on paper. Each colour has its own dashes, so that lines differ in grey print as well.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# After Okabe and Ito (2008), without black, which is the ink, and with those colours darker that have less contrast
+# than 3 : 1 to white paper; all have 3 : 1 to a dark page too. Each has its own dashes, so that lines differ in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009469", "#C2699A", "#A87800", "#7D6BB8")
 _DASHES: tuple[Any, ...] = (
     "solid",
     (0, (5, 1.6)),
@@ -33,8 +55,11 @@ _DASHES: tuple[Any, ...] = (
     (0, (9, 2)),
     (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)),
 )
+_MARKERS = "osD^vP*X"
+_SCALE = LinearSegmentedColormap.from_list("farout", ["#0072B2", "#7D6BB8", "#C2699A", "#D55E00", "#A87800"])
+_DECORATION, _ON_COLOUR = "decoration", "on-colour"
 
-_RC: Any = {
+STYLE: dict[Any, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same layout everywhere
     "font.size": 10,
@@ -42,10 +67,16 @@ _RC: Any = {
     "text.usetex": False,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.titlesize": 10,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.unicode_minus": True,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=_COLOURS) + cycler(linestyle=_DASHES),
+    "lines.linewidth": 1.8,
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelcolor": INK,
@@ -55,43 +86,123 @@ _RC: Any = {
     "grid.color": INK,
     "grid.alpha": 0.13,
     "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.labelsize": 10,
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "savefig.facecolor": "auto",
     "svg.fonttype": "none",  # real text: sharp, searchable, any script
     "svg.hashsalt": "farout",  # the same picture gives the same bytes
 }
+"""Settings of matplotlib that the pages use; ``matplotlib.rc_context(fo.plots.STYLE)`` gives other plots this look."""
 
-P = ParamSpec("P")
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a plot function so that it uses our style and ignores the user's matplotlib settings."""
-
-    @wraps(draw)
-    def with_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(_RC):
-            return draw(*args, **kwargs)
-
-    return with_style
+_on_page: ContextVar[bool] = ContextVar("_on_page", default=False)
 
 
-def new_axes(width: float = 4.6, height: float = 3.0) -> tuple[Figure, Axes]:
-    """A figure in inches, outside pyplot, with one pair of axes and a faint grid."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(True)
-    axes.set_axisbelow(True)
-    return figure, axes
+@contextlib.contextmanager
+def page_style() -> Iterator[None]:
+    """Draw for a page: in our own style whatever the user's settings are, and outside pyplot."""
+    token = _on_page.set(True)
+    try:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(dict(STYLE))
+            yield
+    finally:
+        _on_page.reset(token)
 
 
-def line_style(index: int) -> Mapping[str, Any]:
-    """Colour and dashes of the ``index``-th set; both repeat after six."""
-    return {
-        "color": _COLOURS[index % len(_COLOURS)],
-        "linestyle": _DASHES[index % len(_DASHES)],
-        "linewidth": 1.8,
-    }
+def _new_figure(size: tuple[float, float] | None) -> Figure:
+    if _on_page.get():
+        return Figure(figsize=size, layout="constrained")
+    import matplotlib.pyplot as plt  # on first use: it looks for a window system
+
+    return plt.figure(figsize=size, layout="constrained")
+
+
+def new_axes(width: float = 4.6, height: float = 3.0, *, sized: bool = False) -> Axes:
+    """New axes in a figure of their own: of this size in inches on a page, else of the size in the user's settings.
+
+    ``sized``: of this size in any case, since it follows from the content.
+    """
+    return _new_figure((width, height) if sized or _on_page.get() else None).add_subplot()
+
+
+def panels(ax: Any, rows: int, columns: int, width: float, height: float, **share: Any) -> NDArray[Any]:
+    """The axes of a plot of several panels, of shape (rows, columns): the user's, or those of a new figure.
+
+    Parameters
+    ----------
+    ax : None, Axes, or array or sequence of Axes
+        Exactly ``rows * columns``, in any shape.
+    rows, columns : int
+    width, height : float
+        Inches of a new figure.
+    share
+        ``sharex`` and ``sharey`` of a new figure.
+
+    Raises
+    ------
+    InvalidSettingError
+        If the user's axes are of another number.
+    """
+    if ax is None:
+        return np.asarray(_new_figure((width, height)).subplots(rows, columns, squeeze=False, **share))
+    given = np.array([ax] if isinstance(ax, Axes) else np.asarray(ax, dtype=object).ravel(), dtype=object)
+    if len(given) != rows * columns:
+        raise InvalidSettingError(
+            f"this plot has {rows * columns} panels: give ax as an array of {rows * columns} axes, such as "
+            f"plt.subplots({rows}, {columns})[1]; got {len(given)}. Or leave ax out."
+        )
+    return given.reshape(rows, columns)
+
+
+def ink() -> Any:
+    """The colour of text, lines and inliers in the settings that are in force."""
+    return mpl.rcParams["text.color"]
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Colour, and dashes if it has any, of the ``index``-th line of the property cycle that is in force.
+
+    Examples
+    --------
+    >>> with page_style():
+    ...     line_style(1)["color"], line_style(1) == line_style(7)
+    ('#D55E00', True)
+    """
+    cycle = list(mpl.rcParams["axes.prop_cycle"]) or [{}]
+    found = {key: value for key, value in cycle[index % len(cycle)].items() if key in ("color", "linestyle")}
+    return {"color": ink(), "linewidth": mpl.rcParams["lines.linewidth"]} | found
+
+
+def marker(index: int) -> str:
+    """A marker for the ``index``-th set of points, which tells sets apart in grey print."""
+    return _MARKERS[index % len(_MARKERS)]
+
+
+def scale_colours(n: int) -> list[str]:
+    """``n`` colours in an order, such as that of strength, each with enough contrast to light and to dark pages.
+
+    Examples
+    --------
+    >>> scale_colours(2)
+    ['#0072b2', '#a87800']
+    """
+    return [to_hex(_SCALE(k / max(1, n - 1))) for k in range(n)]
+
+
+def decoration(artist: Any) -> Any:
+    """Mark an artist that nobody needs to see, such as a grid; it may have little contrast."""
+    artist.set_gid(_DECORATION)
+    return artist
+
+
+def on_colour(text: Any) -> Any:
+    """Mark a text whose background is a coloured cell and not the page."""
+    text.set_gid(_ON_COLOUR)
+    return text
 
 
 def plain(name: object, width: int = 30) -> str:
@@ -110,8 +221,25 @@ def plain(name: object, width: int = 30) -> str:
     return visible.replace("$", r"\$")
 
 
-def top_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend above the axes, in as many columns as fit the figure's width."""
+def legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str], *, above: bool) -> None:
+    """A legend: above the axes of a figure of our own, in as many columns as fit, or inside the user's axes.
+
+    Parameters
+    ----------
+    axes : Axes
+        The first ones.
+    handles : sequence of Artist
+        Nothing is drawn without any.
+    labels : sequence of str
+    above : bool
+        Whether the figure is our own: ``ax is None`` in the function that draws.
+    """
+    figure: Any = axes.figure
+    if not handles:
+        return
+    if not above:
+        axes.legend(list(handles), list(labels))
+        return
     per_column = 0.6 + 0.075 * max(map(len, labels))  # inches: the key, and ten-point letters
     fitting = max(1, int(figure.get_figwidth() / per_column))
     columns = math.ceil(len(labels) / math.ceil(len(labels) / fitting))  # rows of equal length
@@ -120,21 +248,19 @@ def top_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str])
         list(labels),
         loc="outside upper left",
         ncols=columns,
-        frameon=False,
-        fontsize=9,
         handlelength=2.4,
         columnspacing=1.4,
         borderaxespad=0.2,
     )
 
 
-def to_svg(figure: Figure, *, alt: str, key: str) -> str:
+def to_svg(figure: Any, *, alt: str, key: str) -> str:
     """Convert a figure to inline SVG: ink as ``currentColor``, no background, ids prefixed by ``key``.
 
     Parameters
     ----------
     figure : Figure
-        From one of the functions of :mod:`farout.plots.pictures`.
+        Drawn within `page_style`.
     alt : str
         Text alternative: what the figure shows.
     key : str
@@ -145,9 +271,17 @@ def to_svg(figure: Figure, *, alt: str, key: str) -> str:
     str
         An ``<svg>`` element that is as wide as its container, at most its natural width.
     """
+    _number_marks(figure)
     root = ElementTree.fromstring(_save(figure))
     for element in root.iter():
         element.tag = _local(element.tag)
+        for mark in (_DECORATION, _ON_COLOUR):  # so that contrast can be judged in the page
+            if element.attrib.get("id", "").startswith(mark):
+                element.attrib[f"data-{mark}"] = ""
+        if re.match(r"[xy]tick_", element.attrib.get("id", "")):  # a tick's line of the grid is the one drawn directly
+            for line in element:
+                if any(_local(part.tag) == "path" for part in line):
+                    line.attrib[f"data-{_DECORATION}"] = ""
         for name in list(element.attrib):
             value = element.attrib.pop(name)
             element.attrib[_local(name)] = _rewritten(_local(name), value, key)
@@ -163,15 +297,23 @@ def to_svg(figure: Figure, *, alt: str, key: str) -> str:
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure as PNG on white, at print resolution; creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_RC), warnings.catch_warnings():
+    with page_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasAgg(figure)
         figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
 
 
+def _number_marks(figure: Figure) -> None:
+    """Each marked artist gets an id of its own."""
+    for mark in (_DECORATION, _ON_COLOUR):
+        marked = [artist for artist in figure.findobj() if str(artist.get_gid()).startswith(mark)]
+        for number, artist in enumerate(marked):
+            artist.set_gid(f"{mark}{number}")
+
+
 def _save(figure: Figure) -> str:
     text = io.StringIO()
-    with mpl.rc_context(_RC), warnings.catch_warnings():
+    with page_style(), warnings.catch_warnings():
         # The browser has the letters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasSVG(figure)

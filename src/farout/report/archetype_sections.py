@@ -4,17 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from farout.plots.archetypes import (
-    archetype_sheet,
-    counts_figure,
-    features_figure,
-    plane_figure,
-    short_names,
-    tiles_of,
-)
-from farout.plots.images import image_grid, image_sheet, is_image, padded_rows
-from farout.plots.pictures import scatter_figure
-from farout.plots.simplex import circle_order, simplex_figure
+from farout import plots
+from farout.plots.archetype_pictures import short_names, tiles_of
+from farout.plots.grids import is_image, padded_rows
+from farout.plots.mixtures import circle_order
 from farout.report.content import ArchetypeContent, Array, ReportContent
 from farout.report.parts import Drawn, Section, Table, section
 
@@ -43,7 +36,7 @@ def _archetypes(found: ArchetypeContent, shape: tuple[int, ...], names: list[str
     text = "Archetypes are extreme points of the data; each sample is described as a mixture of them."
     shown = []
     if is_image(shape):
-        sheet = archetype_sheet(found.archetypes, found.nearest, shape, found.classes)
+        sheet = plots.archetypes(found.archetypes, found.nearest, event_shape=shape, classes=found.classes)
         caption = "" if found.classes is None else "Below each number: the class that the archetype is decoded under."
         alt = f"{len(names)} archetypes as images, and below each its nearest samples"
         shown.append(Drawn(sheet, "", alt, caption, wide=len(names) > _NARROW))
@@ -55,11 +48,11 @@ def _archetypes(found: ArchetypeContent, shape: tuple[int, ...], names: list[str
     elif found.mean is not None and found.spread is not None and (found.spread > 0).any():
         columns = found.feature_names or [f"column {j + 1}" for j in range(len(found.mean))]
         if found.points is not None and len(columns) == 2:
-            plane = plane_figure(
-                found.points, found.archetypes, names, outline=found.outline, labels=(columns[0], columns[1])
+            plane = plots.plane(
+                found.points, found.archetypes, names, outline=found.outline, columns=(columns[0], columns[1])
             )
             shown.append(Drawn(plane, "In the plane of the data", "Data, archetypes, and the hull of the archetypes"))
-        bars = features_figure(found.archetypes, found.mean, found.spread, names, columns)
+        bars = plots.features(found.archetypes, found.mean, found.spread, names, columns)
         varying = int((found.spread > 0).sum())
         caption = f"The 15 of {varying} features in which archetypes differ most." if varying > 15 else ""
         alt = f"Bars of the standardised features of {len(names)} archetypes"
@@ -74,7 +67,7 @@ def _by_class(found: ArchetypeContent, shape: tuple[int, ...]) -> Drawn:
     rows, columns = list(found.by_class), short_names(len(found.archetypes))
     if len(rows) > len(columns):
         grid, rows, columns = grid.swapaxes(0, 1), [f"archetype {number}" for number in columns], rows
-    figure = image_grid(grid, shape, row_labels=rows, column_labels=columns)
+    figure = plots.images(grid, shape, row_labels=rows, column_labels=columns)
     alt = "Archetypes, decoded under each class"
     return Drawn(figure, "Decoded under each class", alt, wide=len(columns) > _NARROW)
 
@@ -84,7 +77,7 @@ def _weights(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) 
         return
     concentrations = [draws.concentration for draws in found.draws if draws.concentration != 1]
     outlines = concentrations if len(names) == 3 else []
-    figure = simplex_figure(
+    figure = plots.simplex(
         found.weights,
         names,
         labels=found.labels,
@@ -119,16 +112,16 @@ def _draws(found: ArchetypeContent, shape: tuple[int, ...], names: list[str]) ->
     titles = [f"{_kind(draws.concentration)} (concentration {draws.concentration:g})" for draws in found.draws]
     if is_image(shape):
         pictures = [
-            Drawn(image_sheet(draws.samples, draws.labels, shape), title, f"{title}: sample images")
+            Drawn(plots.samples(draws.samples, draws.labels, event_shape=shape), title, f"{title}: sample images")
             for title, draws in zip(titles, found.draws, strict=True)
         ]
     else:
         groups = {title: draws.samples for title, draws in zip(titles, found.draws, strict=True)}
         pictures = [
-            Drawn(scatter_figure(found.points, groups), "", "Scatter of draws at each concentration", wide=True)
+            Drawn(plots.scatter(groups, data=found.points), "", "Scatter of draws at each concentration", wide=True)
         ]
     for title, draws in zip(titles, found.draws, strict=True):
-        figure = simplex_figure(
+        figure = plots.simplex(
             draws.weights,
             names,
             tiles=_tiles(found.archetypes, shape),
@@ -155,9 +148,7 @@ def _counts(found: ArchetypeContent) -> Iterator[Section]:
     if not found.counts:
         return
     counts = found.counts
-    figure = counts_figure(
-        counts["counts"], np.asarray(counts["explained"]), np.asarray(counts["stability"]), len(found.archetypes)
-    )
+    figure = plots.counts(counts["counts"], counts["explained"], counts["stability"], chosen=len(found.archetypes))
     yield section(
         "counts",
         "How many archetypes",
@@ -193,10 +184,10 @@ def _reconstructions(found: ArchetypeContent, shape: tuple[int, ...]) -> Iterato
     if is_image(shape):
         columns = min(_COLUMNS, max(map(len, found.reconstructions.values())))
         grid = np.stack([padded_rows(X, columns) for X in found.reconstructions.values()])
-        figure = image_grid(grid, shape, row_labels=list(found.reconstructions))
+        figure = plots.images(grid, shape, row_labels=list(found.reconstructions))
     else:
         (_, originals), *others = found.reconstructions.items()
-        figure = scatter_figure(originals, dict(others))
+        figure = plots.scatter(dict(others), data=originals)
     errors = "; ".join(f"{name}: {value:.4f}" for name, value in found.errors.items())
     caption = f"Mean squared error per element, of {found.rows} samples: {errors}." if errors else ""
     yield section(

@@ -150,13 +150,31 @@ class ReportContent:
     score_weights : mapping of str to float
         Weights of the joined score, with ``trials``.
     training : mapping of str to mapping of str to sequence of float
-        Model -> series, as :func:`farout.plots.pictures.training_figure` takes them.
+        Model -> series, as :func:`farout.plots.training` takes them.
     archetypes : ArchetypeContent or None
         Content about archetypes.
     settings : mapping
         Settings of the run; may be nested.
     next_commands : sequence of str
         Commands to try next.
+    warnings : sequence of str
+        Why results may mislead; shown at the top.
+    about : sequence of (str, str)
+        When, where and how the run was made.
+    feature_names : sequence of str or None
+        Names of the columns of a table.
+    mistakes : sequence of mapping
+        What a model gets wrong in each set, as `farout.runs.lessons.mistakes` gives it.
+    mistaken : str
+        Which of several models that is.
+    trained_outliers : mapping of str to ndarray, shape (m, d)
+        Source -> outliers such as the model was trained on.
+    thresholds : mapping of str to float
+        Model -> the score below which a row is called an outlier.
+    judged : mapping of str to mapping
+        Classifier -> ``y`` of shape (n,), ``probabilities`` of shape (n, k), ``classes`` of shape (k,), of inliers.
+    latents : mapping of str to ndarray, shape (n, d)
+        Set -> latents, the inliers first; ``latent_labels`` are the inliers' classes.
 
     Raises
     ------
@@ -188,6 +206,16 @@ class ReportContent:
     archetypes: ArchetypeContent | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     next_commands: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    about: Sequence[tuple[str, str]] = ()
+    feature_names: Sequence[str] | None = None
+    mistakes: Sequence[Mapping[str, Any]] = ()
+    mistaken: str = ""
+    trained_outliers: Mapping[str, Array] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    latents: Mapping[str, Array] = field(default_factory=dict)
+    latent_labels: Array | None = None
 
     @classmethod
     def from_story(cls, story: Mapping[str, Any]) -> Self:
@@ -217,7 +245,10 @@ class ReportContent:
             _check(values, f"radii[{name!r}]", 1)
         if self.radii and self.latent_dim is None:
             raise InvalidDataError("the report has radii but no latent_dim; give the number of latent dimensions")
-
+        for name, values in self.latents.items():
+            _check(values, f"latents[{name!r}]", 2, np.shape(next(iter(self.latents.values())))[-1])
+        for model, said in self.judged.items():
+            _check(said["probabilities"], f"judged[{model!r}]", 2, len(said["classes"]))
         if self.shares is not None:
             _check(self.shares, "shares", 2, len(self.share_columns))
             if len(self.share_rows) != len(self.shares):
@@ -231,6 +262,8 @@ class ReportContent:
         named = {"samples": self.samples, "data": self.data}
         named |= {f"outliers at strength {s:g}": X for s, X in self.outliers_by_strength}
         named |= {f"outlier_examples[{name!r}]": X for name, X in self.outlier_examples.items()}
+        named |= {f"trained_outliers[{name!r}]": X for name, X in self.trained_outliers.items()}
+        named |= {f"mistakes in {found['name']!r}": found["X"] for found in self.mistakes if "X" in found}
         for where, X in named.items():
             if X is not None:
                 _check(X, where, 2, d)

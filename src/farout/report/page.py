@@ -1,6 +1,7 @@
 """Writes a report as one self-contained HTML file, without scripts or network access."""
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,9 +15,12 @@ from farout.errors import RunError
 from farout.evaluation import METRICS
 from farout.report.content import ReportContent
 from farout.report.parts import Section
-from farout.report.sections import flat_settings, sections, table_rows
+from farout.report.sections import FIRST, flat_settings, sections, table_rows
 
-__all__ = ["render_page", "render_report", "write_page", "write_report"]
+__all__ = ["render_page", "render_report", "whole", "write_page", "write_report"]
+
+_WITHIN = re.compile(r"(?<=\d) (?=%|σ|s\b|min\b|h\b|\d{3}(?!\d))|(?<=p|k|n|d) (?== ?\d)|(?<==) (?=\d)")
+_NUMERIC = re.compile(r"\s*(p )?[-+\N{MINUS SIGN}<]?\d[\d.,\s%e/±–-]*")
 
 
 def write_report(content: ReportContent, path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -75,6 +79,17 @@ def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force
     return target
 
 
+def whole(text: str) -> str:
+    """The text with numbers that no line break parts from their unit or within.
+
+    Examples
+    --------
+    >>> whole("95 % of 60 000 rows at 2.5 σ").split(" ") == ["95\xa0%", "of", "60\xa0000", "rows", "at", "2.5\xa0σ"]
+    True
+    """
+    return _WITHIN.sub("\N{NO-BREAK SPACE}", text)
+
+
 def render_report(content: ReportContent) -> str:
     """Render the report as HTML; deterministic."""
     return render_page(content, sections(content))
@@ -90,9 +105,12 @@ def render_page(content: ReportContent, parts: Sequence[Section], notes: Sequenc
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup  # drawn by us; its texts are already escaped
+    environment.filters["whole"] = whole
+    environment.tests["numeric"] = lambda text: _NUMERIC.fullmatch(text) is not None
     return environment.get_template("page.html.j2").render(
         content=content,
-        sections=parts,
+        first=[part for part in parts if part.key == FIRST],
+        sections=[part for part in parts if part.key != FIRST],
         notes=notes,
         metrics=list(METRICS.values()),
         rows=table_rows(content.evaluations),

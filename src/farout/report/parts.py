@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
+from farout.plots import Display
 from farout.plots.style import to_svg
 
 __all__ = ["Drawn", "Picture", "Section", "Table", "section"]
@@ -12,11 +11,11 @@ __all__ = ["Drawn", "Picture", "Section", "Table", "section"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A matplotlib figure with its texts, not yet converted to SVG.
+    """What a plot drew, with its texts, not yet converted to SVG.
 
     Attributes
     ----------
-    figure : Figure
+    display : Display
     title : str
         Above it; may be empty.
     alt : str
@@ -27,7 +26,7 @@ class Drawn:
         Whether it takes the full width of the page.
     """
 
-    figure: Figure
+    display: Display
     title: str
     alt: str
     caption: str = ""
@@ -73,7 +72,7 @@ def section(key: str, heading: str, text: str, drawn: Sequence[Drawn], *, tables
     ()
     """
     pictures = tuple(
-        Picture(to_svg(part.figure, alt=part.alt, key=f"{key}{index}"), part.title, part.wide, part.caption)
+        Picture(to_svg(part.display.figure_, alt=part.alt, key=f"{key}{index}"), part.title, part.wide, part.caption)
         for index, part in enumerate(drawn)
     )
     return Section(key, heading, text, pictures, tuple(tables))

@@ -63,7 +63,8 @@ def fit_archetypes(
         found = unit_warning(data)
         with begun_run(out, settings, resume=resume, force=force) as run:
             model = ArchetypalAnalysis(k, random_state=settings.seed, verbose=verbose).fit(rows_for(data))
-            return Learned(run.finish(model, data), [] if found is None else [found])
+            told = [] if found is None else [found]
+            return Learned(run.finish(model, data, told), told)
     y = _labels(settings, data)
     flow = None
     if settings.flow_run is not None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farout.data import load_data
+from farout.data import Dataset, load_data
 from farout.errors import RunError
 from farout.evaluation import Evaluation
 from farout.runs.fitting import fit_flow, train_model
 from farout.runs.folder import CONFIG, REPORT, Run
 from farout.runs.generating import generate_outliers, write_outliers
+from farout.runs.lessons import judged_classes, mistakes, trained_outliers
+from farout.runs.provenance import Watch, duration
 from farout.runs.scoring import EvaluatedSets, evaluate_run, write_evaluation
 from farout.runs.settings import (
     ClassifierSettings,
@@ -22,12 +24,13 @@ from farout.runs.settings import (
     SourceSettings,
     TrainSettings,
 )
-from farout.runs.story import flow_pictures, latent_radii
+from farout.runs.story import flow_pictures, latent_space, shown_outliers
 
 __all__ = ["DemoResult", "run_demo"]
 
 TRAIN, TEST, UNSEEN = "digits:train@0-6", "digits:test@0-6", "digits:all@7-9"
 OUTLIERS = "outliers.npz"
+CAUTIOUS = "cautious classifier"
 FLOW_STEPS, MODEL_STEPS, STRENGTH = 150, 200, 2.5
 
 
@@ -82,7 +85,7 @@ def run_demo(
     RunError
         If the folder holds anything and ``force`` is False.
     """
-    folder = Path(folder)
+    folder, watch = Path(folder), Watch()
     _require_free(folder, force)
     tell("1/4 fitting a flow on digits 0 to 6")
     fit = FitSettings(data=TRAIN, flow=FlowSettings(max_steps=flow_steps))
@@ -97,7 +100,15 @@ def run_demo(
         for name, key, settings in _models(folder / "flow", flow_steps, model_steps)
     }
     tell("4/4 evaluating on digits 7 to 9, which no training saw")
-    return _evaluated(folder, flow, runs, out.x)
+    result = _evaluated(folder, flow, runs, out.x)
+    made = watch.stop()
+    result.story["about"] = [
+        ("made", f"{made.date}, in {duration(made.seconds or 0)}"),
+        *([] if made.command is None else [("by", made.command)]),
+        ("on", made.hardware),
+        ("with", made.versions),
+    ]
+    return result
 
 
 def _require_free(folder: Path, force: bool) -> None:
@@ -128,7 +139,7 @@ def _models(flow: Path, flow_steps: int, steps: int) -> list[tuple[str, str, Tra
     discriminator = DiscriminatorSettings.from_mapping(shared | {"model": {"max_steps": steps}})
     return [
         ("plain classifier", "plain", classifier(0.0)),
-        ("cautious classifier", "cautious", classifier(1.0)),
+        (CAUTIOUS, "cautious", classifier(1.0)),
         ("discriminator", "discriminator", discriminator),
         ("flow detector", "detector", detector),
     ]
@@ -148,7 +159,12 @@ def _evaluated(folder: Path, flow_run: Run, runs: dict[str, Run], generated: Any
         "event_shape": flow_run.event_shape,
         "evaluations": tables,
         "scores": scores,
-        "outlier_examples": {"digits 7 to 9": unseen.X[:24]},
+        "thresholds": {name: run.model.offset_ for name, run in runs.items()},
+        "mistakes": mistakes(runs[CAUTIOUS], {"digits 7 to 9": unseen, "inliers": test}, _renamed(scores[CAUTIOUS])),
+        "mistaken": CAUTIOUS,
+        "judged": {name: judged for name, run in runs.items() if (judged := judged_classes(run, test))},
+        "trained_outliers": trained_outliers(runs[CAUTIOUS].model),
+        "outlier_examples": shown_outliers({"digits 7 to 9": unseen}),
         "training": {"flow": flow.history_}
         | {name: run.model.history_ for name, run in runs.items() if hasattr(run.model, "history_")},
         "settings": {key: run.settings.to_dict() for key, run in runs.items() if run.settings is not None},
@@ -159,13 +175,19 @@ def _evaluated(folder: Path, flow_run: Run, runs: dict[str, Run], generated: Any
         ],
     }
     story |= flow_pictures(flow, train)
-    sets = {"digits 0 to 6 (test)": test.X, "digits 7 to 9": unseen.X, f"generated at {STRENGTH:g} σ": generated}
-    return DemoResult(tables, story | latent_radii(flow, sets), folder)
+    drawn = Dataset(generated, None, test.event_shape, "generated")
+    sets = {"digits 0 to 6 (test)": test, "digits 7 to 9": unseen, f"generated at {STRENGTH:g} σ": drawn}
+    return DemoResult(tables, story | latent_space(flow, sets, test.y), folder)
+
+
+def _renamed(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores of the unseen digits by the name that they have in the page."""
+    return {"digits 7 to 9" if name == UNSEEN else name: values for name, values in scores.items()}
 
 
 def _summary(tables: dict[str, Evaluation]) -> str:
     """What came out, as it came out."""
-    plain, cautious = (tables[name] for name in ("plain classifier", "cautious classifier"))
+    plain, cautious = (tables[name] for name in ("plain classifier", CAUTIOUS))
     before, after = (table[UNSEEN].auroc for table in (plain, cautious))
     verb = "raised" if after > before + 0.005 else "lowered" if after < before - 0.005 else "left unchanged"
     change = f"from {before:.3f} to {after:.3f}" if verb != "left unchanged" else f"({before:.3f} and {after:.3f})"

@@ -122,7 +122,9 @@ def train_model(
         model = _model(settings, normal, flow, archetypes, real, run.training("model"), verbose)
         model.fit(rows_for(normal), normal.y)
         return Learned(
-            run.finish(model, normal), warnings, _figures(settings, model, normal, data.anomalies, archetypes)
+            run.finish(model, normal, warnings),
+            warnings,
+            _figures(settings, model, normal, data.anomalies, archetypes),
         )
 
 

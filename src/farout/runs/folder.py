@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from farout.columns import Schema
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.flows.density import FlowDensity
+from farout.runs.provenance import Provenance, Watch
 from farout.runs.settings import RunSettings, read_settings, settings_of
 
 __all__ = [
@@ -48,6 +49,12 @@ class DataRecord:
     feature_names : tuple of str or None
     label : str or None
         Name of the column of labels.
+    made : Provenance or None
+        When, where and how; None of runs of earlier versions.
+    warnings : tuple of str
+        What whoever reads its results should know.
+    judged_before : tuple of str
+        Sets that earlier runs in the same folder were evaluated on.
     """
 
     spec: str
@@ -55,6 +62,9 @@ class DataRecord:
     event_shape: tuple[int, ...]
     feature_names: tuple[str, ...] | None = None
     label: str | None = None
+    made: Provenance | None = None
+    warnings: tuple[str, ...] = ()
+    judged_before: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Dataset) -> "DataRecord":
@@ -242,6 +252,8 @@ class _Begun:
         self.settings = settings
         self.resume = resume
         self.replaces = (out / CONFIG).is_file()
+        self.watch = Watch()
+        self.judged_before = _judged_sets(out)
         self.made = [p for p in (out, *out.parents) if not p.exists()]
 
     def training(self, part: str) -> Training:
@@ -258,14 +270,17 @@ class _Begun:
             log_dir=self.out / LOG / part if asked.tensorboard else None,
         )
 
-    def finish(self, model: Any, data: Dataset) -> Run:
+    def finish(self, model: Any, data: Dataset, warnings: Sequence[str] = ()) -> Run:
         """Save the model with its settings and record; checkpoints go unless they were asked for.
 
         All is written beside its place first. The folder is whole by its last file, ``config.json``; the one of a run
         that is replaced goes before anything else of it does.
         """
         _forget_places(model)
-        record, whole = DataRecord.of(data), self.out / CHECKPOINTS / WHOLE
+        record = replace(
+            DataRecord.of(data), made=self.watch.stop(), warnings=tuple(warnings), judged_before=self.judged_before
+        )
+        whole = self.out / CHECKPOINTS / WHOLE
         model.save(whole, force=True)
         write_atomically(whole / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))
         write_atomically(whole / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1)))
@@ -370,11 +385,31 @@ def _read_record(folder: Path) -> DataRecord | None:
         names = values["feature_names"]
         shape = tuple(values["event_shape"])
         # Runs of earlier versions have no name of labels.
+        made = values.get("made")
         return DataRecord(
-            values["spec"], values["rows"], shape, None if names is None else tuple(names), values.get("label")
+            values["spec"],
+            values["rows"],
+            shape,
+            None if names is None else tuple(names),
+            values.get("label"),
+            None if made is None else Provenance(**made),
+            tuple(values.get("warnings", ())),
+            tuple(values.get("judged_before", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder / RECORD} was truncated or changed ({error!r}); copy the run again.") from error
+
+
+def _judged_sets(folder: Path) -> tuple[str, ...]:
+    """Outlier sets that the run in a folder, and those before it there, were evaluated on."""
+    found: set[str] = set()
+    for file, *keys in ((RECORD, "judged_before"), (EVALUATION, "sets", "outliers")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # what can't be read tells nothing
+            values = json.loads((folder / file).read_text(encoding="utf-8"))
+            for key in keys:
+                values = values[key]
+            found |= set(map(str, values))
+    return tuple(sorted(found))
 
 
 def _forget_places(model: Any) -> None:

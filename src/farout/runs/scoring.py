@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from farout.flows.density import FlowDensity
 from farout.flows.scores import default_score, flow_scores
 from farout.runs.folder import EVALUATION, SCORES, Run
 from farout.runs.overlap import shared_rows
+from farout.runs.provenance import Provenance, Watch
 
 __all__ = [
     "EvaluatedSets",
@@ -29,6 +30,7 @@ __all__ = [
     "column_names",
     "evaluate_run",
     "explains",
+    "judged_with_care",
     "read_evaluation",
     "score_data",
     "scores_of",
@@ -122,6 +124,8 @@ class EvaluatedSets:
         Specs of the outlier sets, which are also their names in the table.
     label, anomaly : str or None
     image_size : int or None
+    made : Provenance or None
+        When, where and how; None of earlier versions.
     """
 
     table: Evaluation
@@ -130,6 +134,7 @@ class EvaluatedSets:
     label: str | None = None
     image_size: int | None = None
     anomaly: str | None = None
+    made: Provenance | None = None
 
 
 def score_data(run: Run, data: Dataset, *, explain: bool = False, show: bool = False) -> ScoreTable:
@@ -239,7 +244,7 @@ def evaluate_run(
     scores = {"inliers": scores_of(run, inliers)} | {data.name: scores_of(run, data) for data in outliers}
     sets = {name: values for name, values in scores.items() if name != "inliers"}
     table = evaluate(scores["inliers"], sets, accuracy=accuracy, random_state=seed)
-    return table, scores, _warnings(run, inliers, outliers)
+    return table, scores, judged_with_care(run, inliers.name, [data.name for data in outliers])
 
 
 def check_sets(names: Sequence[str]) -> None:
@@ -265,7 +270,8 @@ def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np
             "label": sets.label,
             "image_size": sets.image_size,
             "anomaly": sets.anomaly,
-        }
+        },
+        "made": asdict(Watch().stop() if sets.made is None else sets.made),
     }
     names = list(scores)
     arrays = {f"scores_{i}": scores[name] for i, name in enumerate(names)}
@@ -299,6 +305,7 @@ def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.f
             sets["label"],
             sets["image_size"],
             sets.get("anomaly"),
+            Provenance(**values["made"]) if "made" in values else None,
         )
         with np.load(folder / SCORES, allow_pickle=False) as archive:
             scores = {str(name): archive[f"scores_{i}"] for i, name in enumerate(archive["names"])}
@@ -332,20 +339,43 @@ def _accuracy(run: Run, inliers: Dataset) -> float | None:
     return float((run.model.predict(run.rows_of(inliers)) == inliers.y).mean())
 
 
-def _warnings(run: Run, inliers: Dataset, outliers: Sequence[Dataset]) -> list[str]:
+def judged_with_care(run: Run, inliers: str, outliers: Sequence[str]) -> list[str]:
+    """Why results on these sets may be better than they will be on new data: shared rows, sets looked at before.
+
+    Parameters
+    ----------
+    run : Run
+    inliers : str
+        Spec.
+    outliers : sequence of str
+        Specs.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+    """
     if run.settings is None:
         return []
     trained = run.settings.data
     source = getattr(run.settings, "source", None)
     real = [] if source is None else source.options.get("outliers", [])
-    optimistic = [
-        f"{data.name} shares rows with {trained}, which the run was trained on: its results are too optimistic."
-        for data in (inliers, *outliers)
-        if shared_rows(data.name, trained, default_split="test")
+    seen = () if run.record is None else run.record.judged_before
+    told = [
+        f"{name} shares rows with {trained}, which the run was trained on: its results are too optimistic."
+        for name in (inliers, *outliers)
+        if shared_rows(name, trained, default_split="test")
     ]
-    return list(dict.fromkeys(optimistic)) + [
-        f"{data.name} shares rows with {spec}, outliers that the run was trained on: its results are too optimistic."
-        for data in outliers
+    told += [
+        f"{name} shares rows with {spec}, outliers that the run was trained on: its results are too optimistic."
+        for name in outliers
         for spec in real
-        if shared_rows(data.name, spec, default_split="test")
+        if shared_rows(name, spec, default_split="test")
     ]
+    told += [
+        f"{name} was used to judge an earlier run in this folder: where settings were chosen by that, its results are "
+        "too optimistic."
+        for name in outliers
+        if name in seen
+    ]
+    return list(dict.fromkeys(told))

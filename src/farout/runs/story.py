@@ -13,13 +13,15 @@ from farout.base.validation import Rows
 from farout.data import Dataset
 from farout.errors import FaroutError
 from farout.flows.density import FlowDensity
-from farout.latent import chi_mean_std, radii
+from farout.latent import along_strength, radii
 from farout.runs.archetype_story import archetype_story, is_archetypes
 from farout.runs.folder import Run, flow_of
+from farout.runs.lessons import judged_classes, mistakes, over_classes, trained_outliers
 from farout.runs.loading import fitted_on, inliers_of, load_again, outliers_of
-from farout.runs.scoring import EvaluatedSets, column_names, explains, read_evaluation
+from farout.runs.provenance import Provenance, duration
+from farout.runs.scoring import EvaluatedSets, column_names, explains, judged_with_care, read_evaluation
 
-__all__ = ["STRENGTHS", "flow_pictures", "latent_radii", "run_story", "strangest_rows"]
+__all__ = ["STRENGTHS", "flow_pictures", "latent_space", "run_story", "shown_outliers", "strangest_rows"]
 
 STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 PER_CLASS, MOST_ROWS, MOST_RADII = 8, 10, 1000
@@ -45,7 +47,8 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     kept = read_evaluation(run.path)
     model, flow = run.model, flow_of(run.model)
     data = _training_data(run, data_root)
-    sets = _evaluated_data(run, kept[0], data_root) if kept else {}
+    read = _evaluated_data(run, kept[0], data_root) if kept else {}
+    sets = {name: run.encoded(d) for name, d in read.items()}
     story: dict[str, Any] = {
         "title": f"{run.kind}: {run.path.name}",
         "summary": _summary(run, kept[0] if kept else None),
@@ -53,10 +56,17 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
         "training": _histories(model, flow),
         "settings": run.settings.to_dict() if run.settings is not None else {},
         "next_commands": _next(run, kept is not None),
-        "outlier_examples": {name: d.X[: 2 * PER_CLASS] for name, d in sets.items() if name != "inliers"},
+        "outlier_examples": shown_outliers(sets),
+        "trained_outliers": trained_outliers(model),
+        "warnings": _warnings(run, kept[0] if kept else None),
+        "about": _about(run, kept[0] if kept else None),
+        "feature_names": run.schema.encoded_names if run.schema is not None else run.feature_names,
     }
     if kept is not None:
         story |= {"evaluations": {run.kind: kept[0].table}, "scores": {run.kind: kept[1]}}
+        story |= {"thresholds": {run.kind: model.offset_} if hasattr(model, "offset_") else {}}
+        story |= {"mistakes": mistakes(run, read, kept[1])}
+        story |= {"judged": {run.kind: judged} if (judged := judged_classes(run, read.get("inliers"))) else {}}
         story |= strangest_rows(run, sets, kept[1])
     source = vars(model).get("source_")
     story["choices"] = image_choices(model)
@@ -67,7 +77,8 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     if flow is not None:
         story |= flow_pictures(flow, data)
         inliers = sets.pop("inliers", data)
-        story |= latent_radii(flow, _rows({} if inliers is None else {"inliers": inliers}) | _rows(sets))
+        shown = {} if inliers is None else {"inliers": inliers}
+        story |= latent_space(flow, shown | sets, None if inliers is None else inliers.y)
     return story
 
 
@@ -115,12 +126,8 @@ def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> 
         story |= {"data": data.X[picked], "data_labels": None if data.y is None else data.y[picked]}
     rows = _some_classes(classes) if image else None
     count = (len(rows) if rows is not None else MOST_ROWS) if image else POINTS // 2
-    directions = rng.standard_normal((count, math.prod(flow.event_shape_)))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    shown = rows if image else flow.draw_labels(count, None, rng)
-    typical = chi_mean_std(math.prod(flow.event_shape_))[0]
     strengths = STRENGTHS if image else STRENGTHS[:6]
-    story["outliers_by_strength"] = [(p, flow.decode(p * typical * directions, shown, clip=True)) for p in strengths]
+    story["outliers_by_strength"] = along_strength(flow, strengths, count, rows, random_state=rng)
     story["strength_rows"] = [str(c) for c in rows] if rows is not None else []
     return story
 
@@ -154,33 +161,62 @@ def strangest_rows(run: Run, sets: Mapping[str, Dataset], scores: Mapping[str, A
     return {"shares": shares, "share_columns": column_names(run, shares.shape[1]), "share_rows": titles}
 
 
-def latent_radii(flow: FlowDensity, sets: Mapping[str, Array | Rows]) -> dict[str, Any]:
-    """Latent norms of each set without regard to class, so that sets without the flow's classes compare.
+def shown_outliers(sets: Mapping[str, Dataset]) -> dict[str, Array]:
+    """A few rows of each outlier set, drawn at random over its classes."""
+    return {name: d.X[over_classes(d, 2 * PER_CLASS)] for name, d in sets.items() if name != "inliers"}
+
+
+def latent_space(flow: FlowDensity, sets: Mapping[str, Dataset], y: Array | None) -> dict[str, Any]:
+    """Latents of each set without regard to class, so that sets without the flow's classes compare.
 
     Parameters
     ----------
     flow : FlowDensity
         Fitted; one that knows no unconditional density gives nothing.
-    sets : mapping of str to ndarray or Rows of shape (n, d)
+    sets : mapping of str to Dataset
         The inliers first.
+    y : ndarray of shape (n,) or None
+        Classes of the inliers.
 
     Returns
     -------
     dict
-        ``radii`` and ``latent_dim``; empty if there is nothing to show.
+        ``radii``, ``latent_dim``, ``latents`` and ``latent_labels``; empty if there is nothing to show.
     """
     if not sets or (classes_of(flow) is not None and flow.class_dropout == 0):
         return {}
     rng = np.random.default_rng(0)
-    found = {}
-    for name, X in sets.items():
-        rows = rng.permutation(len(X))[:MOST_RADII]
-        found[name] = radii(flow.encode(X[rows]))
-    return {"radii": found, "latent_dim": math.prod(flow.event_shape_)}
+    latents: dict[str, Array] = {}
+    labels = None
+    for name, data in sets.items():
+        rows = rng.permutation(len(data))[:MOST_RADII]
+        if not latents and y is not None:
+            labels = y[rows]
+        latents[name] = flow.encode(Rows(data.X, data.feature_names)[rows])
+    found = {"radii": {name: radii(Z) for name, Z in latents.items()}, "latent_dim": math.prod(flow.event_shape_)}
+    return found | {"latents": latents, "latent_labels": labels}
 
 
-def _rows(sets: Mapping[str, Dataset]) -> dict[str, Rows]:
-    return {name: Rows(data.X, data.feature_names) for name, data in sets.items()}
+def _warnings(run: Run, kept: EvaluatedSets | None) -> list[str]:
+    """What whoever reads the page should know of the run and of what it is judged on."""
+    told = [] if run.record is None else [f"{text[:1].upper()}{text[1:]}" for text in run.record.warnings]
+    return told + ([] if kept is None else judged_with_care(run, kept.inliers, kept.outliers))
+
+
+def _about(run: Run, kept: EvaluatedSets | None) -> list[tuple[str, str]]:
+    """When, where and how the run was made and judged."""
+    made = None if run.record is None else run.record.made
+    rows = [] if made is None else _told(made, "trained")
+    if kept is not None and kept.made is not None:
+        rows += _told(kept.made, "evaluated")[: 2 if kept.made.command else 1]
+    return rows
+
+
+def _told(made: Provenance, what: str) -> list[tuple[str, str]]:
+    took = "" if made.seconds is None or what != "trained" else f", in {duration(made.seconds)}"
+    rows = [(what, f"{made.date}{took}")]
+    rows += [] if made.command is None else [("by" if what == "trained" else f"{what} by", made.command)]
+    return [*rows, ("on", made.hardware), ("with", made.versions)]
 
 
 def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
@@ -191,11 +227,12 @@ def _training_data(run: Run, data_root: str | Path | None) -> Dataset | None:
 
 
 def _evaluated_data(run: Run, kept: EvaluatedSets, data_root: str | Path | None) -> dict[str, Dataset]:
+    """The sets of an evaluation, read again, with the columns of the model; those that aren't there are left out."""
     found = {}
     for name, spec in [("inliers", kept.inliers), *((spec, spec) for spec in kept.outliers)]:
         try:
             data = load_again(spec, data_root, run, kept.label, kept.image_size, kept.anomaly)
-            found[name] = run.encoded(inliers_of(data) if name == "inliers" else outliers_of(data))
+            found[name] = run.matched(inliers_of(data) if name == "inliers" else outliers_of(data))
         except FaroutError:
             continue
     return found

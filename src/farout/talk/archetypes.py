@@ -46,7 +46,7 @@ def archetype_count(context: Context) -> Finding:
             found[DEEP] = _deep_errors(context, counts, of, test)
         curves[train.name], judged[train.name] = found, test
     figure = Figure(
-        "errors_figure",
+        "errors",
         {"curves": curves},
         "Mean squared error of a pixel, pixels in [0, 1]: "
         + "; ".join(f"{name} on {len(test)} rows of {test.name}" for name, test in judged.items())
@@ -150,8 +150,8 @@ def _linear_sheet(context: Context, k: int, of: Of) -> Figure:
 def _sheet(archetypes: Array, weights: Array, rows: Dataset, classes: list[str] | None, about: str) -> Figure:
     nearest = np.argsort(-weights, axis=0, kind="stable")[:NEAREST].T
     return Figure(
-        "archetype_sheet",
-        {"archetypes": archetypes, "nearest": rows.X[nearest], "event_shape": rows.event_shape, "classes": classes},
+        "archetypes",
+        {"values": archetypes, "nearest": rows.X[nearest], "event_shape": rows.event_shape, "classes": classes},
         f"{about}." + ("" if classes is None else " Above each: its number, and the class that it is decoded under."),
         f"{about} as images, with the nearest samples of each",
     )
@@ -187,10 +187,10 @@ def _draws(context: Context, k: int, of: Of, concentration: float) -> list[Figur
     kind = "inliers" if concentration > 1 else "outliers"
     about = f"{kind} of {data.name}, c = {concentration:g}"
     sheet = Figure(
-        "image_sheet",
+        "samples",
         {
             "X": model.decode(weights, labels),
-            "labels": None if labels is None else np.array(class_names(data, labels)),
+            "y": None if labels is None else np.array(class_names(data, labels)),
             "event_shape": data.event_shape,
         },
         f"Samples: {about}, {k} archetypes.",
@@ -204,7 +204,7 @@ def _simplex(context: Context, model: DeepArchetypes, data: Dataset, concentrati
     points = dirichlet_weights(POINTS, k, concentration, np.random.default_rng(context.seed))
     tiles = np.moveaxis(model.archetypes_.reshape(k, *data.event_shape), 1, -1)
     return Figure(
-        "simplex_figure",
+        "simplex",
         {
             "weights": points,
             "names": [str(j + 1) for j in range(k)],

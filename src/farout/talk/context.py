@@ -27,7 +27,7 @@ Model = TypeVar("Model", FlowDensity, DeepArchetypes, CautiousClassifier)
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to draw: the name of a function of `farout.talk.figures`, and its arguments."""
+    """A figure to draw: the name of a function of `farout.plots`, and its arguments."""
 
     draw: str
     arguments: dict[str, Any]

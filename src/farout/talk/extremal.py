@@ -25,8 +25,8 @@ def extremal(context: Context) -> Finding:
     """Distributions of the largest norm, a panel for each number of dimensions."""
     maxima = {d: simulated_maxima(d, NORMS, context.preset.simulations, context.seed) for d in DIMENSIONS}
     figure = Figure(
-        "extremal_figure",
-        {"panels": [_panel(d, maxima[d]) for d in DIMENSIONS]},
+        "largest_radii",
+        {"laws": [_panel(d, maxima[d]) for d in DIMENSIONS]},
         f"The largest of {NORMS} norms, simulated {context.preset.simulations} times. The author's Gumbel treats norms "
         "as normal, which is far off in few dimensions.",
         "Densities of one norm and of the largest of n norms in 2, 64 and 1 024 dimensions",

@@ -81,8 +81,8 @@ def _matrix(distances: Array, rows: list[str], columns: list[str], name: str, in
     total = max(1, len(data.classes))
     left_out = "" if total == len(columns) else f" {len(columns)} of {total} classes, evenly chosen."
     return Figure(
-        "distances_figure",
-        {"distances": distances, "rows": rows, "columns": columns, "compared": name, "own": inliers},
+        "distances",
+        {"values": distances, "rows": rows, "columns": columns, "compared": name, "own": inliers},
         f"{name}: at most {EACH} samples of each class. Darker is nearer; 1: as near as the class's own samples."
         f"{left_out}",
         f"Mean distance of the classes of {name} from each class of {inliers}, in latent space",
@@ -104,7 +104,7 @@ def radii(context: Context) -> Finding:
     beyond = {name: float((r > limit).mean()) for name, r in found.items()}
     outside = ", ".join(f"{beyond[name]:.0%} of {name}" for name in context.outliers)
     figure = Figure(
-        "radii_figure",
+        "radii",
         {"sets": found, "latent_dim": d},
         f"At most {MOST_RADII} rows of each set; outlier sets are encoded without a class. The first and the last bin "
         "also count everything beyond them.",

@@ -21,7 +21,7 @@ def mapping(context: Context) -> Finding:
     shown = context.some(data, SHOWN, context.seed).X
     of_latent, of_data = _grid(3.0), _grid(float(np.ceil(np.abs(shown).max())))
     figure = Figure(
-        "mapping_figure",
+        "mapping",
         {
             "from_latent": {"latent": of_latent, "data": [_mapped(flow.decode, lines) for lines in of_latent]},
             "from_data": {"data": of_data, "latent": [_mapped(flow.encode, lines) for lines in of_data]},

@@ -104,10 +104,10 @@ def _sheet(context: Context, model: DeepArchetypes, kind: str | None, exact: boo
     weights = dirichlet_weights(count, len(model.positions_), CONCENTRATION, rng)
     samples = model.decode(weights, labels, nullspace=kind, exact=exact, random_state=context.seed)
     return Figure(
-        "image_sheet",
+        "samples",
         {
             "X": samples,
-            "labels": None if labels is None else np.array(class_names(context.train, labels)),
+            "y": None if labels is None else np.array(class_names(context.train, labels)),
             "event_shape": context.train.event_shape,
         },
         f"{about[0].upper()}{about[1:]}.",

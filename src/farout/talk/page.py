@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from matplotlib.figure import Figure
-
+from farout import plots
 from farout.errors import InvalidSettingError
-from farout.plots.style import save_png
+from farout.plots import Display
+from farout.plots.style import page_style, save_png
 from farout.report.content import ReportContent
 from farout.report.page import render_page, write_page
 from farout.report.parts import Drawn, Section, Table, section
-from farout.talk import figures as talk
 
 __all__ = ["FigureLike", "FindingLike", "TableLike", "draw", "talk_sections", "write_talk_page"]
 
@@ -20,7 +19,7 @@ WIDE = 5.5  # inches; wider figures take the full width of the page
 
 
 class FigureLike(Protocol):
-    """A figure to be drawn by a function of `farout.talk.figures`."""
+    """A figure to be drawn by a function of `farout.plots`."""
 
     @property
     def draw(self) -> str: ...
@@ -123,22 +122,24 @@ def talk_sections(findings: Sequence[FindingLike], folder: Path | None = None) -
     ]
 
 
-def draw(figure: FigureLike) -> Figure:
-    """Draw the figure.
+def draw(figure: FigureLike) -> Display:
+    """Draw the figure, in the style of the page.
 
     Raises
     ------
     InvalidSettingError
-        If there is no such drawing.
+        If there is no such plot.
     """
-    if figure.draw not in talk.__all__:
-        raise InvalidSettingError(f"no drawing is called {figure.draw!r}; there are {', '.join(talk.__all__)}.")
-    drawn: Figure = getattr(talk, figure.draw)(**figure.arguments)
+    names = [name for name in plots.__all__ if name.islower()]
+    if figure.draw not in names:
+        raise InvalidSettingError(f"no plot is called {figure.draw!r}; there are {', '.join(names)}.")
+    with page_style():
+        drawn: Display = getattr(plots, figure.draw)(**figure.arguments)
     return drawn
 
 
 def _drawn(figure: FigureLike, png: Path | None) -> Drawn:
-    drawn = draw(figure)
+    display: Any = draw(figure)
     if png is not None:
-        save_png(drawn, png)
-    return Drawn(drawn, "", figure.alt, figure.caption, wide=drawn.get_figwidth() > WIDE)
+        save_png(display.figure_, png)
+    return Drawn(display, "", figure.alt, figure.caption, wide=display.figure_.get_figwidth() > WIDE)

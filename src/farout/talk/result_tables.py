@@ -215,7 +215,7 @@ def _picture(title: str, records: list[dict[str, Any]]) -> Figure:
     caption = (
         "AUROC by the outliers a model was trained on; dots: ours, rings: the talk's. Right of the line: above chance."
     )
-    return Figure("compared_figure", {"rows": rows, "panels": panels, "metric": "AUROC"}, caption, alt)
+    return Figure("compared", {"rows": rows, "sets": panels, "metric": "AUROC"}, caption, alt)
 
 
 def _table(metric: str, caption: str, records: list[dict[str, Any]]) -> Table:

@@ -35,9 +35,9 @@ def _rows(context: Context, of: Of) -> Figure:
     middle = chi_mean_std(flow.n_features_in_)[0]
     columns = [(round(float(p), 1), flow.decode(p * middle * directions, classes, clip=True)) for p in STRENGTHS]
     return Figure(
-        "strengths_figure",
+        "strengths",
         {
-            "outliers_by_strength": columns,
+            "source": columns,
             "event_shape": flow.event_shape_,
             "row_labels": [] if classes is None else class_names(data, classes),
             "data": None if data.is_image else data.X,

@@ -36,7 +36,7 @@ def toy(context: Context) -> Finding:
     said = {name: model.predict_proba(plane) for name, model in models.items()}
     test = context.some(data, SHOWN, context.seed)
     regions = Figure(
-        "regions_figure",
+        "regions",
         {
             "x": at,
             "y": at,
@@ -67,7 +67,7 @@ def toy(context: Context) -> Finding:
 def _both_spaces(data: Dataset, flow: FlowDensity, outliers: Outliers, context: Context) -> Figure:
     shown = context.some(data, 2 * SHOWN, context.seed)
     return Figure(
-        "toy_figure",
+        "two_spaces",
         {
             "inliers": {"data": shown.X, "latent": flow.encode(shown.X, shown.y)},
             "outliers": {"data": outliers.x, "latent": flow.encode(outliers.x, outliers.y)},

@@ -1,35 +1,37 @@
-"""Plots of 2-d data: data and latent space, the map between them, and decision regions of classifiers."""
+"""Pictures of 2-d data: data and latent space, the map between them, and decision regions of classifiers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgba
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from farout.plots.style import INK, line_style, plain, styled, top_legend
+from farout.plots.display import Display
+from farout.plots.style import ink, legend, line_style, marker, on_colour, panels, plain
 
-__all__ = ["mapping_figure", "regions_figure", "toy_figure"]
+__all__ = ["mapping", "regions", "two_spaces"]
 
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[Any]
 
-_MARKERS = "osD^vP*X"
 _POINTS = 250  # points of each class; more would overlap
 _LEVELS = (0.5, 0.7, 0.9, 0.99)
 _DATA_AXES = ("x₁ (data units)", "x₂ (data units)")
 _LATENT_AXES = ("z₁ (standard deviations)", "z₂ (standard deviations)")
 
 
-@styled
-def toy_figure(
-    inliers: Mapping[str, Floats], outliers: Mapping[str, Floats], labels: Labels, outlier_labels: Labels
-) -> Figure:
+def two_spaces(
+    inliers: Mapping[str, Floats],
+    outliers: Mapping[str, Floats],
+    labels: Labels,
+    outlier_labels: Labels,
+    *,
+    ax: Any = None,
+) -> Display:
     """Draw inliers and outliers of each class, in data space and in latent space.
 
     Parameters
@@ -38,25 +40,38 @@ def toy_figure(
         The same points in ``"data"`` and in ``"latent"`` space.
     labels, outlier_labels : ndarray, shape (n,) and (m,)
         Their classes; each has its own marker, filled for inliers and hollow for outliers.
+    ax : array of two Axes, optional
+        Of a new figure when omitted.
+
+    Returns
+    -------
+    Display
+        With an artist for each class and for its outliers, in latent space: "class 0", "class 0, outliers" and so on.
+
+    Examples
+    --------
+    >>> import farout as fo
+    >>> X, labels = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    >>> fo.plots.two_spaces({"data": X, "latent": X}, {"data": 5 * X, "latent": 5 * X}, labels, labels)
+    Display of 'class 0', 'class 0, outliers', 'class 1', 'class 1, outliers'
     """
-    figure = Figure(figsize=(8.4, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2)
+    own = panels(ax, 1, 2, 8.4, 4.5)
     classes = np.unique(labels)
-    for axes, space in zip(panels, ("data", "latent"), strict=True):
+    artists: dict[str, Any] = {}
+    for axes, space in zip(own[0], ("data", "latent"), strict=True):
         _plane(axes, *(_DATA_AXES if space == "data" else _LATENT_AXES))
         for index, c in enumerate(classes):
-            _cloud(axes, inliers[space][labels == c], index)
-            _cloud(axes, outliers[space][outlier_labels == c], index, hollow=True)
-    panels[0].set_title("data space", fontsize=10)
-    panels[1].set_title("latent space, each class under its own condition", fontsize=10)
-    handles: list[Artist] = [_key(index, hollow=out) for index in range(len(classes)) for out in (False, True)]
-    top_legend(figure, handles, [f"class {plain(c, 14)}{of}" for c in classes for of in ("", ", outliers")])
-    return figure
+            artists[f"class {c}"] = _cloud(axes, inliers[space][labels == c], index)
+            artists[f"class {c}, outliers"] = _cloud(axes, outliers[space][outlier_labels == c], index, hollow=True)
+    own[0, 0].set_title("data space")
+    own[0, 1].set_title("latent space, each class under its own condition")
+    handles = [_key(index, hollow=out) for index in range(len(classes)) for out in (False, True)]
+    texts = [f"class {plain(c, 14)}{of}" for c in classes for of in ("", ", outliers")]
+    legend(own[0, 0], handles, texts, above=ax is None)
+    return Display(own[0, 0].figure, own, artists)
 
 
 def _plane(axes: Axes, x: str, y: str) -> None:
-    axes.grid(True)
-    axes.set_axisbelow(True)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -65,34 +80,35 @@ def _plane(axes: Axes, x: str, y: str) -> None:
 def _look(index: int, *, hollow: bool = False) -> dict[str, Any]:
     colour = line_style(index)["color"]
     return {
-        "marker": _MARKERS[index % len(_MARKERS)],
+        "marker": marker(index),
         "facecolors": "none" if hollow else colour,
         "edgecolors": colour if hollow else "none",
         "linewidths": 1.0 if hollow else 0.0,
-        "alpha": 0.95 if hollow else 0.4,
+        "alpha": 0.95 if hollow else 0.9,
     }
 
 
-def _cloud(axes: Axes, points: Floats, index: int, *, hollow: bool = False) -> None:
-    axes.scatter(points[:_POINTS, 0], points[:_POINTS, 1], s=20 if hollow else 12, **_look(index, hollow=hollow))
+def _cloud(axes: Axes, points: Floats, index: int, *, hollow: bool = False) -> Any:
+    return axes.scatter(points[:_POINTS, 0], points[:_POINTS, 1], s=20 if hollow else 12, **_look(index, hollow=hollow))
 
 
 def _key(index: int, *, hollow: bool = False) -> Line2D:
     colour = line_style(index)["color"]
     face = "none" if hollow else colour
-    marker = _MARKERS[index % len(_MARKERS)]
-    return Line2D([], [], marker=marker, markersize=5.5, linestyle="none", markerfacecolor=face, markeredgecolor=colour)
+    look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": colour}
+    return Line2D([], [], marker=marker(index), markersize=5.5, linestyle="none", **look)
 
 
-@styled
-def regions_figure(
+def regions(
     x: Floats,
     y: Floats,
     models: Mapping[str, Mapping[str, NDArray[Any]]],
     points: Floats,
     labels: Labels,
     outliers: Floats | None = None,
-) -> Figure:
+    *,
+    ax: Any = None,
+) -> Display:
     """Draw predicted class and confidence of classifiers on a grid of the plane, a row for each classifier.
 
     Parameters
@@ -107,34 +123,55 @@ def regions_figure(
         Their classes, in the order of the indices.
     outliers : ndarray, shape (m, 2), optional
         Outliers that the last classifier was trained on; shown on its panels.
+    ax : array of Axes, optional
+        Two for each classifier; of a new figure when omitted.
+
+    Returns
+    -------
+    Display
+        With the picture of the confidence of each classifier, and "scale", the colour bar.
+
+    Examples
+    --------
+    >>> import farout as fo
+    >>> x = y = np.linspace(-2, 2, 9)
+    >>> across = np.meshgrid(x, y)[0]
+    >>> found = {"classes": (across > 0).astype(int), "confidence": 0.5 + np.abs(across) / 4}
+    >>> fo.plots.regions(x, y, {"a classifier": found}, np.array([[-1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
+    Display of 'a classifier', 'scale'
     """
-    figure = Figure(figsize=(7.6, 3.5 * len(models)), layout="constrained")
-    panels = figure.subplots(len(models), 2, squeeze=False, sharex=True, sharey=True)
+    own = panels(ax, len(models), 2, 7.6, 3.5 * len(models), sharex=True, sharey=True)
+    artists: dict[str, Any] = {}
     count = len(np.unique(labels))
-    for row, ((name, found), (left, right)) in enumerate(zip(models.items(), panels, strict=True)):
+    for row, ((name, found), (left, right)) in enumerate(zip(models.items(), own, strict=True)):
         for axes in (left, right):
+            axes.grid(False)
             axes.set_aspect("equal")
             axes.set_xlabel(_DATA_AXES[0] if row == len(models) - 1 else "")
         left.set_ylabel(_DATA_AXES[1])
-        left.set_title(f"{plain(name)}: class", fontsize=10)
-        right.set_title(f"{plain(name)}: confidence", fontsize=10)
+        left.set_title(f"{plain(name)}: class")
+        right.set_title(f"{plain(name)}: confidence")
         _regions(left, x, y, found["classes"], count)
         for index, c in enumerate(np.unique(labels)):
             _cloud(left, points[labels == c], index)
-        shown = _confidence(right, x, y, found["confidence"], count)
+        artists[name] = _confidence(right, x, y, found["confidence"], count)
         if outliers is not None and row == len(models) - 1:
-            left.scatter(outliers[:_POINTS, 0], outliers[:_POINTS, 1], s=9, marker="x", color=INK, linewidths=0.7)
+            left.scatter(outliers[:_POINTS, 0], outliers[:_POINTS, 1], s=9, marker="x", color=ink(), linewidths=0.7)
         left.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         left.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         left.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    figure.colorbar(shown, ax=list(panels[:, 1]), fraction=0.05, aspect=40, label="largest softmax probability")
-    handles: list[Artist] = [_key(index) for index in range(count)]
+    figure = own[0, 0].figure
+    artists["scale"] = figure.colorbar(
+        artists[name], ax=list(own[:, 1]), fraction=0.05, aspect=40, label="largest softmax probability"
+    )
+    artists["scale"].ax.grid(False)
+    handles = [_key(index) for index in range(count)]
     names = [f"class {plain(c, 14)}" for c in np.unique(labels)]
     if outliers is not None:
-        handles.append(Line2D([], [], marker="x", markersize=5, color=INK, linestyle="none"))
+        handles.append(Line2D([], [], marker="x", markersize=5, color=ink(), linestyle="none"))
         names.append("outliers trained on")
-    top_legend(figure, handles, names)
-    return figure
+    legend(own[0, 0], handles, names, above=ax is None)
+    return Display(figure, own, artists)
 
 
 def _regions(axes: Axes, x: Floats, y: Floats, classes: NDArray[Any], count: int) -> None:
@@ -145,7 +182,7 @@ def _regions(axes: Axes, x: Floats, y: Floats, classes: NDArray[Any], count: int
     look: Any = {"origin": "lower", "extent": extent, "interpolation": "none", "aspect": "equal"}
     axes.imshow(classes, cmap=tints, vmin=-0.5, vmax=count - 0.5, **look)
     for index in range(count):
-        axes.contour(x, y, classes == index, levels=[0.5], colors=[INK], linewidths=0.9)
+        axes.contour(x, y, classes == index, levels=[0.5], colors=[ink()], linewidths=0.9)
 
 
 def _confidence(axes: Axes, x: Floats, y: Floats, confidence: Floats, count: int) -> Any:
@@ -157,17 +194,19 @@ def _confidence(axes: Axes, x: Floats, y: Floats, confidence: Floats, count: int
     levels = [level for level in _LEVELS if low < level < high]
     if levels:
         lines = axes.contour(x, y, confidence, levels=levels, colors=["#101214"], linewidths=0.8)
-        axes.clabel(lines, fmt="%g", fontsize=8)
+        for text in axes.clabel(lines, fmt="%g", fontsize=8):
+            on_colour(text)
     return shown
 
 
-@styled
-def mapping_figure(
+def mapping(
     from_latent: Mapping[str, Sequence[Floats]],
     from_data: Mapping[str, Sequence[Floats]],
     data: Floats,
     latents: Floats,
-) -> Figure:
+    *,
+    ax: Any = None,
+) -> Display:
     """Draw a regular grid of latent space decoded to data space, and a regular grid of data space encoded.
 
     Parameters
@@ -177,28 +216,45 @@ def mapping_figure(
         each in ``"data"`` and in ``"latent"`` space.
     data, latents : ndarray, shape (n, 2)
         The same points in both spaces.
+    ax : array of four Axes, optional
+        Of a new figure when omitted.
+
+    Returns
+    -------
+    Display
+        With the artists "first coordinate fixed" and "second coordinate fixed", lines of the last panel.
+
+    Examples
+    --------
+    >>> import farout as fo
+    >>> at = np.linspace(-1, 1, 5)
+    >>> across, up = np.broadcast_arrays(at[:, None], at)
+    >>> grid = [np.stack([across, up], axis=2), np.stack([up, across], axis=2)]
+    >>> X = np.random.default_rng(0).normal(size=(30, 2))
+    >>> fo.plots.mapping({"data": grid, "latent": grid}, {"data": grid, "latent": grid}, X, X)
+    Display of 'first coordinate fixed', 'second coordinate fixed'
     """
-    figure = Figure(figsize=(8.4, 8.2), layout="constrained")
-    panels = figure.subplots(2, 2)
+    own = panels(ax, 2, 2, 8.4, 8.2)
     titles = (("decoded", "a regular grid of latent space"), ("a regular grid of data space", "encoded"))
     shown = {"data": data, "latent": latents}
-    for row, grid, texts in zip(panels, (from_latent, from_data), titles, strict=True):
+    for row, grid, texts in zip(own, (from_latent, from_data), titles, strict=True):
         for axes, space, text in zip(row, ("data", "latent"), texts, strict=True):
             _plane(axes, *(_DATA_AXES if space == "data" else _LATENT_AXES))
             points = shown[space]
-            axes.scatter(points[: 3 * _POINTS, 0], points[: 3 * _POINTS, 1], s=8, linewidths=0, color=INK, alpha=0.3)
+            axes.scatter(points[: 3 * _POINTS, 0], points[: 3 * _POINTS, 1], s=8, linewidths=0, color=ink(), alpha=0.55)
             handles = _grid(axes, grid[space])
             middle, reach = points.mean(axis=0), 1.15 * np.abs(points - points.mean(axis=0)).max()
             axes.set_aspect("equal", adjustable="box")
             axes.set(xlim=middle[0] + np.array([-reach, reach]), ylim=middle[1] + np.array([-reach, reach]))
-            axes.set_title(f"{'data' if space == 'data' else 'latent'} space: {text}", fontsize=10)
-    top_legend(figure, handles, ["first coordinate fixed", "second coordinate fixed"])
-    return figure
+            axes.set_title(f"{'data' if space == 'data' else 'latent'} space: {text}")
+    named = ["first coordinate fixed", "second coordinate fixed"]
+    legend(own[0, 0], handles, named, above=ax is None)
+    return Display(own[0, 0].figure, own, dict(zip(named, handles, strict=True)))
 
 
-def _grid(axes: Axes, families: Sequence[Floats]) -> list[Artist]:
+def _grid(axes: Axes, families: Sequence[Floats]) -> list[Any]:
     """Draw both families of lines, distinguished by dashes; the lines through the centre are thicker."""
-    handles: list[Artist] = []
+    handles: list[Any] = []
     for index, family in enumerate(families):
         look = {**line_style(index), "linestyle": ("solid", (0, (3, 1.4)))[index]}
         for j, line in enumerate(family):

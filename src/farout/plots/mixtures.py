@@ -3,28 +3,29 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import xlogy
 from scipy.stats import beta
 
 from farout.archetypes.simplex import dirichlet_weights
-from farout.plots.style import INK, line_style, new_axes, plain, styled, top_legend
+from farout.errors import InvalidDataError
+from farout.plots.display import Display
+from farout.plots.points import class_looks
+from farout.plots.style import decoration, ink, legend, line_style, new_axes, plain
 
-__all__ = ["circle_order", "corners", "simplex_figure"]
+__all__ = ["circle_order", "corners", "simplex"]
 
 Floats = NDArray[np.floating[Any]]
 
-_MARKERS = "osD^vP*X"
 _POINTS = 600  # points drawn; more would overlap
-_CLASSES = 12  # classes with own colours; more can't be distinguished
 _DRAWS = 40_000  # behind the shading
 _TILE = 24  # pixels: smaller images are enlarged, so that no browser blurs them
 
@@ -90,83 +91,120 @@ def circle_order(archetypes: Floats) -> NDArray[np.int64]:
     return np.array(tour)
 
 
-@styled
-def simplex_figure(
-    weights: Floats,
-    names: Sequence[str],
+def simplex(
+    weights: Any,
+    names: Sequence[str] | None = None,
     *,
+    model: Any = None,
+    y: ArrayLike | None = None,
     labels: NDArray[Any] | None = None,
     tiles: Floats | None = None,
     order: NDArray[np.int64] | None = None,
     shade: float | None = None,
     outlines: Sequence[float] = (),
-) -> Figure:
+    ax: Axes | None = None,
+) -> Display:
     """Draw archetype weights: a histogram for two archetypes, points in a triangle for three, else a projection.
 
     Parameters
     ----------
-    weights : ndarray, shape (n, k)
-        Rows of weights that add up to 1; at most 600 are drawn.
-    names : sequence of str
-        One per archetype.
+    weights : array, shape (n, k)
+        Rows of weights that add up to 1; at most 600 are drawn. Rows of data, if a model is given.
+    names : sequence of str, optional
+        One per archetype; 1, 2 and so on when omitted.
+    model : ArchetypalAnalysis or DeepArchetypes, optional
+        Fitted archetypes, which give the weights of the rows; similar archetypes stand side by side.
+    y : array of shape (n,), optional
+        Classes that the model encodes the rows under.
     labels : ndarray, shape (n,), optional
-        Classes of the rows, shown by colours and markers; at most twelve classes.
+        Classes of the rows, shown by colours and markers; at most twelve classes. ``y`` when omitted.
     tiles : ndarray, shape (k, height, width, 3), optional
         Archetypes as images in [0, 1], drawn at the vertices.
     order : ndarray, shape (k,), optional
-        Archetype at each corner, from `circle_order`.
+        Archetype at each corner, from `farout.plots.mixtures.circle_order`.
     shade : float, optional
         Concentration of a symmetric Dirichlet distribution whose density is shaded; darker is denser.
     outlines : sequence of float
         Concentrations for which the densest region with half of all draws is outlined; for three archetypes only.
+    ax : Axes, optional
+        Of a new figure when omitted.
+
+    Returns
+    -------
+    Display
+        With an artist for each class, or "samples"; "half at c = 7" and so on for outlines. Of two archetypes
+        "weights" and "density".
+
+    Raises
+    ------
+    InvalidDataError
+        If weights are not of shape (n, k), k >= 2, or names are not as many.
+
+    Examples
+    --------
+    >>> import farout as fo
+    >>> weights = np.random.default_rng(0).dirichlet([1, 1, 1], size=50)
+    >>> fo.plots.simplex(weights, ["thin", "thick", "slanted"], outlines=[7.0])
+    Display of 'samples', 'half at c = 7'
     """
+    if model is not None:
+        labels = np.asarray(y) if labels is None and y is not None else labels
+        order = circle_order(np.asarray(model.archetypes_)) if order is None else order
+        weights = model.encode(weights, y) if hasattr(model, "encode") else model.transform(weights)
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or weights.shape[1] < 2 or (names is not None and len(names) != weights.shape[1]):
+        raise InvalidDataError(
+            f"simplex needs weights of shape (n, k), k >= 2, and one name for each archetype; found {weights.shape} "
+            f"and {'no' if names is None else len(names)} names"
+        )
     k = weights.shape[1]
+    names = [str(j + 1) for j in range(k)] if names is None else names
     order = np.arange(k) if order is None else order
     places = np.empty((k, 2))
     places[order] = corners(k)
     rows = np.unique(np.linspace(0, len(weights) - 1, _POINTS).astype(int)) if len(weights) else np.zeros(0, int)
     if k == 2:
-        return _line(weights, names, tiles, shade)
+        return _line(weights, names, tiles, shade, ax)
     wide = 5.2 if tiles is None else 5.6
-    figure, axes = new_axes(wide, wide - 0.5 + 0.4 * (labels is not None or bool(outlines)))
+    axes = new_axes(wide, wide - 0.5 + 0.4 * (labels is not None or bool(outlines))) if ax is None else ax
     axes.set_axis_off()
     axes.set_aspect("equal")
     _frame(axes, places, order)
     if shade is not None:
         _shade(axes, places, shade)
-    handles, texts = _points(axes, weights[rows] @ places, None if labels is None else labels[rows])
+    artists = _points(axes, weights[rows] @ places, None if labels is None else np.asarray(labels)[rows])
+    shown = dict(artists) if "samples" not in artists else {}
     for index, concentration in enumerate(outlines if k == 3 else ()):
-        handles.append(_outline(axes, places, concentration, index))
-        texts.append(f"half at c = {concentration:g}")
+        shown[f"half at c = {concentration:g}"] = _outline(axes, places, concentration, index)
     _name(axes, places, names, tiles)
-    if handles:
-        top_legend(figure, handles, texts)
-    return figure
+    legend(axes, list(shown.values()), [plain(name, 18) for name in shown], above=ax is None)
+    return Display(axes.figure, axes, artists | shown)
 
 
 def _frame(axes: Axes, places: Floats, order: NDArray[np.int64]) -> None:
     """Draw the hull of the corners; in a triangle, also the lines of weight 1/4, 1/2 and 3/4."""
     around = places[[*order, order[0]]]
-    axes.plot(around[:, 0], around[:, 1], color=INK, linewidth=0.9)
+    axes.plot(around[:, 0], around[:, 1], color=ink(), linewidth=0.9, linestyle="solid")
     if len(places) == 3:
         for share in (0.25, 0.5, 0.75):
             for j in range(3):
                 a, b = (share * places[j] + (1 - share) * places[(j + s) % 3] for s in (1, 2))
-                axes.plot([a[0], b[0]], [a[1], b[1]], color=INK, alpha=0.13, linewidth=0.6)
+                (line,) = axes.plot(
+                    [a[0], b[0]], [a[1], b[1]], color=ink(), alpha=0.13, linewidth=0.6, linestyle="solid"
+                )
+                decoration(line)
 
 
-def _points(axes: Axes, points: Floats, labels: NDArray[Any] | None) -> tuple[list[Artist], list[str]]:
-    """Draw the points; returns handles and labels of a legend. Markers distinguish classes in grey print."""
-    classes = np.unique(labels) if labels is not None else np.zeros(0)
-    if labels is None or len(classes) > _CLASSES:
-        axes.scatter(points[:, 0], points[:, 1], s=11, linewidths=0, color=INK, alpha=0.45, zorder=3)
-        return [], []
-    handles: list[Artist] = []
-    for index, c in enumerate(classes):
-        mine = points[np.asarray(labels == c)]
-        look: Any = {"color": line_style(index)["color"], "marker": _MARKERS[index % len(_MARKERS)]}
-        handles.append(axes.scatter(mine[:, 0], mine[:, 1], s=15, linewidths=0, alpha=0.75, zorder=3, **look))
-    return handles, [plain(c, 18) for c in classes]
+def _points(axes: Axes, points: Floats, labels: NDArray[Any] | None) -> dict[str, Artist]:
+    """Draw the points, by class where there are few. Markers distinguish classes in grey print."""
+    looks = class_looks(labels)
+    if not looks:
+        look: Any = {"s": 11, "linewidths": 0, "color": ink(), "alpha": 0.55, "zorder": 3}
+        return {"samples": axes.scatter(points[:, 0], points[:, 1], **look)}
+    return {
+        name: axes.scatter(points[mine, 0], points[mine, 1], s=15, linewidths=0, zorder=3, **look)
+        for name, mine, look in looks
+    }
 
 
 def _name(axes: Axes, places: Floats, names: Sequence[str], tiles: Floats | None) -> None:
@@ -179,11 +217,20 @@ def _name(axes: Axes, places: Floats, names: Sequence[str], tiles: Floats | None
             _image(axes, tiles[j], centre, side)
             outwards = 1 if y > 0 else -1
             y = centre[1] + 0.54 * outwards * side
-            axes.text(centre[0], y, plain(names[j], 14), ha="center", va="bottom" if y > 0 else "top", fontsize=9)
+            axes.text(
+                centre[0],
+                y,
+                plain(names[j], 14),
+                ha="center",
+                va="bottom" if y > 0 else "top",
+                fontsize=mpl.rcParams["xtick.labelsize"],
+            )
         else:
             align = "center" if abs(x) < 0.3 else "left" if x > 0 else "right"
             upright = "bottom" if y > 0.3 else "top" if y < -0.3 else "center"
-            axes.text(1.05 * x, 1.05 * y, plain(names[j], 22), ha=align, va=upright, fontsize=9)
+            axes.text(
+                1.05 * x, 1.05 * y, plain(names[j], 22), ha=align, va=upright, fontsize=mpl.rcParams["xtick.labelsize"]
+            )
     reach = 1.12 + 1.1 * side
     low = places[:, 1].min() - (reach - 1) * (0.5 if k == 3 and side else 1) - 0.1 * bool(side)
     sideways = abs(places[:, 0]).max() + reach - 1 if side else reach
@@ -226,7 +273,7 @@ def _outline(axes: Axes, places: Floats, concentration: float, index: int) -> Ar
     level = float(np.median(_log_density(draws, concentration)))
     middle, points = _grid(240)
     height = _log_density(_barycentric(points, places), concentration).reshape(240, 240)
-    look = {**line_style(index), "color": INK}  # classes have the colours
+    look = {**line_style(index), "color": ink()}  # classes have the colours
     if concentration != 1:  # the uniform distribution has no densest half
         axes.contour(
             middle,
@@ -234,7 +281,7 @@ def _outline(axes: Axes, places: Floats, concentration: float, index: int) -> Ar
             np.ma.masked_invalid(height),
             levels=[level],
             colors=[look["color"]],
-            linestyles=[look["linestyle"]],
+            linestyles=[look.get("linestyle", "solid")],
             linewidths=1.8,
             zorder=4,
         )
@@ -264,19 +311,19 @@ def _shade(axes: Axes, places: Floats, concentration: float, pixels: int = 240) 
     drawn.set_clip_path(Polygon(corners(k), transform=axes.transData))  # smoothing goes past the edge
 
 
-def _line(weights: Floats, names: Sequence[str], tiles: Floats | None, shade: float | None) -> Figure:
+def _line(weights: Floats, names: Sequence[str], tiles: Floats | None, shade: float | None, ax: Axes | None) -> Display:
     """For two archetypes: a histogram of the weights on the second one."""
-    figure, axes = new_axes(4.6, 3.4)
+    axes = new_axes(4.6, 3.4) if ax is None else ax
     density, edges = np.histogram(np.clip(weights[:, 1], 0, 1), bins=30, range=(0, 1), density=True)
-    axes.stairs(density, edges, fill=True, color=INK, alpha=0.16)
-    axes.stairs(density, edges, color=INK, linewidth=1)
+    look = {"facecolor": to_rgba(ink(), 0.16), "edgecolor": ink(), "linewidth": 1}
+    artists: dict[str, Artist] = {"weights": axes.stairs(density, edges, fill=True, **look)}
     top = density.max()
     if shade is not None:
         across = np.linspace(0, 1, 403)[1:-1]
         height = beta.pdf(across, shade, shade)
-        (law,) = axes.plot(across, height, **line_style(0))
+        (artists["density"],) = axes.plot(across, height, **line_style(0))
         top = max(top, min(height.max(), 2 * height[len(height) // 20]))
-        top_legend(figure, [law], [f"Dirichlet density at concentration {shade:g}"])
+        legend(axes, [artists["density"]], [f"Dirichlet density at concentration {shade:g}"], above=ax is None)
     axes.set(xlim=(0, 1), ylim=(0, 1.05 * top), ylabel="density")
     axes.set_xlabel(f"weight of archetype {plain(names[1])} (the rest is {plain(names[0])}'s)")
     if tiles is not None:
@@ -284,4 +331,4 @@ def _line(weights: Floats, names: Sequence[str], tiles: Floats | None, shade: fl
             inset = axes.inset_axes((j - 0.09, -0.52, 0.18, 0.26))
             inset.imshow(np.clip(tiles[j], 0, 1), interpolation="none")
             inset.set_axis_off()
-    return figure
+    return Display(axes.figure, axes, artists)
