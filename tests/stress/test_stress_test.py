@@ -121,7 +121,7 @@ def test_controls_are_near_data_where_the_flow_is_good(tested):
     for rows in ("encoded and decoded", "samples at 1 sigma"):
         control = controls["linear", rows]
         assert control.auroc_low < 0.55
-        assert control.two_sample < 0.65
+        assert 0.35 < control.two_sample < 0.65
         assert control.accuracy == pytest.approx(controls["linear", "held out"].accuracy, abs=0.05)
     assert controls["near", "held out"].accuracy is None
 

@@ -1,5 +1,6 @@
 """``farout stress``: how models behave as inputs leave what they know."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +99,8 @@ def stress(
         from farout.report.stress_page import write_stress_page
 
         with console.stage("drawing the page"):
-            write_stress_page(result, page, data=rows.name, force=force)
+            when = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+            write_stress_page(result, page, data=rows.name, date=when, force=force)
     if as_json:
         console.json(result.to_dict() | ({} if page is None else {"page": str(page)}))
     else:

@@ -18,6 +18,7 @@ from farout.plots.histograms import largest_radii, radii, scores
 from farout.plots.mixtures import simplex
 from farout.plots.planes import mapping, regions, two_spaces
 from farout.plots.points import latent_map, scatter
+from farout.plots.stressed import stress
 from farout.plots.style import STYLE
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "mapping",
     "regions",
     "compared",
+    "stress",
     "Display",
     "STYLE",
 ]

@@ -80,7 +80,7 @@ def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force
 
 
 def whole(text: str) -> str:
-    """The text with numbers that no line break parts from their unit or within.
+    r"""The text with numbers that no line break parts from their unit or within.
 
     Examples
     --------

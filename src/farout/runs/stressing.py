@@ -49,16 +49,16 @@ def open_stressed(
     RunError
         If a folder holds no finished run.
     InvalidSettingError
-        If two models have one name, or a run that was given for its flow has none.
+        If a model is given twice, or a run that was given for its flow has none.
     """
     found: dict[str, Any] = {}
     runs: list[Run] = []
-    for path in (model, *compare):
-        name = path.name or str(path)
-        if name in found:
-            name = str(path)
-        if name in found:
-            raise InvalidSettingError(f"--compare: {path} is given twice; give each model once.")
+    paths = (model, *compare)
+    twice = [path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]]
+    if twice:
+        raise InvalidSettingError(f"--compare: {twice[0]} is given twice; give each model once.")
+    for path in paths:
+        name = str(path) if path.name in found else path.name or str(path)
         if path.suffix.lower() == ".onnx":
             found[name] = path
             continue

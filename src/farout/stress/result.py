@@ -64,8 +64,10 @@ class StressRow:
 
     @property
     def rarity(self) -> str:
-        """The tail probability in words, such as "1 in 1000" or "under 1 in 800"."""
-        return ("under " if self.beyond else "") + f"1 in {1 / self.tail:.3g}"
+        """The tail probability in words, such as "1 in 1200" or "under 1 in 800"."""
+        odds = 1 / self.tail
+        told = f"{odds:.1f}" if odds < 10 else f"{float(f'{odds:.2g}'):.0f}"
+        return ("under " if self.beyond else "") + f"1 in {told}"
 
 
 @dataclass(frozen=True)
