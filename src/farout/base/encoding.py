@@ -101,6 +101,11 @@ class Writer:
         for name in networks:
             module: nn.Module = state.pop(name)
             for key, tensor in module.state_dict().items():
+                if not isinstance(tensor, Tensor):
+                    raise RunError(
+                        f"{path}/{name}: the network keeps a {type(tensor).__name__} as {key!r} among its weights, and "
+                        "a run folder holds tensors alone; save the network itself by its own means."
+                    )
                 self.tensors[f"{path}/{name}/{key}"] = tensor.detach().cpu().contiguous().clone()
         return {
             "class": type(model).__name__,
