@@ -231,4 +231,5 @@ def _unknown(name: Any) -> RunError:
 def lay_out_as_saved(module: nn.Module) -> None:
     """Bring tensors of a module into the order in memory that a loaded one's have: the same results, to the bit."""
     for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = tensor.data.contiguous()
+        # A copy: strides along sides of length 1 say nothing, and still choose how convolutions are computed.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)

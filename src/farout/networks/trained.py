@@ -71,7 +71,8 @@ def inference_copy(network: Any, where: str, device: Any = None) -> nn.Module:
     kept = [v for m in network.modules() for v in (*vars(m).values(), *m.buffers(recurse=False))]
     memo: dict[int, Any] = {id(v): v.detach().clone() for v in kept if isinstance(v, Tensor) and not v.is_leaf}
     try:
-        made = copy.deepcopy(network, memo)
+        with torch.no_grad():  # a copy of a script remembers otherwise that it was computed
+            made = copy.deepcopy(network, memo)
     except Exception as error:  # whatever a network of one's own raises
         raise InvalidSettingError(
             f"{where}: the {type(network).__name__} can't be copied ({type(error).__name__}: {error}); give one that "
@@ -79,7 +80,8 @@ def inference_copy(network: Any, where: str, device: Any = None) -> nn.Module:
         ) from error
     with contextlib.suppress(NotImplementedError):  # exported programs have one mode
         made.eval()
-    made.requires_grad_(False)
+    for parameter in made.parameters():  # all at once, a script can't
+        parameter.requires_grad_(False)
     return made if device is None else on_device(made, device, where)
 
 
