@@ -214,6 +214,8 @@ NETWORKS = {
     "caching": lambda: (caching(), {}),
     "weight norm": lambda: (weight_norm(), {}),
     "another head": lambda: (Aside(), {}),
+    "compiled": lambda: (torch.compile(trained(cnn), backend="eager"), {}),
+    "parallel": lambda: (nn.DataParallel(trained(cnn)), {}),
     "float64": lambda: (double(), {}),
     "bfloat16": lambda: (half(), {}),
 }

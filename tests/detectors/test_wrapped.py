@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 import warnings
 
 import networks_of_others as others
@@ -248,6 +249,30 @@ def test_autocasting_and_gradients_around_a_call_have_no_effect(fitted):
         np.testing.assert_array_equal(model.score_samples(X_NEW), fitted("cnn", "energy").score_samples(X_NEW))
 
 
+def test_random_states_are_left_where_the_network_draws_and_fails():
+    network, state = Random(), torch.get_rng_state()
+    with pytest.raises(InvalidSettingError):
+        wrapped(network).fit(X)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == 1
+
+
+def test_settings_changed_after_a_fit_wait_for_the_next(fitted):
+    model = wrapped(trained(cnn)).fit(X, Y).set_params(score_by="energy")
+    np.testing.assert_array_equal(model.score_samples(X_NEW), fitted().score_samples(X_NEW))
+
+
+def test_threads_score_alike(fitted):
+    model, found = wrapped(trained(cnn)).fit(X, Y), []
+    threads = [threading.Thread(target=lambda: found.append(model.score_samples(X_NEW))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert all(np.array_equal(scores, fitted().score_samples(X_NEW)) for scores in found)
+
+
 # --- inputs ----------------------------------------------------------------------------------------------------------
 
 
@@ -281,8 +306,9 @@ def test_inputs_are_scaled_as_torchvision_scales_them():
         lambda rows: pd.DataFrame(rows, columns=[f"p{i}" for i in range(64)]),
         lambda rows: pl.DataFrame({f"p{i}": rows[:, i] for i in range(64)}),
         lambda rows: rows.tolist(),
+        lambda rows: [torch.tensor(row).reshape(SHAPE) for row in rows],
     ],
-    ids=["NCHW", "NHWC", "tensor", "levels", "pandas", "polars", "list"],
+    ids=["NCHW", "NHWC", "tensor", "levels", "pandas", "polars", "list", "list of tensors"],
 )
 def test_rows_of_every_kind(give, fitted):
     model = wrapped(trained(cnn), score_by="energy").fit(give(X), Y)
@@ -451,6 +477,14 @@ class Overflowing(nn.Module):
         return logits_like(x) * torch.where(x.flatten(1).sum(1, keepdim=True) == 0, torch.nan, 1.0)
 
 
+class Opened(nn.Module):
+    """Holds what can't be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.lock = trained(cnn), threading.Lock()
+
+
 def logits_like(x):
     return x.flatten(1)[:, :7] * 3
 
@@ -505,6 +539,11 @@ WRONG = {
     "no deviation": (lambda: wrapped(trained(cnn), inputs=(0.5, 0.0)), "std above 0"),
     "three channels": (lambda: wrapped(trained(cnn), inputs=([0.1] * 3, [0.2] * 3)), "3 numbers as mean"),
     "means of bytes": (lambda: wrapped(trained(cnn), inputs=(33.3, 78.6)), "pixels in .0, 1."),
+    "inputs of fewer rows": (lambda: wrapped(trained(cnn), inputs=lambda x: x[:1]), "one input a row"),
+    "inputs of nothing": (lambda: wrapped(trained(cnn), inputs=lambda x: None), "made NoneType of"),
+    "sparse": (lambda: wrapped(Changed(trained(cnn), after=torch.Tensor.to_sparse)), "dense tensor"),
+    "fewer outputs": (lambda: wrapped(Changed(trained(cnn), after=lambda z: z[:-1])), "for 16 rows it gave"),
+    "an open file": (lambda: wrapped(Opened()), "can't be copied"),
     "inputs that fail": (lambda: wrapped(trained(cnn), inputs=lambda x: x[:, 9]), "a function of yours.*IndexError"),
     "device": (lambda: wrapped(trained(cnn), device="gpu"), "device='gpu'"),
     "no such device": (lambda: wrapped(trained(cnn), device="cuda:7"), "device='cuda:7'"),
@@ -560,6 +599,19 @@ def test_a_network_that_only_guesses_is_told(fitted):
         wrapped(trained(cnn)).fit(X[:3], Y[:3][::-1])
 
 
+class Wordy(Changed):
+    """Keeps text among its weights."""
+
+    def __init__(self):
+        super().__init__(trained(cnn))
+
+    def get_extra_state(self):
+        return "words"
+
+    def set_extra_state(self, state):
+        pass
+
+
 def test_what_loading_needs(tmp_path):
     path = wrapped(trained(cnn)).fit(X, Y).save(tmp_path / "run")
     with pytest.raises(RunError, match=r"network of your own.*load\(path, network=...\)"):
@@ -568,6 +620,13 @@ def test_what_loading_needs(tmp_path):
         fo.load(path, network=trained(resnet))
     with pytest.raises(InvalidSettingError, match="got str"):
         fo.load(path, network="cnn")
+    stats = wrapped(trained(cnn), inputs=(torch.tensor([0.1]), np.array([0.9]))).fit(X).save(tmp_path / "stats")
+    assert fo.load(stats, network=trained(cnn)).inputs[0].tolist() == pytest.approx([0.1])
+    own = wrapped(trained(cnn), inputs=torch.sqrt).fit(X).save(tmp_path / "own")
+    with pytest.raises(RunError, match=r"load\(path, inputs=...\)"):
+        fo.load(own, network=trained(cnn))
+    with pytest.raises(RunError, match="keeps a str as '_extra_state' among its weights"):
+        wrapped(Wordy()).fit(X).save(tmp_path / "words")
     again = fo.load(path, network=cnn())  # of that class, with other weights
     np.testing.assert_array_equal(again.predict(X_NEW), wrapped(trained(cnn)).fit(X, Y).predict(X_NEW))
 
@@ -585,6 +644,37 @@ def test_a_layer_that_counts_is_found(fitted):
     assert not hasattr(model, "layer_")
     assert not hasattr(model, "reference_")
     assert np.isfinite(model.score_samples(X_NEW)).all()
+
+
+class InParts(nn.Module):
+    """Calls its layer with the first row, then with the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(64, 7)
+
+    def forward(self, x):
+        return 9 * torch.cat([self.last(x.flatten(1)[:1]), self.last(x.flatten(1)[1:])])
+
+
+def test_a_layer_that_sees_some_rows_only_gives_no_features():
+    assert not hasattr(wrapped(InParts()).fit(X), "layer_")
+
+
+@pytest.mark.parametrize("rows", [2, 7, 40])
+@pytest.mark.parametrize("score_by", SCORES)
+def test_a_few_rows_a_class_are_enough_for_finite_scores(rows, score_by):
+    few = np.concatenate([np.flatnonzero(name == Y)[: max(1, rows // 7)] for name in NAMES])[:rows]
+    model = wrapped(trained(cnn), score_by=score_by).fit(X[few], Y[few])
+    assert np.isfinite(model.score_samples(X_NEW)).all()
+    assert model.p_values(X_NEW).min() > 0
+
+
+def test_outputs_without_information_give_finite_scores():
+    for scale in (1e6, 1e-9):
+        network = Changed(trained(cnn), after=lambda z, scale=scale: z * scale)
+        for score_by in SCORES:
+            assert np.isfinite(wrapped(network, score_by=score_by).fit(X).score_samples(UNSEEN.X)).all()
 
 
 def test_networks_are_asked_in_batches_of_two_rows_or_more():

@@ -59,6 +59,7 @@ WEIGHTS = {"network": 1.0, "distance": 2.0, "ratio": 0.5}  # of scores in their 
 FARTHEST = 1e6  # spreads of a column from its mean that a network is asked about: numbers of more may overflow in it
 HELD, MOST_HELD = 0.5, 2000  # rows held out for the threshold: this share, but no more than so many
 NUMBERS = 2**27  # in rows kept to compare with, at most
+TRIED = 16  # rows that a network is tried on first
 BLOCK = 4096  # rows whose features are in memory at a time
 GUESSED = 20  # rows from which on their labels tell whether a network only guesses
 
@@ -123,7 +124,8 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         In the order of the network's outputs, which needn't be sorted.
     network_ : Module
         The copy that is asked.
-    outputs_ : {"logits", "probabilities"}
+    score_by_, outputs_ : str
+        The score that was fitted, and what the network gives: "logits" or "probabilities".
     layer_ : str
         Name of the layer that features are given to; absent if there is none.
     offset_ : float
@@ -174,6 +176,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     units_: Units
     value_range_: tuple[float, float]  # of images
     pixel_scale_: float
+    score_by_: Score
     outputs_: str
     layer_: str
     reference_: NDArray[np.float32]
@@ -227,7 +230,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> None:
         """Copy the network, ask it about the rows, set the threshold; without ``y`` its classes stand for labels."""
-        where = type(self).__name__
+        where, self.score_by_ = type(self).__name__, self.score_by
         self.network_ = inference_copy(self.network, where, self.device)
         lay_out_as_saved(self.network_)
         rows = self._training_rows(X)
@@ -236,12 +239,13 @@ class WrappedClassifier(ClassifierMixin, Estimator):
             self.units_ = Units.of(rows, self.event_shape_)
         elif len(self.event_shape_) == 3:
             self.value_range_ = float(rows.min()), float(rows.max())
-        network = self._trained()
-        network.require_rows_apart(rows, self.seed_)
-        layer = network.feature_layer(rows)
+        places = np.random.default_rng(self.seed_).permutation(len(rows))[:TRIED]
+        some, network = self._clipped(rows[places]), self._trained()
+        network.require_rows_apart(some, places)
+        layer = network.feature_layer(some)
         if layer is not None:
             self.layer_ = layer
-        outputs, features = self._ask(rows[:2])
+        outputs, features = network.outputs_and_features(some, layer)
         self._require_features(features.shape[1], outputs.shape[1])
         self.classes_ = _names(self.classes, outputs.shape[1], where)
         labels = None if y is None else self._indices(y, len(rows))
@@ -249,16 +253,16 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         self._learn(rows, labels, kept, held)
 
     def _require_features(self, width: int, n_outputs: int) -> None:
-        if self.score_by not in ("knn", "ratio"):
+        if self.score_by_ not in ("knn", "ratio"):
             return
         where = type(self).__name__
         if not width:
             raise InvalidSettingError(
-                f"{where}: score_by={self.score_by!r} needs features, which are the input of a torch.nn.Linear with "
+                f"{where}: score_by={self.score_by_!r} needs features, which are the input of a torch.nn.Linear with "
                 f"{n_outputs} outputs, and this network calls none; give score_by='joined', 'max_probability' or "
                 "'energy'."
             )
-        if self.score_by == "ratio" and width > MOST_COLUMNS:
+        if self.score_by_ == "ratio" and width > MOST_COLUMNS:
             raise InvalidSettingError(
                 f"{where}: score_by='ratio' needs at most {MOST_COLUMNS} features, and this network has {width}; give "
                 "score_by='knn'."
@@ -268,7 +272,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         self, n: int, width: int, labels: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions of rows to compare with, and of those that set the threshold; where none do, the former do."""
-        if self.score_by not in COMPARED:
+        if self.score_by_ not in COMPARED:
             return np.empty(0, np.int64), np.arange(n)
         share = min(HELD, MOST_HELD / n) if self.calibration_fraction == "auto" else self.calibration_fraction
         kept, held = holdout_split(n, share, labels, self.seed_)
@@ -292,7 +296,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         own = not len(held)  # each row is then compared with all others
         judged = slice(None) if own else slice(n, None)
         scores, logs = self._scores(X[both[judged]], logits[judged], features[judged], own=own)
-        if self.score_by == "joined":
+        if self.score_by_ == "joined":
             self.joined_ = vars(Joined.fitted(scores, WEIGHTS, logs=logs, contamination=self.contamination))
         against = self._against(logits[judged], scores, logs)
         normality = self._normality(logits[judged], against)
@@ -309,7 +313,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
                 f"{where}: outputs='probabilities', but the network gives numbers in [{outputs.min():.3g}, "
                 f"{outputs.max():.3g}]; give outputs='logits'."
             )
-        if self.score_by == "energy" and not has_energy(outputs, kind):
+        if self.score_by_ == "energy" and not has_energy(outputs, kind):
             raise InvalidSettingError(
                 f"{where}: score_by='energy' needs logits, and this network gives (log) probabilities, whose energy is "
                 "the same for all rows; give the network without its last softmax, or another score_by."
@@ -330,16 +334,16 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     def _compare_with(self, X: NDArray[Any], features: Floats, classes: NDArray[np.int64]) -> None:
         """Keep the features of rows and learn those of their classes, as far as the score asks and the network has."""
         present, indices = np.unique(classes, return_inverse=True)
-        if self.score_by != "knn" and 0 < features.shape[1] <= MOST_COLUMNS and len(present) > 1:
+        if self.score_by_ != "knn" and 0 < features.shape[1] <= MOST_COLUMNS and len(present) > 1:
             self.discriminant_ = vars(Discriminant.fitted(features, indices.astype(np.int64)))
-        elif self.score_by == "ratio":
+        elif self.score_by_ == "ratio":
             raise InvalidDataError(
                 f"{type(self).__name__}: score_by='ratio' needs rows of at least 2 classes, and all are of "
                 f"{self.classes_[present[0]]}; give score_by='knn'."
             )
-        if self.score_by != "ratio" and features.shape[1]:
+        if self.score_by_ != "ratio" and features.shape[1]:
             self.reference_ = unit(features).astype(np.float32)
-        if self.score_by == "joined" and self._is_table():
+        if self.score_by_ == "joined" and self._is_table():
             self.reference_inputs_ = in_units(self.units_, self.units_.clipped(X)).astype(np.float32)
 
     # --- rows and classes ----------------------------------------------------------------------------------------
@@ -419,12 +423,16 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     def _ask(
         self, X: NDArray[Any], places: NDArray[np.int64] | None = None, advance: Callable[[int], Any] | None = None
     ) -> tuple[Floats, Floats]:
-        """Outputs and features of rows; numbers so far out that a network may overflow on them are clipped for it."""
-        if "units_" in vars(self):
-            shift, scale = self.units_.shift.cpu().numpy(), self.units_.scale.cpu().numpy()
-            reach = FARTHEST * np.where(scale > 0, scale, np.maximum(np.abs(shift), 1.0))
-            X = X.clip(shift - reach, shift + reach)
-        return self._trained().outputs_and_features(X, vars(self).get("layer_"), places, advance)
+        """Outputs and features of rows."""
+        return self._trained().outputs_and_features(self._clipped(X), vars(self).get("layer_"), places, advance)
+
+    def _clipped(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Rows of a table without numbers so far out that a network may overflow on them."""
+        if not self._is_table():
+            return X
+        shift, scale = self.units_.shift.cpu().numpy(), self.units_.scale.cpu().numpy()
+        reach = FARTHEST * np.where(scale > 0, scale, np.maximum(np.abs(shift), 1.0))
+        return X.clip(shift - reach, shift + reach)
 
     def _asking(self, n: int) -> contextlib.AbstractContextManager[Callable[..., None]]:
         return stage(f"asking the network about {n} rows", n, show=bool(self.verbose))
@@ -453,20 +461,20 @@ class WrappedClassifier(ClassifierMixin, Estimator):
 
     def _against(self, logits: Floats, scores: Mapping[str, Floats], logs: Floats | None) -> Floats:
         """How strange rows are by the score that was chosen, of shape (n,); negative log-odds where it is joined."""
-        if self.score_by == "joined":
+        if self.score_by_ == "joined":
             return Joined(**self.joined_)(scores, logs)
-        if self.score_by == "energy":
+        if self.score_by_ == "energy":
             return -cast(Floats, logsumexp(logits, axis=1))
-        return scores[{"max_probability": "network", "knn": "distance", "ratio": "ratio"}[self.score_by]]
+        return scores[{"max_probability": "network", "knn": "distance", "ratio": "ratio"}[self.score_by_]]
 
     def _normality(self, logits: Floats, against: Floats) -> Floats:
         """The score as people see it, higher is more normal."""
-        if self.score_by in ("joined", "max_probability"):
+        if self.score_by_ in ("joined", "max_probability"):
             return cast(Floats, self._probabilities(logits, against).max(axis=1))
-        return -np.exp(against) if self.score_by == "knn" else -against
+        return -np.exp(against) if self.score_by_ == "knn" else -against
 
     def _probabilities(self, logits: Floats, against: Floats) -> Floats:
-        if self.score_by == "joined":
+        if self.score_by_ == "joined":
             return with_log_odds(logits, against)
         return cast(Floats, softmax(logits, axis=1))
 
@@ -487,7 +495,10 @@ class WrappedClassifier(ClassifierMixin, Estimator):
 
     def logits(self, X: ArrayLike) -> Floats:
         """The network's logits, of shape (n, n_classes); logarithms of its probabilities if it gives these."""
-        return self._judged(self._query(X))[0]
+        rows = self._query(X)
+        with self._asking(len(rows)) as advance:
+            outputs, _ = self._trained().outputs_and_features(self._clipped(rows), None, advance=advance)
+        return as_logits(outputs, self.outputs_)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The class with the network's largest output, of shape (n,)."""

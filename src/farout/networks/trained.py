@@ -30,8 +30,7 @@ Shape = tuple[int, ...]
 Floats = NDArray[np.float64]
 
 BYTES, DARK = 255.0, 128.0  # the brightest byte; images whose brightest pixel is darker may be on another scale
-TRIED = 16  # rows of a batch from which some are taken and asked about alone
-ALONE = 4
+ALONE = 4  # rows of a few that the network is asked about one by one
 APART = 0.05  # of the outputs' spread: half precision and other orders of sums move outputs by less
 LEAST = 1e-45  # probability that stands for 0, whose logarithm would be infinite: the least of single precision
 NORMALIZED = 0.02  # how far a sum of probabilities of half precision may be from 1
@@ -61,6 +60,7 @@ def inference_copy(network: Any, where: str, device: Any = None) -> nn.Module:
     if not isinstance(network, nn.Module):
         found = f"the class {network.__name__}" if isinstance(network, type) else f"{type(network).__name__}"
         raise InvalidSettingError(f"{where}: network must be a trained torch module (torch.nn.Module); got {found}.")
+    network = _plain(network)
     weights = [*network.parameters(), *network.buffers()]
     if any(nn.parameter.is_lazy(w) or w.is_meta for w in weights):
         raise InvalidSettingError(
@@ -76,13 +76,21 @@ def inference_copy(network: Any, where: str, device: Any = None) -> nn.Module:
     except Exception as error:  # whatever a network of one's own raises
         raise InvalidSettingError(
             f"{where}: the {type(network).__name__} can't be copied ({type(error).__name__}: {error}); give one that "
-            "copy.deepcopy takes, such as the .module inside of a parallel one."
+            "copy.deepcopy takes."
         ) from error
     with contextlib.suppress(NotImplementedError):  # exported programs have one mode
         made.eval()
     for parameter in made.parameters():  # all at once, a script can't
         parameter.requires_grad_(False)
     return made if device is None else on_device(made, device, where)
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """The network inside of a compiled or parallel one, whose layers can be tapped."""
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return _plain(network.module)
+    inner = getattr(network, "_orig_mod", None)  # of torch.compile
+    return _plain(inner) if isinstance(inner, nn.Module) else network
 
 
 def on_device(network: nn.Module, device: Any, where: str) -> nn.Module:
@@ -212,8 +220,20 @@ class TrainedNetwork:
                 f"{type(error).__name__}: {error}."
             ) from error
         if isinstance(given, Mapping):
-            return {name: self._cast(value) for name, value in given.items()}
-        return [self._cast(v) for v in given] if isinstance(given, tuple | list) else self._cast(given)
+            parts: dict[Any, Any] = dict(given)
+        else:
+            parts = dict(enumerate(given)) if isinstance(given, tuple | list) else {"": given}
+        tensors = [v for v in parts.values() if isinstance(v, Tensor)]
+        if not any(v.ndim and len(v) == len(events) for v in tensors):
+            found = _shown(given) if tensors else type(given).__name__
+            raise InvalidSettingError(
+                f"{self.where}: inputs, a function of yours, made {found} of {len(events)} rows; it must give a tensor "
+                "with one input a row, or a dict or tuple with such a tensor."
+            )
+        parts = {name: self._cast(value) for name, value in parts.items()}
+        if isinstance(given, Mapping):
+            return parts
+        return list(parts.values()) if isinstance(given, tuple | list) else parts[""]
 
     def _cast(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -230,11 +250,11 @@ class TrainedNetwork:
             found = made.logits
         else:
             found = made[0] if isinstance(made, tuple | list) and made else made
-        if not isinstance(found, Tensor):
+        if not isinstance(found, Tensor) or found.layout != torch.strided:
             parts = f" with {', '.join(map(str, made))}" if isinstance(made, Mapping) else ""
             raise InvalidSettingError(
-                f"{self.where}: the network gives a {type(made).__name__}{parts}; it must give a tensor of shape "
-                "(n, n_classes), or something that has one as 'logits' or first."
+                f"{self.where}: the network gives a {type(made).__name__}{parts}; it must give a dense tensor of "
+                "shape (n, n_classes), or something that has one as 'logits' or first."
             )
         while found.ndim > 2 and found.shape[-1] == 1:  # maps of one pixel
             found = found[..., 0]
@@ -274,15 +294,21 @@ class TrainedNetwork:
         finally:
             for hook in hooks:
                 hook.remove()
-        fitting = {name: made for name, made in called.items() if layers[name].out_features == outputs.shape[1]}
+        fitting = {  # the last call must be about all rows
+            name: made
+            for name, made in called.items()
+            if layers[name].out_features == outputs.shape[1] and made.numel() % outputs.size == 0
+        }
         same = [name for name, made in fitting.items() if made.numel() == outputs.size and _alike(made, outputs)]
         return next(reversed(same or list(fitting)), None)
 
-    def require_rows_apart(self, X: NDArray[Any], seed: int) -> None:
-        """Raise if what the network gives for a row depends on the rows beside it, or on chance."""
-        places = np.random.default_rng(seed).permutation(len(X))[: min(TRIED, self.batch_size)]
-        together = self.outputs(X[places], places)
-        alone = np.concatenate([self.outputs(X[i : i + 1]) for i in places[-ALONE:]])
+    def require_rows_apart(self, X: NDArray[Any], places: NDArray[np.int64]) -> None:
+        """Raise if what the network gives for a row depends on the rows beside it, or on chance.
+
+        ``X`` are a few rows, and ``places`` their numbers.
+        """
+        together = self.outputs(X, places)
+        alone = np.concatenate([self.outputs(X[i : i + 1], places[i:]) for i in range(len(X))[-ALONE:]])
         allowed = max(APART, 4 * torch.finfo(self.dtype).eps ** 0.5) * together.std()
         if (np.abs(alone - together[-ALONE:]) > allowed + 1e-3 * np.abs(together).max() + 1e-9).any():
             modules = self.module.modules()
