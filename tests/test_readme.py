@@ -50,6 +50,15 @@ def test_the_loop_of_your_own_reaches_the_network(example):
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
 
 
+def test_a_network_of_your_own_is_wrapped(example):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "fo.wrap" in text]
+    data, _ = example
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    names = {"names": list("abc"), "X": data["train"].X, "X_new": data["test"].X}
+    exec(code, {"fo": fo, "network": network, **names}, found := {})
+    assert set(found["clf"].predict(data["test"].X)) <= {*"abc"}
+
+
 def test_the_archetypes_are_those_of_the_text(example):
     (code,) = [text for kind, text in BLOCKS if kind == "python" and "DeepArchetypes" in text]
     names, _ = example

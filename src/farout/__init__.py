@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.detectors.classifier import CautiousClassifier as CautiousClassifier
     from farout.detectors.discriminator import OutlierDiscriminator as OutlierDiscriminator
     from farout.detectors.flow_detector import FlowDetector as FlowDetector
+    from farout.detectors.wrapped import WrappedClassifier as WrappedClassifier
+    from farout.detectors.wrapped import wrap as wrap
     from farout.errors import FaroutError as FaroutError
     from farout.evaluation import evaluate as evaluate
     from farout.flows.density import FlowDensity as FlowDensity
@@ -70,6 +72,8 @@ _HOMES = {
     "FlowDetector": "farout.detectors.flow_detector",
     "OutlierDiscriminator": "farout.detectors.discriminator",
     "CautiousClassifier": "farout.detectors.classifier",
+    "WrappedClassifier": "farout.detectors.wrapped",
+    "wrap": "farout.detectors.wrapped",
     "cautious_loss": "farout.base.losses",
     "discriminator_loss": "farout.base.losses",
     "Training": "farout.base.training",

@@ -55,6 +55,8 @@ class Writer:
             return value
         if isinstance(value, np.ndarray):
             return self._array(value, path)
+        if isinstance(value, Tensor):
+            return {"tensor": self._kept(value.detach().cpu().contiguous().clone(), path)}
         if isinstance(value, list | tuple):
             items = [self.encode(v, f"{path}.{i}") for i, v in enumerate(value)]
             return items if isinstance(value, list) else {"tuple": items}
@@ -93,12 +95,17 @@ class Writer:
             return {"moments": self._array(native.view(np.int64), path), "dtype": native.dtype.str[1:]}
         if value.dtype.kind not in "biufc":
             raise RunError(f"{path}: an array of type {value.dtype} can't be saved; convert it to numbers or text.")
+        # A copy in the machine's byte order: torch takes no other, and none that is read-only or runs backwards.
+        native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+        return {"array": self._kept(torch.from_numpy(native), path)}
+
+    def _kept(self, tensor: Tensor, path: str) -> str:
+        """The name under which a tensor is kept."""
         name = path
         while name in self.tensors:
             name += "'"
-        # A copy in the machine's byte order: torch takes no other, and none that is read-only or runs backwards.
-        self.tensors[name] = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
-        return {"array": name}
+        self.tensors[name] = tensor
+        return name
 
     def _model(self, model: Any, path: str) -> Any:
         if id(model) in self._seen:
@@ -110,6 +117,11 @@ class Writer:
         for name in networks:
             module: nn.Module = state.pop(name)
             for key, tensor in module.state_dict().items():
+                if not isinstance(tensor, Tensor):
+                    raise RunError(
+                        f"{path}/{name}: the network keeps a {type(tensor).__name__} as {key!r} among its weights, and "
+                        "a run folder holds tensors alone; save the network itself by its own means."
+                    )
                 self.tensors[f"{path}/{name}/{key}"] = tensor.detach().cpu().contiguous().clone()
         return {
             "class": type(model).__name__,
@@ -144,6 +156,7 @@ class Reader:
             "frame": lambda v, path: from_bytes(self.decode(v["frame"], path).tobytes(), v["library"]),
             "items_of": self._items,
             "array": lambda v, _: self.tensors[v["array"]].numpy(),
+            "tensor": lambda v, _: self.tensors[v["tensor"]],
             "moments": lambda v, path: self.decode(v["moments"], path).view(v["dtype"]),
             "moment": lambda v, path: self.decode(v["moment"], path)[()],
             "same": lambda v, _: self._made[v["same"]],
@@ -235,4 +248,5 @@ def _unknown(name: Any) -> RunError:
 def lay_out_as_saved(module: nn.Module) -> None:
     """Bring tensors of a module into the order in memory that a loaded one's have: the same results, to the bit."""
     for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = tensor.data.contiguous()
+        # A copy: strides along sides of length 1 say nothing, and still choose how convolutions are computed.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)

@@ -77,6 +77,7 @@ class Estimator(BaseEstimator):
     _nested: ClassVar[tuple[Nested, ...]] = ()
     _networks: ClassVar[tuple[str, ...]] = ()  # fitted attributes that are torch modules, which _build makes anew
     _caches: ClassVar[tuple[str, ...]] = ()  # private attributes that follow from the fitted ones
+    _uncopied: ClassVar[tuple[str, ...]] = ()  # parameters that clones share, since no fit changes them
     _handed: Defaults  # by the model around this one; there while it is fitted
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
@@ -299,7 +300,7 @@ def _copied(value: Any, made: dict[int, Any]) -> Any:
     if isinstance(value, Estimator):
         shared = {n.parameter for n in value._nested if n.shared}
         params = value.get_params(deep=False)
-        kept = {name: is_fitted(v) and name in shared for name, v in params.items()}
+        kept = {name: name in value._uncopied or (is_fitted(v) and name in shared) for name, v in params.items()}
         copy: Any = type(value)(**{k: v if kept[k] else _copied(v, made) for k, v in params.items()})
         for name in ("_sklearn_output_config", "_metadata_request"):  # what set_output and set_fit_request were told
             if name in vars(value):

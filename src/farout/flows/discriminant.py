@@ -60,8 +60,9 @@ class Discriminant:
         mean, means, shares = class_means(rows, y, int(y.max()) + 1)
         factor = within_factor(rows - means[y], len(means))
         directions, between = between_classes(factor, means - mean, shares)
-        axes = np.ascontiguousarray(solve_triangular(factor.T, directions, lower=False))  # as a loaded one's
-        return cls(mean, axes, between, (means - mean) @ axes)
+        # In the order in memory that a loaded one's arrays have: the same results, to the bit.
+        axes = np.ascontiguousarray(solve_triangular(factor.T, directions, lower=False))
+        return cls(mean, axes, between, np.ascontiguousarray((means - mean) @ axes))
 
     def against(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """``log p(x) - max_y log p(x|y)`` in nats, of shape (n,): low for what is of a class."""

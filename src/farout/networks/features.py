@@ -1,6 +1,7 @@
 """Features: what the last layer of a network is given, and how far they lie from those of training rows."""
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ def last_linear(network: nn.Module, n_outputs: int) -> nn.Linear | None:
     return layers[-1] if layers and layers[-1].out_features == n_outputs else None
 
 
-def with_features(network: nn.Module, layer: nn.Linear, events: Tensor) -> tuple[Tensor, Tensor]:
+def with_features(network: Callable[[Tensor], Tensor], layer: nn.Linear, events: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs of a network and what its ``layer`` was given for them, of shape (n, layer.in_features)."""
     caught: list[Tensor] = []
     own = threading.get_ident()

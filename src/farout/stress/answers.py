@@ -13,6 +13,7 @@ from torch import nn
 
 from farout.base.persistence import load
 from farout.errors import InvalidDataError, InvalidSettingError
+from farout.networks.trained import TrainedNetwork, check_inputs, inference_copy, scale_of_pixels
 from farout.stress.graphs import onnx_function
 
 __all__ = ["OUTPUTS", "Answers", "Ask", "asked", "name_of"]
@@ -20,6 +21,7 @@ __all__ = ["OUTPUTS", "Answers", "Ask", "asked", "name_of"]
 Floats = NDArray[np.float64]
 Outputs = Literal["auto", "probabilities", "logits", "scores"]
 OUTPUTS = ("auto", "probabilities", "logits", "scores")
+BATCH = 256  # rows that a network is asked about at a time
 SUM = 1e-3  # how far the sum of a row of probabilities may be from 1
 
 
@@ -67,8 +69,16 @@ class Answers:
 Ask = Callable[[Any], Answers]
 
 
-def asked(model: Any, outputs: str = "auto", classes: Sequence[Any] | None = None) -> Ask:
+def asked(
+    model: Any,
+    outputs: str = "auto",
+    classes: Sequence[Any] | None = None,
+    inputs: Any = None,
+    event_shape: tuple[int, ...] | None = None,
+) -> Ask:
     """A function from rows, as the model takes them, to its answers.
+
+    ``inputs`` and ``event_shape`` are for torch modules: how rows are scaled and shaped, as `farout.wrap` has it.
 
     Raises
     ------
@@ -80,11 +90,9 @@ def asked(model: Any, outputs: str = "auto", classes: Sequence[Any] | None = Non
         if path.suffix.lower() != ".onnx":
             return asked(load(path), outputs, classes)
         model = onnx_function(path)
+    named = None if classes is None else np.asarray(list(classes))
     if isinstance(model, nn.Module):
-        raise InvalidSettingError(
-            f"stress_test: {type(model).__name__} is a bare torch module, and how its inputs are scaled isn't known; "
-            "give farout.wrap(module, classes=..., inputs=...), which needs no training."
-        )
+        return _function(_of_module(model, inputs, event_shape), outputs, named)
     kind = _kind(model)
     if hasattr(model, "predict_proba") and kind in ("classifier", None):
         return _classifier(model)
@@ -93,7 +101,7 @@ def asked(model: Any, outputs: str = "auto", classes: Sequence[Any] | None = Non
     if hasattr(model, "decision_function"):
         return _margins(model)
     if callable(model) and kind is None:
-        return _function(model, outputs, None if classes is None else np.asarray(list(classes)))
+        return _function(model, outputs, named)
     raise InvalidSettingError(
         f"stress_test: {type(model).__name__} has no predict_proba, score_samples or decision_function and isn't a "
         "function of rows; give a classifier, an outlier detector, or a function to probabilities, logits or scores."
@@ -172,6 +180,24 @@ def _function(function: Callable[[Any], Any], outputs: str, classes: NDArray[Any
             )
         best = table.argmax(axis=1)
         return Answers(table.max(axis=1), table, None, best if classes is None else classes[best])
+
+    return ask
+
+
+def _of_module(network: nn.Module, inputs: Any, event_shape: tuple[int, ...] | None) -> Callable[[Any], Floats]:
+    """A trained network as a function of rows; the first rows that it is asked about tell the scale of pixels."""
+    module = inference_copy(network, "stress_test")
+    check_inputs(inputs, "stress_test")
+    made: list[TrainedNetwork] = []
+
+    def ask(rows: Any) -> Floats:
+        values = np.asarray(rows)
+        shape = event_shape if values.ndim == 2 and event_shape is not None else values.shape[1:]
+        flat = values.reshape(len(values), -1)
+        if not made:
+            scale = scale_of_pixels(inputs, flat, shape, "stress_test")
+            made.append(TrainedNetwork(module, shape, inputs, scale, BATCH, "stress_test"))
+        return made[0].outputs(flat)
 
     return ask
 

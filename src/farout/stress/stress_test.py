@@ -51,6 +51,7 @@ def stress_test(
     sure: float = 0.9,
     outputs: str = "auto",
     classes: Sequence[Any] | None = None,
+    inputs: Any = None,
     event_shape: tuple[int, ...] | None = None,
     n_bootstrap: int = 500,
     confidence: float = 0.95,
@@ -71,9 +72,9 @@ def stress_test(
     ----------
     model : object or mapping of str to object
         What is tested, trained, by its name where one is wanted: a classifier or an outlier detector with the methods
-        of scikit-learn (pipelines and boosters of other libraries too), ``farout.wrap`` of a torch network, a model of
-        farout or the folder of its run, the path of an ONNX file, or a function from rows to probabilities or logits
-        (n, k) or to scores (n,), higher for more normal.
+        of scikit-learn (pipelines and boosters of other libraries too), a torch module or ``farout.wrap`` of one, a
+        model of farout or the folder of its run, the path of an ONNX file, or a function from rows to probabilities
+        or logits (n, k) or to scores (n,), higher for more normal.
     X : array or frame of shape (n, d), or array of images
         Normal rows that the model was not trained on, as it takes them; 40 at least. A share of .4 of them, 2 000 at
         most, is held out to judge by; the others are for the flow and the sources.
@@ -94,7 +95,10 @@ def stress_test(
     outputs : {"auto", "probabilities", "logits", "scores"}, default="auto"
         What a function gives; "auto" tells by its shape and sums.
     classes : sequence, optional
-        Of the columns that a function gives.
+        Of the columns that a function or a torch module gives.
+    inputs : None, "unit", (mean, std) or callable, default=None
+        How a torch module's inputs are made of rows, as `farout.wrap` has it: as they come, pixels brought to
+        [0, 1] and normalised, or by a function of a tensor.
     event_shape : tuple of int, optional
         (channels, height, width) of images; the flow's, or that of X, when omitted.
     n_bootstrap : int, default=500
@@ -139,7 +143,7 @@ def stress_test(
     if flow is not None and not isinstance(flow, FlowDensity):
         raise InvalidSettingError(f"{WHERE}: flow must be a FlowDensity or None; got {flow!r:.80}.")
     seed = seed_of(random_state, WHERE)
-    asks = {name: asked(m, outputs, classes) for name, m in _named(model, compare).items()}
+    asks = {name: asked(m, outputs, classes, inputs, event_shape) for name, m in _named(model, compare).items()}
 
     def fitted(flow: FlowDensity, rows: Any, labels: NDArray[Any] | None) -> FlowDensity:
         with stage("fitting the flow", show=verbose):
