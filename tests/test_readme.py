@@ -97,5 +97,6 @@ def test_the_commands_exist():
         "report",
         "archetypes",
         "reproduce",
+        "stress",
         "embed",
     }

@@ -100,7 +100,7 @@ def test_a_torch_module_is_asked_in_evaluation_mode_and_left_as_it_was():
     images = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8)).astype(np.uint8)
     net(torch.rand(4, 3, 8, 8))
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.2, 0.25]
-    answers = asked(net, inputs=(mean, std), classes="abcde")(images)
+    answers = asked(net, inputs=(mean, std), classes=list("abcde"))(images)
     assert net.training
     scaled = (torch.tensor(images / 255.0) - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1)
     expected = net.eval()(scaled.float()).softmax(1).detach().numpy()
@@ -108,7 +108,7 @@ def test_a_torch_module_is_asked_in_evaluation_mode_and_left_as_it_was():
     assert set(answers.predicted) <= set("abcde")
     flat = asked(net, inputs=(mean, std), event_shape=(3, 8, 8))(images.reshape(20, -1))
     assert np.allclose(flat.probabilities, expected, atol=1e-5)
-    wrapped = fo.wrap(net, classes="abcde", event_shape=(3, 8, 8), inputs=(mean, std), random_state=0).fit(images)
+    wrapped = fo.wrap(net, classes=list("abcde"), event_shape=(3, 8, 8), inputs=(mean, std), random_state=0).fit(images)
     assert np.allclose(asked(wrapped)(images).score, wrapped.score_samples(images))
 
 

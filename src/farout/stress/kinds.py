@@ -67,6 +67,10 @@ class Rung:
     candidates: int = 1
     keeps_class: bool = False
 
+    def count(self, n: int) -> int:
+        """Outliers, where ``n`` are asked for: a quarter where each is one of many candidates."""
+        return n if self.candidates == 1 else max(n // 4, 10)
+
 
 def default_kinds(ground: Ground) -> tuple[str, ...]:
     """The kinds that suit the data, without any that takes a training of its own."""

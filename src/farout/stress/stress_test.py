@@ -89,7 +89,7 @@ def stress_test(
         "boundary", "turned", "salient", "scrambled", "archetypal", "nullspace"; or sources by name. What suits the data
         and needs no training of its own, when omitted.
     n : int, default=500
-        Outliers of each kind and strength.
+        Outliers of each kind and strength; of "targeted", a quarter of them.
     sure : float, default=0.9
         Probability of which more counts as sure, in (0, 1).
     outputs : {"auto", "probabilities", "logits", "scores"}, default="auto"
@@ -325,7 +325,7 @@ class _Test:
 
     def _asked(self, rung: Rung) -> Iterator[tuple[StressRow, NDArray[Any], Answers | None]]:
         """For each model the row of numbers, the outliers that count, and the answers; None where it failed."""
-        drawn = rung.draw(self.n * rung.candidates, self.rng)
+        drawn = rung.draw(rung.count(self.n) * rung.candidates, self.rng)
         rows, blank = self.ground.as_given(drawn.x), self._blank(rung, drawn)
         for model, ask in self.asks.items():
             row = replace(blank, model=model)
@@ -344,7 +344,7 @@ class _Test:
         if radius is None:
             radius = float(np.median(self.ground.radii(drawn.x, self._known(drawn.y))))
         told = float(tail.probability(radius))
-        return StressRow("", rung.kind, rung.label, radius / tail.typical, told, told <= tail.least, self.n)
+        return StressRow("", rung.kind, rung.label, radius / tail.typical, told, told <= tail.least, rung.count(self.n))
 
     def _judged(self, row: StressRow, answers: Answers, y: NDArray[Any] | None) -> StressRow:
         held = self.held[row.model]
