@@ -90,6 +90,8 @@ def asked(
         if path.suffix.lower() != ".onnx":
             return asked(load(path), outputs, classes)
         model = onnx_function(path)
+    if isinstance(model, type):
+        raise InvalidSettingError(f"stress_test: {model.__name__} is a class; give a trained model of it.")
     named = None if classes is None else np.asarray(list(classes))
     if isinstance(model, nn.Module):
         return _function(_of_module(model, inputs, event_shape), outputs, named)
