@@ -55,7 +55,7 @@ __all__ = ["WrappedClassifier", "wrap"]
 SCORES = ("joined", "max_probability", "energy", "knn", "ratio")
 COMPARED = ("joined", "knn", "ratio")  # scores that compare a row with others, which then set no threshold
 KINDS = ("auto", "logits", "probabilities")
-WEIGHTS = {"network": 1.0, "distance": 2.0, "ratio": 0.5}  # of scores in their sum; docs/methods.md says by what
+WEIGHTS = {"network": 1.0, "distance": 1.0, "ratio": 1.0}  # of scores in their sum; docs/methods.md says why
 FARTHEST = 1e6  # spreads of a column from its mean that a network is asked about: numbers of more may overflow in it
 HELD, MOST_HELD = 0.5, 2000  # rows held out for the threshold: this share, but no more than so many
 NUMBERS = 2**27  # in rows kept to compare with, at most
@@ -90,18 +90,15 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     outputs : {"auto", "logits", "probabilities"}, default="auto"
         What the network gives. "auto": probabilities if all lie in [0, 1] and those of each row sum to 1, else logits.
     score_by : {"joined", "max_probability", "energy", "knn", "ratio"}, default="joined"
-        What tells normal from strange:
-
+        What tells normal from strange.
         - "max_probability": the largest probability (Hendrycks & Gimpel, 2017).
         - "energy": ``logsumexp`` of the logits (Liu et al., 2020). Not for a network that gives (log) probabilities.
         - "knn": minus the distance to the fifth nearest row of ``fit``, of features of unit norm (Sun et al., 2022).
-        - "ratio": ``max_y log p(f|y) - log p(f)`` of features f, in nats, by Gaussians (`Discriminant`; after Ren et
-          al., 2021).
+        - "ratio": ``max_y log p(f|y) - log p(f)`` of features f, in nats, by Gaussians (after Ren et al., 2021).
         - "joined": the largest probability, once the log-odds of the softmax, the log distance of "knn" and "ratio"
           are summed on a scale set by held-out rows. For vectors the distance to the nearest row, in units of the
           columns, overrules the sum far from all rows, so that in every direction the network isn't sure from some
-          radius on.
-
+          radius on; not if ``inputs`` is a function, which may make anything of them.
         Features are what the linear layer is given that gives the outputs. A network without such a layer has no "knn"
         and no "ratio", and "joined" does without them.
     contamination : float, default=0.05
