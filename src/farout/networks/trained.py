@@ -279,7 +279,8 @@ class TrainedNetwork:
             row = int(bad.argmax())
             raise InvalidDataError(
                 f"{self.where}: the network gives {outputs[row][~np.isfinite(outputs[row])][0]}{what} for row "
-                f"{places[row]}; check its weights, and that inputs= scales rows as in its training, so that nothing overflows."
+                f"{places[row]}; check its weights, and that inputs= scales rows as in its training, so that "
+                "nothing overflows."
             )
 
     def feature_layer(self, X: NDArray[Any]) -> str | None:
