@@ -17,6 +17,8 @@ from farout.base.estimator import Estimator, is_fitted
 from farout.errors import FaroutError
 from farout.outliers.source import OutlierSource
 
+# Labels here have nothing to do with the rows, which a wrapped network tells of.
+pytestmark = pytest.mark.filterwarnings("ignore:.*no better than guessing")
 IMAGE = (1, 8, 8)
 SMALL = {"n_blocks": 1, "hidden": 8}
 SMALL_IMAGE = {"n_blocks": (1,), "hidden": (4,), "n_dense": 1, "dense_hidden": 8}
@@ -43,6 +45,17 @@ def deep(**settings):
 
 def shells(**settings):
     return [fo.NormalShell(flow=flow(), **settings), fo.GumbelShell(flow=flow())]
+
+
+class Trained(torch.nn.Module):
+    """Two classes, of rows of any width."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        return 9 * self.last(torch.stack([x[:, 0], x[:, -1], x.square().mean(1)], dim=1))
 
 
 # Settings of a first fit on a table with labels, and of a second one on other rows, without names or labels.
@@ -120,6 +133,10 @@ CASES = {
     "CautiousClassifier": (
         {"source": fo.NormalShell(flow=flow()), "distance_aware": True, "auxiliary_weight": 0.5} | SHORT,
         {"source": None, "beta": 0.0, "distance_aware": False, "auxiliary_weight": 0.0} | SHORT,
+    ),
+    "WrappedClassifier": (
+        {"network": Trained(), "classes": ["b", "a"], "random_state": 0},
+        {"network": Trained(), "score_by": "knn", "calibration_fraction": 0.2, "random_state": 1},
     ),
 }
 ON_IMAGES = dict.fromkeys(("Turned", "Critic", "Salient", "Scrambled"), (True, True)) | {"Recommended": (True, False)}
@@ -426,7 +443,8 @@ def test_a_clone_keeps_what_scikit_learn_was_told():
 def test_names_of_columns_reach_all_models_and_are_saved(name, fitted, tmp_path):
     model, names = fitted(name), TABLE.column_names
     model.save(tmp_path / "run")
-    loaded = fo.load(tmp_path / "run")
+    given = {"network": Trained()} if name == "WrappedClassifier" else {}
+    loaded = fo.load(tmp_path / "run", **given)
     assert_same(fitted_state(loaded), fitted_state(model))
     for one in (model, loaded):
         inner = [m for m in one.nested_models() if is_fitted(m)]

@@ -451,6 +451,17 @@ def test_far_from_all_rows_of_a_table_nothing_passes(data):
     np.testing.assert_allclose(shares.sum(axis=1), 1)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning", "ignore:.*times as far from the median")
+def test_an_absurd_number_among_the_rows_of_a_table_is_survived():
+    rows = X.astype(np.float64)
+    rows[0, 0] = 1e300  # in a column that is constant otherwise
+    model = fo.wrap(nn.Linear(64, 7), random_state=0).fit(rows)
+    assert np.isfinite(model.score_samples(X_NEW)).all()
+    far = X_NEW.astype(np.float64)
+    far[0], far[1, 5] = -1e308, 1e300
+    assert model.is_inlier(far)[:2].tolist() == [-1, -1]
+
+
 # --- what is wrong is said -------------------------------------------------------------------------------------------
 
 
@@ -475,6 +486,11 @@ class BatchStatistics(nn.Module):
 class Overflowing(nn.Module):
     def forward(self, x):
         return logits_like(x) * torch.where(x.flatten(1).sum(1, keepdim=True) == 0, torch.nan, 1.0)
+
+
+class Endless(nn.Module):
+    def forward(self, x):
+        return 1e38 * (1e3 + x)
 
 
 class Opened(nn.Module):
@@ -569,6 +585,12 @@ def test_a_row_on_which_the_network_breaks_is_named():
     model = wrapped(Overflowing()).fit(X)
     with pytest.raises(InvalidDataError, match="nan for row 5;"):
         model.predict(one_black_row())
+
+
+def test_features_that_overflow_are_an_error_though_outputs_hide_it():
+    network = Changed(nn.Sequential(nn.Flatten(), Endless(), nn.Linear(64, 7)), after=lambda z: z.nan_to_num(0, 1, -1))
+    with pytest.raises(InvalidDataError, match="inf as a feature for row"):
+        wrapped(network, outputs="logits").fit(X)
 
 
 def test_wrong_rows_and_labels():

@@ -19,6 +19,7 @@ from farout.base.estimator import Estimator
 from farout.base.holdout import holdout_split
 from farout.base.log_odds import negative_log_odds, with_log_odds
 from farout.base.neighbours import Neighbours
+from farout.base.process import seeded
 from farout.base.progress import stage
 from farout.base.validation import (
     HoldsRows,
@@ -39,6 +40,7 @@ from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
 from farout.networks.features import ROWS, feature_distances, unit
+from farout.networks.making import double_precision, works_in
 from farout.networks.trained import (
     TrainedNetwork,
     as_logits,
@@ -55,8 +57,9 @@ __all__ = ["WrappedClassifier", "wrap"]
 SCORES = ("joined", "max_probability", "energy", "knn", "ratio")
 COMPARED = ("joined", "knn", "ratio")  # scores that compare a row with others, which then set no threshold
 KINDS = ("auto", "logits", "probabilities")
-WEIGHTS = {"network": 1.0, "distance": 2.0, "ratio": 0.5}  # of scores in their sum; docs/methods.md says by what
+WEIGHTS = {"network": 1.0, "distance": 1.0, "ratio": 1.0}  # of scores in their sum; docs/methods.md says why
 FARTHEST = 1e6  # spreads of a column from its mean that a network is asked about: numbers of more may overflow in it
+LARGEST = 1e30  # number that a network of tables is asked about: squares of features must stay finite
 HELD, MOST_HELD = 0.5, 2000  # rows held out for the threshold: this share, but no more than so many
 NUMBERS = 2**27  # in rows kept to compare with, at most
 TRIED = 16  # rows that a network is tried on first
@@ -90,18 +93,15 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     outputs : {"auto", "logits", "probabilities"}, default="auto"
         What the network gives. "auto": probabilities if all lie in [0, 1] and those of each row sum to 1, else logits.
     score_by : {"joined", "max_probability", "energy", "knn", "ratio"}, default="joined"
-        What tells normal from strange:
-
+        What tells normal from strange.
         - "max_probability": the largest probability (Hendrycks & Gimpel, 2017).
         - "energy": ``logsumexp`` of the logits (Liu et al., 2020). Not for a network that gives (log) probabilities.
         - "knn": minus the distance to the fifth nearest row of ``fit``, of features of unit norm (Sun et al., 2022).
-        - "ratio": ``max_y log p(f|y) - log p(f)`` of features f, in nats, by Gaussians (`Discriminant`; after Ren et
-          al., 2021).
+        - "ratio": ``max_y log p(f|y) - log p(f)`` of features f, in nats, by Gaussians (after Ren et al., 2021).
         - "joined": the largest probability, once the log-odds of the softmax, the log distance of "knn" and "ratio"
           are summed on a scale set by held-out rows. For vectors the distance to the nearest row, in units of the
           columns, overrules the sum far from all rows, so that in every direction the network isn't sure from some
-          radius on.
-
+          radius on; not if ``inputs`` is a function, which may make anything of them.
         Features are what the linear layer is given that gives the outputs. A network without such a layer has no "knn"
         and no "ratio", and "joined" does without them.
     contamination : float, default=0.05
@@ -411,13 +411,19 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     # --- scores --------------------------------------------------------------------------------------------------
 
     def _trained(self) -> TrainedNetwork:
-        """The network, ready to be asked."""
+        """The network, ready to be asked; for tables in float64 where it can, so that rows don't move each other."""
         if "_asked" not in vars(self):
-            where = type(self).__name__
+            where, shape = type(self).__name__, self.event_shape_
             module = self.network_ if self.device is None else on_device(self.network_, self.device, where)
-            self._asked = TrainedNetwork(
-                module, self.event_shape_, self.inputs, self.pixel_scale_, int(self.batch_size), where
-            )
+            asked = TrainedNetwork(module, shape, self.inputs, self.pixel_scale_, int(self.batch_size), where)
+            if self._is_table() and asked.dtype == torch.float32:
+                with seeded(0, asked.device):
+                    precise = works_in(module, shape, torch.float64)
+                if precise:
+                    asked = TrainedNetwork(
+                        double_precision(module), shape, self.inputs, self.pixel_scale_, int(self.batch_size), where
+                    )
+            self._asked = asked
         return self._asked
 
     def _ask(
@@ -432,7 +438,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
             return X
         shift, scale = self.units_.shift.cpu().numpy(), self.units_.scale.cpu().numpy()
         reach = FARTHEST * np.where(scale > 0, scale, np.maximum(np.abs(shift), 1.0))
-        return X.clip(shift - reach, shift + reach)
+        return X.clip((shift - reach).clip(-LARGEST, LARGEST), (shift + reach).clip(-LARGEST, LARGEST))
 
     def _asking(self, n: int) -> contextlib.AbstractContextManager[Callable[..., None]]:
         return stage(f"asking the network about {n} rows", n, show=bool(self.verbose))

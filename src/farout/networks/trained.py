@@ -169,7 +169,8 @@ class TrainedNetwork:
                 given, found = self._answer(rows if len(rows) > 1 else np.repeat(rows, 2, axis=0), tapped)
                 outputs.append(given[: len(rows)].cpu().double().numpy())
                 features.append(found[: len(rows)].cpu().double().numpy())
-            self._require_finite(outputs[-1], places[start:])
+            self._require_finite(outputs[-1], places[start:], "")
+            self._require_finite(features[-1], places[start:], " as a feature")
             if advance is not None:
                 advance(len(rows))
         return np.concatenate(outputs), np.concatenate(features)
@@ -272,13 +273,14 @@ class TrainedNetwork:
             )
         return found
 
-    def _require_finite(self, outputs: Floats, places: NDArray[np.int64]) -> None:
+    def _require_finite(self, outputs: Floats, places: NDArray[np.int64], what: str) -> None:
         bad = ~np.isfinite(outputs).all(axis=1)
         if bad.any():
             row = int(bad.argmax())
             raise InvalidDataError(
-                f"{self.where}: the network gives {outputs[row][~np.isfinite(outputs[row])][0]} for row {places[row]}; "
-                "check its weights, and that inputs= scales rows as in its training, so that nothing overflows."
+                f"{self.where}: the network gives {outputs[row][~np.isfinite(outputs[row])][0]}{what} for row "
+                f"{places[row]}; check its weights, and that inputs= scales rows as in its training, so that "
+                "nothing overflows."
             )
 
     def feature_layer(self, X: NDArray[Any]) -> str | None:
