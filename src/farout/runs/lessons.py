@@ -62,9 +62,9 @@ def mistakes(run: Run, sets: Mapping[str, Dataset], scores: Mapping[str, Array])
     Returns
     -------
     list of dict
-        For each set ``name``, ``outliers`` (whether it is one of outliers), ``accepted`` (the share at or above the
-        threshold, or None without one) and ``n``; ``X`` and ``captions``, a text of two lines for each row, or of
-        tables ``header`` and ``rows`` of text.
+        For each set ``name``, ``outliers`` (whether it is one of outliers), ``n``, ``accepted`` (the share at or above
+        the threshold, or None without one) and ``says`` (what is told of each row); ``X`` and ``captions``, a text of
+        two lines for each row, or of tables ``header`` and ``rows`` of text.
     """
     known = {name: data for name, data in sets.items() if name in scores and len(data) == len(scores[name])}
     ordered = [name for name in known if name != "inliers"] + ["inliers"] * ("inliers" in known)
@@ -78,9 +78,11 @@ def _shown(run: Run, name: str, data: Dataset, scores: Array) -> dict[str, Any]:
     told: dict[str, Any] = {"name": Path(name).name, "outliers": outliers, "n": len(scores)}
     told["accepted"] = None if threshold is None else float((scores >= threshold).mean())
     says = _says(run, rows, scores[order])
+    told["says"] = list(says[0])
     if image:
         matched = run.matched(rows)
-        return told | {"X": matched.X, "captions": ["\n".join(texts.values()) for texts in says]}
+        captions = ["\n".join(f"p {v}" if k == "p-value" else v for k, v in texts.items()) for texts in says]
+        return told | {"X": matched.X, "captions": captions}
     columns, cells = _cells(run, rows)
     header = ["row", *says[0], *columns]
     lines = [[str(i), *texts.values(), *row] for i, texts, row in zip(order.tolist(), says, cells, strict=True)]
@@ -99,7 +101,7 @@ def _says(run: Run, rows: Dataset, scores: Array) -> list[dict[str, str]]:
             texts["taken for"] = str(said) if right else f"{said}, is {true}"
     elif hasattr(run.model, "calibration_scores_"):
         for texts, p in zip(found, conformal(scores, run.model.calibration_scores_).tolist(), strict=True):
-            texts["p-value"] = f"p {p:.2g}"
+            texts["p-value"] = f"{p:.2g}"
     return found
 
 
