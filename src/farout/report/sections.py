@@ -194,7 +194,8 @@ def _confusion(content: ReportContent) -> Iterator[Section]:
         yield section(
             "confusion",
             "Which classes it confuses",
-            "Inliers by their class and by the class that they are taken for; darker is a larger share of the row.",
+            "Inliers by their class and by the class that they are taken for. The stronger the colour, the larger the "
+            "share of the row.",
             figures,
         )
 
