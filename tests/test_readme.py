@@ -50,6 +50,11 @@ def test_the_loop_of_your_own_reaches_the_network(example):
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
 
 
+def test_the_pictures_of_the_text_can_be_drawn(example):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "fo.plots" in text]
+    exec(code, example[0])
+
+
 def test_the_archetypes_are_those_of_the_text(example):
     (code,) = [text for kind, text in BLOCKS if kind == "python" and "DeepArchetypes" in text]
     names, _ = example
