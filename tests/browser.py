@@ -63,7 +63,7 @@ const tell = (e, kind, paint, alpha, name) => { const c = parse(paint); if (!c) 
   found.push({kind, name, ratio: ratio(over(c, below), below), paint}); };
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) { const e = walker.currentNode.parentElement, words = walker.currentNode.textContent.trim();
-  if (!words || !shown(e) || e.closest('style, script, [data-decoration]')) continue;
+  if (!words || !shown(e) || e.closest('style, script, [data-decoration], [data-on-colour]')) continue;
   const s = getComputedStyle(e), svg = e.ownerSVGElement;
   tell(e, 'text', svg ? s.fill : s.color, svg ? Number(s.fillOpacity) : 1, words.slice(0, 40)); }
 for (const e of document.querySelectorAll('svg path, svg use, svg line, svg rect, svg circle')) {
@@ -124,7 +124,8 @@ class Browser:
     def contrasts(self) -> list[dict[str, Any]]:
         """``kind`` ("text" or "mark"), ``name``, ``paint`` and ``ratio`` of all that is drawn, to what is behind it.
 
-        Elements under ``data-decoration`` (a grid) are left out: nobody needs to see them to understand the page.
+        Elements under ``data-decoration`` (a grid) are left out, since nobody needs to see them to understand the page,
+        and texts under ``data-on-colour``, which stand on a coloured cell and not on the page.
         """
         return list(self.run(_CONTRASTS))
 

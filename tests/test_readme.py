@@ -59,6 +59,11 @@ def test_a_network_of_your_own_is_wrapped(example):
     assert set(found["clf"].predict(data["test"].X)) <= {*"abc"}
 
 
+def test_the_pictures_of_the_text_can_be_drawn(example):
+    (code,) = [text for kind, text in BLOCKS if kind == "python" and "fo.plots" in text]
+    exec(code, example[0])
+
+
 def test_the_archetypes_are_those_of_the_text(example):
     (code,) = [text for kind, text in BLOCKS if kind == "python" and "DeepArchetypes" in text]
     names, _ = example

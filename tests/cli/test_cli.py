@@ -196,9 +196,12 @@ def test_evaluate_keeps_the_table_and_report_shows_it(runs, tmp_path, capsys):
     page = tmp_path / "new" / "r.html"
     assert main(["report", str(runs / "clf"), "--out", str(page)]) == 0
     text = page.read_text()
-    for heading in ("Results", "What the flow learned", "Outliers at growing strength", "latent space", "Settings"):
-        assert heading in text
+    headings = ["What it gets wrong", "Results", "Outliers it was trained on", "Scores, threshold and its price"]
+    headings += ["Can its probabilities be trusted?", "What the flow learned", "Map of latent space", "About this run"]
+    assert [heading for heading in headings if f"<h2>{heading}</h2>" not in text] == []
     assert "far.npz" in text
+    assert "toy:train shares rows with toy" in text, "the warning is in the page itself"
+    assert f"farout evaluate {runs / 'clf'} --inliers toy:test" in text
 
 
 def test_report_of_a_flow_needs_no_evaluation(runs, tmp_path):

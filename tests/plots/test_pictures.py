@@ -115,7 +115,7 @@ def test_more_columns_are_projected_to_the_components_of_the_data():
     moved = np.abs((after - before).mean(axis=0))
     assert moved[0] == pytest.approx(3 * np.sqrt(2) / t.std(), rel=0.02)
     assert moved[1] == pytest.approx(0, abs=0.3)
-    assert "67% of variance" in figure.axes[0].get_xlabel()
+    assert "67 % of variance" in figure.axes[0].get_xlabel()
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])

@@ -14,7 +14,8 @@ from farout.report import ReportContent, write_report
 from farout.report.page import render_report
 from farout.report.sections import flat_settings, sections, table_rows
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
+NARROW = "\N{NO-BREAK SPACE}"
+VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 EVIL = "<script>alert(1)</script>\"'&"
 
 
@@ -71,7 +72,26 @@ def full(name="letters", event_shape=(1, 4, 4)):
         training={name: {"step": [0, 1], "loss (nats)": [1.0, 0.5]}},
         settings={name: {"seed": 4711}},
         next_commands=[f"farout score {name}"],
+        warnings=[f"{name} shares rows with the 60 000 of training."],
+        about=[("trained", "2026-11-27 03:10 UTC, in 2 min 5 s"), ("by", f"farout train {name}")],
+        mistakes=[mistake(name, X[:3], True), mistake("inliers", X[3:6], False)],
+        trained_outliers={name: X[:4]},
+        thresholds={name: 0.5},
+        judged={name: {"y": np.arange(20) % 3, "probabilities": rng.dirichlet([1, 1, 1], 20), "classes": np.arange(3)}},
+        latents={"inliers": X, name: X[:9] + 1},
+        latent_labels=np.arange(24) % 3,
     )
+
+
+def mistake(name, X, outliers):
+    """As `farout.runs.lessons.mistakes` gives it, of images; of tables without the images."""
+    told = {"name": name, "outliers": outliers, "n": 2000, "accepted": 0.931, "says": ["score", "taken for"]}
+    if X.shape[1] in (16, 48):
+        return told | {"X": X, "captions": ["0.987\n7"] * len(X)}
+    return told | {
+        "header": ["row", "score", "taken for", "src_bytes"],
+        "rows": [["3", "0.987", name, "-1.5"]] * len(X),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +102,8 @@ def page():
 @pytest.mark.parametrize("event_shape", [(1, 4, 4), (3, 4, 4), (5,), (2,)])
 def test_every_part_has_its_section(event_shape):
     outline = Outline(render_report(full(event_shape=event_shape)))
-    keys = ["results", "samples", "strengths", "examples", "scores", "trials", "radii", "training"]
+    keys = ["mistakes", "results", "trained", "scores", "reliability", "confusion", "examples", "trials", "strengths"]
+    keys += ["samples", "radii", "latent", "training", "about"]
     for key in [*keys, *(["columns"] if len(event_shape) == 1 else []), "settings", "next"]:
         assert key in outline.ids
         assert f"#{key}" in outline.addresses, "in the contents"
@@ -107,7 +128,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page):
 
 def test_every_picture_says_what_it_shows(page):
     svgs = re.findall(r"<svg [^>]*>", page)
-    assert len(svgs) == 8
+    assert len(svgs) == 14
     assert all(re.search(r'aria-label="[^"]{10,}"', svg) for svg in svgs)
 
 
@@ -121,6 +142,48 @@ def test_numbers_of_the_table_are_on_the_page(page):
     assert "network 1, distance 0.5" in page
     assert "95 % bootstrap" in page
     assert "4711" in page
+
+
+def test_what_is_wrong_comes_first_with_what_it_costs(page):
+    ids = Outline(page).ids
+    assert ids.index("mistakes") < ids.index("results") < ids.index("trained") < ids.index("scores")
+    text = page.replace(NARROW, " ")
+    assert "letters: taken for the most normal" in text
+    assert "93 % of 2 000 pass as inliers." in text
+    assert "inliers: doubted most" in text
+    assert "6.9 % of 2 000 are called outliers." in text
+    assert "Below each image: its score, and the class that it is taken for." in text
+    (scores,) = [s for s in sections(full()) if s.key == "scores"]
+    texts = re.findall(r"<text[^>]*>([^<]*)<", scores.pictures[0].svg)
+    inliers = full().scores["letters"]["inliers"]
+    (told,) = [t for t in texts if t.startswith("inliers: ")]
+    assert float(told.split()[1]) == pytest.approx(100 * (inliers >= 0.5).mean(), abs=0.5)
+    assert told.endswith("% accepted")
+    assert "threshold" in texts
+
+
+def test_warnings_stand_above_everything_and_the_run_is_told_below(page):
+    text = page.replace(NARROW, " ")
+    warned = text.index("letters shares rows with the 60 000 of training.")
+    assert text.index("<h1>") < warned < text.index('<section id="mistakes">')
+    assert "in 2 min 5 s" in text
+    assert "<code>farout train letters</code>" in text
+    assert "warnings" not in render_report(SMALL).split("</style>")[1]
+
+
+def test_mistakes_of_a_table_are_rows():
+    page = render_report(full("letters", event_shape=(5,)))
+    assert page.count('<td class="num">0.987</td>') == 6
+    assert '<th scope="col">src_<wbr>bytes</th>' in page
+    assert '<td class="num">-1.5</td>' in page
+    assert "<td>letters</td>" in page
+
+
+def test_no_line_break_parts_a_number_from_its_unit(page):
+    words = re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", page, flags=re.DOTALL)
+    assert f"95{NARROW}% " in words
+    assert not re.search(r"(?<!>)\d (%|σ)", re.sub(r'"[^"]*"', "", words.split("<main>")[1]))
+    assert f"60{NARROW}000" in page
 
 
 def test_names_are_escaped_wherever_they_stand():
@@ -237,6 +300,10 @@ def test_folders_and_impossible_paths_give_one_clear_message(tmp_path):
         ({"scores": {"m": {"inliers": [0.0], "a": [np.inf]}}}, r"\['m'\]\['a'\].*finite"),
         ({"radii": {"in": np.zeros(2)}}, "latent_dim"),
         ({"radii": {"in": np.zeros((2, 2))}, "latent_dim": 2}, r"radii\['in'\]"),
+        ({"trained_outliers": {"NormalShell": np.zeros((1, 3))}}, r"trained_outliers\['NormalShell'\]"),
+        ({"latents": {"in": np.zeros((2, 2)), "b": np.zeros((2, 3))}}, r"latents\['b'\]"),
+        ({"mistakes": [{"name": "a", "X": np.zeros((1, 2))}]}, "mistakes in 'a'"),
+        ({"judged": {"m": {"probabilities": np.zeros((2, 2)), "classes": [0, 1, 2]}}}, r"judged\['m'\]"),
     ],
 )
 def test_bad_content_is_named(part, message):

@@ -17,8 +17,8 @@ from farout.data import load_data
 from farout.data.splits import row_groups
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
-from farout.talk import figures as talk
 from farout.talk.differences import differences
+from farout.talk.page import draw
 from farout.talk.presets import PRESETS
 from farout.talk.published import CLASSIFIERS, DISCRIMINATORS
 from farout.talk.result_tables import _judged, ap_at_talks_shares, source_of, taken_rows
@@ -316,7 +316,7 @@ def test_tables_go_where_no_images_are_needed(tmp_path, name):
     small = replace(TINY, train_rows=90)
     done = reproduce(name, tmp_path / "out", preset=small, inliers="toy", outliers=[f"{far}"])
     (finding,) = done.findings
-    assert all(getattr(talk, figure.draw)(**figure.arguments) for figure in finding.figures)
+    assert all(draw(figure).artists_ for figure in finding.figures)
     said = " ".join(done.differences)
     assert "vector flow" in said
     assert "CNN" not in said

@@ -11,7 +11,7 @@ from matplotlib.patches import StepPatch
 from scipy.stats import gumbel_r
 
 from farout import plots
-from farout.plots.style import to_svg
+from farout.plots.style import INK, to_svg
 
 pytestmark = pytest.mark.usefixtures("in_page_style")
 RNG = np.random.default_rng(0)
@@ -28,6 +28,15 @@ def legend(figure):
 
 def luminance(colour):
     return colorsys.rgb_to_yiq(*colours.to_rgb(colour))[0]
+
+
+def contrast(one, other):
+    def light(colour):
+        rgb = np.array(colours.to_rgb(colour))
+        return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    dark, bright = sorted([light(one), light(other)])
+    return (bright + 0.05) / (dark + 0.05)
 
 
 def grid(shift=0.0):
@@ -143,8 +152,10 @@ def test_every_distance_is_written_in_its_cell_and_legible(scale):
     for text in axes.texts:
         j, i = map(int, text.get_position())
         assert float(text.get_text()) == pytest.approx(distances[i, j], abs=0.5)
-        cell = luminance(image.cmap(image.norm(distances[i, j])))
-        assert abs(cell - luminance(text.get_color())) > 0.45
+        *colour, opacity = image.cmap(image.norm(distances[i, j]))
+        for page, words in (("#fdfcfa", INK), ("#15171a", "#e4e2de")):  # the page's light and dark colours
+            cell = opacity * np.array(colour) + (1 - opacity) * np.array(colours.to_rgb(page))
+            assert contrast(cell, words) >= 4.5
     assert len(axes.texts) == 12
     assert [label.get_text() for label in axes.get_xticklabels()] == list("abcd")
     assert "letters" in axes.get_xlabel()

@@ -5,19 +5,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgba
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from farout.errors import InvalidDataError
 from farout.plots.display import Display
-from farout.plots.style import decoration, ink, legend, line_style, new_axes, on_colour, plain
+from farout.plots.style import ink, legend, line_style, new_axes, plain
 
 __all__ = ["calibration_error", "confusion", "distances", "reliability"]
 
 Floats = NDArray[np.floating[Any]]
 
-_ON_LIGHT, _ON_DARK = "#101214", "#fefefe"  # not the ink, which turns light on a dark page
 _BINS = 10
+_DENSEST = 0.75  # opacity of the darkest cell, on which the ink can be read on light and on dark pages
 
 
 def reliability(
@@ -75,7 +76,9 @@ def reliability(
     low, high = _wilson(rate, count)
     axes = new_axes(4.6, 3.9) if ax is None else ax
     share = np.histogram(sure, bins=edges)[0] / len(sure)
-    bars = axes.stairs(share, edges, fill=True, facecolor=line_style(1)["color"], alpha=0.35, edgecolor="none")
+    colour = line_style(1)["color"]
+    look: Any = {"facecolor": to_rgba(colour, 0.25), "edgecolor": colour, "linewidth": 0.8}
+    bars = axes.stairs(share, edges, fill=True, **look)
     (line,) = axes.plot([edges[0], 1], [edges[0], 1], color=ink(), linewidth=0.9, linestyle=(0, (2, 2)))
     look = {**line_style(0), "linestyle": "solid", "linewidth": 1.4}
     points = axes.errorbar(mean, rate, yerr=[rate - low, high - rate], marker="o", markersize=4.5, capsize=2, **look)
@@ -83,7 +86,7 @@ def reliability(
     axes.set_xlabel("largest probability")
     axes.set_ylabel("share that is right")
     texts = [f"observed, calibration error {error:.3f}", "calibrated", "share of rows"]
-    legend(axes, [points, line, decoration(bars)], texts, above=ax is None)
+    legend(axes, [points, line, bars], texts, above=ax is None)
     return Display(axes.figure, axes, {"observed": points, "calibrated": line, "share of rows": bars})
 
 
@@ -142,7 +145,7 @@ def confusion(
 ) -> Display:
     """Draw which class is taken for which: a row for each true class, a column for each predicted one.
 
-    Cells hold counts, and are as dark as their share of the row.
+    Cells hold counts, and are as dense as their share of the row.
 
     Parameters
     ----------
@@ -170,7 +173,7 @@ def confusion(
     >>> import farout as fo
     >>> display = fo.plots.confusion(["cat", "cat", "dog"], ["cat", "dog", "dog"])
     >>> [text.get_text() for text in display.ax_.texts]
-    ['1', '1', '1']
+    ['1', '1', '', '1']
     """
     truth, found = np.asarray(y), np.asarray(predicted if model is None else model.predict(predicted))
     if truth.ndim != 1 or truth.shape != found.shape or not len(truth):
@@ -180,7 +183,7 @@ def confusion(
     names = np.unique(np.concatenate([truth, found])) if model is None else model.classes_
     counts = np.array([[int(((truth == a) & (found == b)).sum()) for b in names] for a in names])
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    written = [[f"{count}" if count else "" for count in row] for row in counts]
+    written = [[str(count) if count else "" for count in row] for row in counts.tolist()]
     axes, drawn = _matrix(1 - shares, written, names, names, top=1.0, ax=ax)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("class")
@@ -196,7 +199,7 @@ def distances(
     own: str = "the inliers",
     ax: Axes | None = None,
 ) -> Display:
-    """Draw distances between clusters as a grey matrix with numbers; darker is nearer.
+    """Draw distances between clusters as a matrix with numbers; a cell is the denser the nearer they are.
 
     Parameters
     ----------
@@ -246,17 +249,16 @@ def _matrix(
     top: float,
     ax: Axes | None,
 ) -> tuple[Axes, Any]:
-    """A grey matrix, darker for less, with a text in each cell."""
+    """A matrix of one colour, denser for less, with a text in each cell."""
     r, c = values.shape
     cell = min(0.62, 7.4 / c)
     axes = new_axes(cell * c + 1.7, min(0.36, cell) * r + 1.0, sized=True) if ax is None else ax
-    # Greys don't reach black, so that numbers and frame stay readable.
-    drawn = axes.imshow(values, cmap="gray", vmin=-0.25 * top, vmax=top, aspect="auto", interpolation="none")
+    colours = ListedColormap([to_rgba(line_style(0)["color"], opacity) for opacity in np.linspace(_DENSEST, 0, 256)])
+    drawn = axes.imshow(values, cmap=colours, vmin=0, vmax=top, aspect="auto", interpolation="none")
     size = min(9.0, 110 * cell / max(1, max(len(text) for row in written for text in row)))  # the longest fits its cell
-    for (i, j), value in np.ndenumerate(values):
-        if written[i][j]:
-            colour = _ON_LIGHT if value > 0.45 * top else _ON_DARK
-            on_colour(axes.text(j, i, written[i][j], ha="center", va="center", color=colour, fontsize=size))
+    for i, row in enumerate(written):
+        for j, text in enumerate(row):
+            axes.text(j, i, text, ha="center", va="center", fontsize=size)
     axes.grid(False)
     axes.set_xticks(np.arange(c), [plain(name, 14) for name in columns])
     if max(len(str(name)) for name in columns) > 12 * cell:

@@ -109,9 +109,25 @@ def training(history: Any, *, ax: Any = None) -> Display:
         (artists[name],) = axes.plot(x[known], values[known], **line_style(index), **mark)
     for axes, unit in zip(own[:, 0], units, strict=True):
         axes.set_ylabel(plain(unit))
+        _without_spikes(axes)
     own[-1, 0].set_xlabel(across or "record")
     legend(own[0, 0], list(artists.values()), [*map(plain, series)], above=ax is None)
     return Display(own[0, 0].figure, own, artists)
+
+
+def _without_spikes(axes: Axes) -> None:
+    """Where a few numbers are far above or below all others, show the others, and say how many are outside."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    low, high = np.quantile(values, [0.02, 0.98]).tolist()
+    reach = 2 * (high - low)
+    outside = int(((values < low - reach) | (values > high + reach)).sum())
+    if not outside or not reach:
+        return
+    near = values[(values >= low - reach) & (values <= high + reach)]
+    margin = 0.05 * (near.max() - near.min())
+    axes.set_ylim(near.min() - margin, near.max() + margin)
+    told = f"{outside} of {len(values)} numbers outside"
+    axes.text(0.99, 0.97, told, transform=axes.transAxes, ha="right", va="top", fontsize="small")
 
 
 def _unit(name: str) -> str:

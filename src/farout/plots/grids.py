@@ -25,7 +25,7 @@ Floats = NDArray[np.floating[Any]]
 
 STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 _ROWS, _COLUMNS, _POINTS = 10, 8, 400  # of a sheet of images; points of a table
-_LINE = 0.15  # inches of a line below an image
+_LINE = 0.14  # inches of a line below an image
 _TILE = 24  # pixels: smaller images are enlarged, so that the gap stays thin
 
 

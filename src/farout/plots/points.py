@@ -21,10 +21,12 @@ Floats = NDArray[np.floating[Any]]
 
 _POINTS = 400  # of each set in a scatter plot; more would overlap
 _MAPPED = 1000  # inliers of a latent map
+_OTHERS = 150  # rows of each other set there
+_HOLLOW = "o^sDv"
 _CLASSES = 12  # more than these can't be told apart
 _WIDE = 200  # latent dimensions, above which the plane of classes is sought among so many principal components
 _CLIPPED = 0.002  # of each end of a column, which must not decide on the plane
-_REACH = 3.0  # how many times the data's own range a picture may show beyond them
+_REACH = 1.5  # how many times the range of the first set a picture may show beyond it, at each end
 
 
 def scatter(
@@ -101,7 +103,7 @@ def latent_map(
     Parameters
     ----------
     sets : mapping of str to array, shape (n, d)
-        Latents, the inliers first; rows of data, if a flow is given. At most 1 000 inliers and 400 of each other set
+        Latents, the inliers first; rows of data, if a flow is given. At most 1 000 inliers and 150 of each other set
         are drawn.
     y : array, shape (n,), optional
         Classes of the inliers; of at most twelve each has its own colour and marker.
@@ -140,12 +142,12 @@ def latent_map(
     looks = class_looks(None if labels is None else labels[rows])
     for key, mine, look in looks or [(name, np.full(len(rows), True), {"color": ink(), "alpha": 0.55})]:
         drawn = points[0][mine]
-        artists[key] = axes.scatter(drawn[:, 0], drawn[:, 1], s=13, linewidths=0, **look)
+        artists[key] = axes.scatter(drawn[:, 0], drawn[:, 1], s=16, linewidths=0, **look)
     for index, (other, X) in enumerate(others):
-        drawn = project(X[_some(len(X), _POINTS)])
+        drawn = project(X[_some(len(X), _OTHERS)])
         points.append(drawn)
-        look = {"facecolors": "none", "edgecolors": ink(), "linewidths": 0.8, "marker": marker(index)}
-        artists[other] = axes.scatter(drawn[:, 0], drawn[:, 1], s=20, **look)
+        look = {"facecolors": "none", "edgecolors": ink(), "linewidths": 0.6, "marker": _HOLLOW[index % len(_HOLLOW)]}
+        artists[other] = axes.scatter(drawn[:, 0], drawn[:, 1], s=16, zorder=0.9, **look)  # below the inliers
     outside = _frame(axes, points)
     _label(axes, titles)
     texts = [plain(key, 18) for key in list(artists)[: len(artists) - len(others)]]
@@ -202,7 +204,8 @@ def _components(base: Floats, unit: str) -> tuple[Any, tuple[str, str]]:
     scaler = standardise().fit(middle)
     pca = components(n_components=2, random_state=0).fit(scaler.transform(middle))
     titles = [
-        f"principal component {k + 1} ({share:.0%} {unit})" for k, share in enumerate(pca.explained_variance_ratio_)
+        f"principal component {k + 1} ({100 * share:.0f} % {unit})"
+        for k, share in enumerate(pca.explained_variance_ratio_)
     ]
     return lambda X: pca.transform(scaler.transform(X)), (titles[0], titles[1])
 
@@ -229,17 +232,15 @@ def _frame(axes: Axes, sets: Sequence[Floats]) -> list[float]:
 
     They hold the first set but for its own far tails, and the others as far as these lie near.
     """
-    inside = [np.full(len(points), True) for points in sets]
-    setters: tuple[Any, Any] = (axes.set_xlim, axes.set_ylim)
-    for axis, set_limits in enumerate(setters):
-        low, high = np.quantile(sets[0][:, axis], [0.005, 0.995]).tolist()
-        room = (high - low) or max(1.0, abs(low))
-        every = np.concatenate([points[:, axis] for points in sets])
-        ends = (max(low - _REACH * room, every.min()), min(high + _REACH * room, every.max()))
-        for number, points in enumerate(sets):
-            inside[number] &= (points[:, axis] >= ends[0]) & (points[:, axis] <= ends[1])
-        margin = 0.05 * ((ends[1] - ends[0]) or 1.0)
-        set_limits(ends[0] - margin, ends[1] + margin)
+    low, high = np.quantile(sets[0], [0.005, 0.995], axis=0)
+    room = np.where(high > low, high - low, np.maximum(1.0, np.abs(low)))
+    least, most = low - _REACH * room, high + _REACH * room
+    inside = [((points >= least) & (points <= most)).all(axis=1) for points in sets]
+    near = np.concatenate([points[rows] for points, rows in zip(sets, inside, strict=True)])
+    ends = np.stack([near.min(axis=0), near.max(axis=0)])
+    margin = 0.05 * np.where(ends[1] > ends[0], ends[1] - ends[0], room)
+    (left, bottom), (right, top) = (ends + np.stack([-margin, margin])).tolist()
+    axes.set(xlim=(left, right), ylim=(bottom, top))
     for ticks in (axes.xaxis, axes.yaxis):
         ticks.set_major_locator(MaxNLocator(6))
     return [1 - float(rows.mean()) for rows in inside]

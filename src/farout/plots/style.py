@@ -212,10 +212,13 @@ def plain(name: object, width: int = 30) -> str:
     --------
     >>> print(plain("price in $, and $ again"))
     price in \$, and \$ again
+    >>> plain("/home/me/data/connections/today.csv", 16), plain("a long name of a class", 8)
+    ('…tions/today.csv', 'a long …')
     """
     text = str(name).encode("utf-8", "replace").decode("utf-8")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    short = text if len(text) <= width else text[: width - 1] + "…"
+    cut = "…" + text[1 - width :] if "/" in text else text[: width - 1] + "…"  # of a path the end says what it is
+    short = text if len(text) <= width else cut
     # A leading underscore would hide the entry from the legend.
     visible = "\u200a" + short if short.startswith("_") else short
     return visible.replace("$", r"\$")
@@ -250,6 +253,7 @@ def legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str], *, above: 
         ncols=columns,
         handlelength=2.4,
         columnspacing=1.4,
+        markerscale=1.4,
         borderaxespad=0.2,
     )
 

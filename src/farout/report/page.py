@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from farout.errors import RunError
 from farout.evaluation import METRICS
@@ -90,6 +90,11 @@ def whole(text: str) -> str:
     return _WITHIN.sub("\N{NO-BREAK SPACE}", text)
 
 
+def _parted(name: str) -> Markup:
+    """A name that may be broken across lines after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
 def render_report(content: ReportContent) -> str:
     """Render the report as HTML; deterministic."""
     return render_page(content, sections(content))
@@ -105,7 +110,7 @@ def render_page(content: ReportContent, parts: Sequence[Section], notes: Sequenc
         lstrip_blocks=True,
     )
     environment.filters["svg"] = Markup  # drawn by us; its texts are already escaped
-    environment.filters["whole"] = whole
+    environment.filters |= {"whole": whole, "parted": _parted}
     environment.tests["numeric"] = lambda text: _NUMERIC.fullmatch(text) is not None
     return environment.get_template("page.html.j2").render(
         content=content,

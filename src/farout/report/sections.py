@@ -61,13 +61,14 @@ def _mistakes(content: ReportContent) -> Iterator[Section]:
         for one in found
     ]
     if "X" in found[0]:
-        text += " Below each image: its score, and the class that it is taken for or its p-value."
+        named = {"taken for": "the class that it is taken for", "p-value": "its p-value"}
+        text += f" Below each image: its score{''.join(f', and {named[s]}' for s in found[0]['says'][1:])}."
         pictures = [
             Drawn(_captioned(one, content.event_shape), title, title, told, wide=True) for one, title, told in shown
         ]
         yield section(FIRST, "What it gets wrong", text, pictures)
         return
-    text += " Row: its position in the data."
+    text += " Row: its position among the rows of its set, from 0."
     tables = [
         Table(tuple(one["header"]), tuple(map(tuple, one["rows"])), f"{title}. {told}".strip())
         for one, title, told in shown
@@ -193,7 +194,8 @@ def _confusion(content: ReportContent) -> Iterator[Section]:
         yield section(
             "confusion",
             "Which classes it confuses",
-            "Inliers by their class and by the class that they are taken for; darker is a larger share of the row.",
+            "Inliers by their class and by the class that they are taken for. The stronger the colour, the larger the "
+            "share of the row.",
             figures,
         )
 

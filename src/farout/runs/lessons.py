@@ -62,9 +62,9 @@ def mistakes(run: Run, sets: Mapping[str, Dataset], scores: Mapping[str, Array])
     Returns
     -------
     list of dict
-        For each set ``name``, ``outliers`` (whether it is one of outliers), ``accepted`` (the share at or above the
-        threshold, or None without one) and ``n``; ``X`` and ``captions``, a text of two lines for each row, or of
-        tables ``header`` and ``rows`` of text.
+        For each set ``name``, ``outliers`` (whether it is one of outliers), ``n``, ``accepted`` (the share at or above
+        the threshold, or None without one) and ``says`` (what is told of each row); ``X`` and ``captions``, a text of
+        two lines for each row, or of tables ``header`` and ``rows`` of text.
     """
     known = {name: data for name, data in sets.items() if name in scores and len(data) == len(scores[name])}
     ordered = [name for name in known if name != "inliers"] + ["inliers"] * ("inliers" in known)
@@ -77,41 +77,40 @@ def _shown(run: Run, name: str, data: Dataset, scores: Array) -> dict[str, Any]:
     rows, threshold = data.take(order), getattr(run.model, "offset_", None)
     told: dict[str, Any] = {"name": Path(name).name, "outliers": outliers, "n": len(scores)}
     told["accepted"] = None if threshold is None else float((scores >= threshold).mean())
-    says = _says(run, rows, scores[order])
+    says = _says(run, rows, scores[order], rows.y if not outliers else None)
+    told["says"] = list(says[0])
     if image:
         matched = run.matched(rows)
-        return told | {"X": matched.X, "captions": ["\n".join(texts.values()) for texts in says]}
+        captions = ["\n".join(f"p {v}" if k == "p-value" else v for k, v in texts.items()) for texts in says]
+        return told | {"X": matched.X, "captions": captions}
     columns, cells = _cells(run, rows)
     header = ["row", *says[0], *columns]
     lines = [[str(i), *texts.values(), *row] for i, texts, row in zip(order.tolist(), says, cells, strict=True)]
     return told | {"header": header, "rows": lines}
 
 
-def _says(run: Run, rows: Dataset, scores: Array) -> list[dict[str, str]]:
+def _says(run: Run, rows: Dataset, scores: Array, y: Array | None) -> list[dict[str, str]]:
     """What the model says of each row: its score, and the class that it takes it for or the p-value."""
     found: list[dict[str, str]] = [{"score": f"{score:.3g}"} for score in scores.tolist()]
     if hasattr(run.model, "predict_proba"):
         predicted = run.model.predict(run.rows_of(rows)).tolist()
-        known = set(run.model.classes_.tolist())
-        truth = [None] * len(rows) if rows.y is None else rows.y.tolist()
+        truth = predicted if y is None else y.tolist()
         for texts, said, true in zip(found, predicted, truth, strict=True):
-            right = true is None or true == said or true not in known
-            texts["taken for"] = str(said) if right else f"{said}, is {true}"
+            texts["taken for"] = str(said) if said == true else f"{said}, is {true}"
     elif hasattr(run.model, "calibration_scores_"):
         for texts, p in zip(found, conformal(scores, run.model.calibration_scores_).tolist(), strict=True):
-            texts["p-value"] = f"p {p:.2g}"
+            texts["p-value"] = f"{p:.2g}"
     return found
 
 
 def _cells(run: Run, rows: Dataset) -> tuple[list[str], list[list[str]]]:
     """A few columns of some rows of a table as texts: those that have most to do with how unusual the rows are."""
     matched = run.matched(rows)
-    names = matched.feature_names or run.feature_names or tuple(f"x{i}" for i in range(matched.X.shape[1]))
+    names = matched.feature_names or column_names(run, matched.X.shape[1])
     picked = np.arange(min(COLUMNS, len(names)))
     if len(names) > COLUMNS and explains(run):
-        shares = run.model.explain(run.rows_of(rows)).mean(axis=0)
-        first = [column_names(run, len(shares))[i] for i in np.argsort(-shares, kind="stable")[:COLUMNS]]
-        picked = np.array([names.index(name) for name in first if name in names], dtype=int)
+        shares = run.model.explain(run.rows_of(rows)).mean(axis=0)  # in the order of the matched columns
+        picked = np.argsort(-shares, kind="stable")[:COLUMNS]
     table = matched.frame
     columns = [
         [f"{v:.4g}" for v in matched.X[:, i].tolist()]

@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(7.25), duration(187.0), duration(7250)
-    ('7.2 s', '3 min 7 s', '2 h 1 min')
+    ('7.2 s', '3 min 7 s', '2 h 0 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -260,7 +260,8 @@ def _histories(model: Any, flow: FlowDensity | None) -> dict[str, Mapping[str, S
 
 
 def _summary(run: Run, kept: EvaluatedSets | None) -> str:
-    parts = [f"Trained on {run.record.spec}, {run.record.rows} rows." if run.record is not None else ""]
+    rows = "" if run.record is None else f"{run.record.rows:,}".replace(",", " ")
+    parts = [f"Trained on {run.record.spec}, {rows} rows." if run.record is not None else ""]
     if kept is not None:
         aurocs = {name: row.auroc for name, row in kept.table.items()}
         worst = min(aurocs, key=lambda name: aurocs[name])
