@@ -13,6 +13,7 @@ from matplotlib.colors import same_color
 import farout as fo
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.plots.style import line_style, page_style
+from farout.stress.result import StressResult, StressRow
 
 RNG = np.random.default_rng(0)
 X, IMAGES = RNG.normal(size=(40, 4)), RNG.random((24, 16))
@@ -23,6 +24,10 @@ GRIDS, BOTH = {"data": GRID, "latent": GRID}, {"data": X, "latent": X}
 FOUND = {"classes": np.eye(4, dtype=int), "confidence": np.full((4, 4), 0.7) + np.eye(4) / 5}
 LAW = {"d": 2, "n": 9, "r": np.linspace(0, 5, 20), "gumbel": np.ones(20), "exact": np.ones(20), "maxima": np.ones(9)}
 COMPARED = {"title": "letters", "ours": [0.9], "spread": [0.1], "published": [0.8]}
+STRESSED = StressResult(
+    tuple(StressRow("a", k, "x", s, 0.1, False, 9, fooled=1 / s) for k in ("shell", "exchange") for s in (1.0, 2.0)),
+    (), {}, {"a": 0.9}, {}, {}, (), True, 0.9, 0.95, 1.0, 9, (2,),
+)  # fmt: skip
 
 # name -> how many axes it needs, and the call
 PLOTS = {
@@ -49,6 +54,7 @@ PLOTS = {
     "two_spaces": (2, lambda ax: fo.plots.two_spaces(BOTH, BOTH, LABELS, LABELS, ax=ax)),
     "mapping": (4, lambda ax: fo.plots.mapping(GRIDS, GRIDS, X, X, ax=ax)),
     "regions": (2, lambda ax: fo.plots.regions(np.arange(4.0), np.arange(4.0), {"a": FOUND}, X[:, :2], LABELS, ax=ax)),
+    "stress": (2, lambda ax: fo.plots.stress(STRESSED, ax=ax)),
     "compared": (1, lambda ax: fo.plots.compared(["plain"], [COMPARED], "AUROC", ax=ax)),
 }
 
