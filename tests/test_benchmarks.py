@@ -132,3 +132,13 @@ def test_photographs_with_classes_held_out(tmp_path: Path, data_root: Path) -> N
     printed = run("outlier_quality.py", "natural", *where, "--folds", "0", "--rows", *rows)
     assert all(f"| {row} | without (3, 5) | held out |" in printed for row in rows)
     assert "nan" not in printed
+
+
+@pytest.mark.slow
+def test_predictors_of_a_stress_test(tmp_path: Path) -> None:
+    printed = run("stress.py", "wine", "--out", tmp_path, "--n", "20", "--flow-steps", "5", "--n-bootstrap", "20")
+    assert "| score |" in printed
+    assert "| uniform noise |" in printed
+    assert len((tmp_path / "wine.jsonl").read_text().splitlines()) == 72
+    again = run("stress.py", "--report", "wine", "--out", tmp_path, "--n-bootstrap", "20")
+    assert "wine without 2: classes held out" in again
