@@ -119,6 +119,7 @@ def test_a_torch_module_is_asked_in_evaluation_mode_and_left_as_it_was():
         (np.array([1.0, np.nan]), "auto", None, "no finite number for 1 of 2 rows"),
         (np.array([[1.0, np.inf], [0.5, 0.5]]), "logits", None, "no finite number for 1 of 2"),
         (np.ones((4, 3)), "probabilities", None, "outputs='logits'"),
+        (np.arange(40) % 3, "auto", None, "predict_proba"),
         (np.ones((4, 3)), "scores", None, r"wanted \(n,\)"),
         (np.eye(3), "auto", ["a", "b"], "2 classes were named"),
         (["a", "b"], "auto", None, "no numbers"),
@@ -133,6 +134,30 @@ def test_what_can_not_be_an_answer_is_told(give, outputs, classes, said):
 def test_what_can_not_be_asked_is_told_before_any_work(model):
     with pytest.raises(InvalidSettingError, match="stress_test"):
         asked(model)
+
+
+def test_one_output_stands_for_two_classes():
+    z = np.array([-3.0, 0.5, 2.0])
+    p = 1 / (1 + np.exp(-z))
+    for give, outputs in ((z, "logits"), (p, "probabilities"), (z[:, None], "logits")):
+        answers = asked(lambda X, give=give: give, outputs, ["no", "yes"])(None)
+        assert np.allclose(answers.probabilities[:, 1], p)
+        assert answers.predicted.tolist() == ["no", "yes", "yes"]
+    net = torch.nn.Linear(2, 1)
+    rows = np.random.default_rng(0).normal(size=(30, 2)) * 5
+    given = net(torch.tensor(rows).float()).detach().numpy()[:, 0]
+    assert np.allclose(asked(net)(rows).probabilities[:, 1], 1 / (1 + np.exp(-given)), atol=1e-5)
+
+
+def test_odds_are_no_probabilities(blobs):
+    (X, y), (X_new, _) = blobs
+
+    class Odds(LogisticRegression):
+        def predict_proba(self, X):
+            return super().predict_proba(X) * 5 - 1
+
+    with pytest.raises(InvalidDataError, match="predict_proba gave rows that are negative"):
+        asked(Odds().fit(X, y))(X_new)
 
 
 @pytest.mark.parametrize("zipmap", [True, False])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
@@ -51,6 +52,7 @@ def test_all_models_are_asked_about_all_kinds(tested):
     assert len({len(tested.of(model, kind)) for model in tested.models for kind in ("shell", "targeted")}) == 1
     assert tested.finished
     assert tested.n_held == 240
+    assert tested.warnings == ()
 
 
 def test_a_model_that_looks_at_distance_is_fooled_less_far_out(tested):
@@ -98,7 +100,7 @@ def test_numbers_are_those_of_scikit_learn(blobs, flow, linear):
     kinds = {"mine": fo.NormalShell(3.0, flow=flow)}
     result = fo.stress_test(spy, X_new, y_new, kinds=kinds, flow=flow, n=100, n_bootstrap=0, random_state=0)
     (row,) = result.rows
-    held, outliers = (linear.predict_proba(X).max(axis=1) for X in (seen[0], seen[-1]))
+    held, outliers = (linear.predict_proba(X).max(axis=1) for X in (seen[1], seen[-1]))
     truth = np.r_[np.ones(len(held)), np.zeros(len(outliers))]
     assert row.auroc == pytest.approx(roc_auc_score(truth, np.r_[held, outliers]))
     assert row.fooled == (outliers > 0.9).mean()
@@ -174,17 +176,103 @@ def test_a_model_that_fails_far_out_is_a_finding(blobs, flow, linear):
     json.dumps(result.to_dict(), allow_nan=False)
 
 
+def test_a_failure_is_no_success(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    asked = []
+
+    def once(X):  # twice on normal rows, then never
+        asked.append(len(X))
+        return linear.predict_proba(X) if len(asked) < 3 else 1 / 0
+
+    def few(X):
+        return linear.predict_proba(X)[:30] if len(X) == 40 else linear.predict_proba(X)
+
+    result = fo.stress_test(
+        once, X_new, y_new, compare=few, flow=flow, kinds=["shell"], n=40, n_bootstrap=0, random_state=0
+    )
+    assert str(result.break_points["once"]["shell"]) == "failed"
+    assert np.isnan(result.score["once"])
+    assert any("once failed on the control samples" in text for text in result.warnings)
+    assert "30 answers for 40 rows" in result.of("few", "shell")[0].failure
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_a_model_that_changes_its_rows_harms_no_other(blobs, flow, linear, tested):
+    _, (X_new, y_new) = blobs
+
+    def greedy(X):
+        X *= 0
+        return np.zeros(len(X)) + X[:, 0]
+
+    before = X_new.copy()
+    result = fo.stress_test(greedy, X_new, y_new, compare={"linear": linear}, flow=flow, n=200, random_state=0)
+    assert np.array_equal(X_new, before)
+    assert result.score["linear"] == pytest.approx(tested.score["linear"])
+    assert any("greedy gives all rows held out one score" in text for text in result.warnings)
+
+
+def test_a_model_that_is_hardly_ever_sure_is_told(blobs, flow):
+    _, (X_new, y_new) = blobs
+    rng = np.random.default_rng(0)
+    result = fo.stress_test(
+        lambda X: rng.dirichlet([9, 9, 9], len(X)), X_new, y_new, flow=flow, kinds=["shell"], n=40, n_bootstrap=0
+    )
+    assert any("of 0% of the rows held out" in text for text in result.warnings)
+
+
+def test_a_source_that_can_not_draw_is_told_and_the_rest_goes_on(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    narrow = fo.Exchange().fit(X_new[:, :2])
+    result = fo.stress_test(
+        linear, X_new, y_new, kinds={"narrow": narrow, "wide": fo.Noise()}, flow=flow, n=40, n_bootstrap=0
+    )
+    assert result.kinds == ("wide",)
+    assert any("narrow, as given: no outliers could be made: it makes rows of 2 numbers" in t for t in result.warnings)
+    with pytest.raises(InvalidSettingError, match="turned are kinds of images"):
+        fo.stress_test(linear, X_new, y_new, kinds=["turned"])
+
+
+def test_a_flow_that_knows_its_rows_by_heart_is_told():
+    X = np.random.default_rng(0).normal(size=(100, 12))
+    flow = fo.FlowDensity(architecture="toy", validation_fraction=0.0, max_steps=300, random_state=0)
+    result = fo.stress_test(lambda X: -np.abs(X).sum(axis=1), X, flow=flow, kinds=["shell"], n=40, n_bootstrap=0)
+    assert any("knows the latter by heart" in text for text in result.warnings)
+
+
+@pytest.mark.parametrize("form", ["images", "rows"])
+def test_an_unfitted_flow_gets_the_shape_of_the_images(form):
+    digits = load_digits()
+    X = digits.data.reshape(-1, 1, 8, 8) if form == "images" else digits.data
+    flow = fo.FlowDensity(max_steps=5)
+    result = fo.stress_test(
+        lambda X: -np.abs(X).reshape(len(X), -1).mean(axis=1), X[:200], flow=flow, kinds=["turned"], n=20, n_bootstrap=0,
+        event_shape=None if form == "images" else (1, 8, 8),
+    )  # fmt: skip
+    assert result.event_shape == (1, 8, 8)
+    assert flow.event_shape is None
+    fitted = fo.FlowDensity(event_shape=(1, 4, 16), max_steps=2).fit(digits.data[:50])
+    with pytest.raises(InvalidDataError, match="events of shape"):
+        fo.stress_test(lambda X: X.sum(axis=1), digits.data, flow=fitted, event_shape=(1, 8, 8))
+
+
+def test_labels_of_another_type_give_no_accuracy(blobs, flow, linear):
+    _, (X_new, y_new) = blobs
+    dates = np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]")[np.arange(len(X_new)) % 2]
+    result = fo.stress_test(linear, X_new, dates, flow=flow, kinds=["shell"], n=40, n_bootstrap=0)
+    assert all(c.accuracy is None for c in result.controls if c.rows != "samples at 1 sigma")
+
+
 def test_a_model_that_fails_on_normal_rows_is_an_error(blobs, flow):
     _, (X_new, y_new) = blobs
 
     def broken(X):
         raise KeyError("column")
 
-    with pytest.raises(InvalidDataError, match="broken failed on 240 normal rows of shape"):
-        fo.stress_test(broken, X_new, y_new, flow=flow)
+    with pytest.raises(InvalidDataError, match="broken failed on 64 normal rows of shape"):
+        fo.stress_test(broken, X_new, y_new)  # before a flow is fitted
     with pytest.raises(InvalidDataError, match="no finite number"):
         fo.stress_test(lambda X: np.full(len(X), np.nan), X_new, y_new, flow=flow)
-    with pytest.raises(InvalidDataError, match="7 answers for 240 rows"):
+    with pytest.raises(InvalidDataError, match="7 answers for 64 rows"):
         fo.stress_test(lambda X: np.zeros(7), X_new, y_new, flow=flow)
 
 
@@ -192,7 +280,7 @@ def test_when_time_is_up_what_is_there_is_told(blobs, linear):
     _, (X_new, y_new) = blobs
     result = fo.stress_test(linear, X_new, y_new, n=50, n_bootstrap=0, time_limit=1e-3, random_state=0)
     assert not result.finished
-    assert [row.kind for row in result.rows] == ["shell", "targeted", "exchange", "collage"]
+    assert result.kinds == ("shell", "exchange")  # by which the score is told
     assert 0 < result.score["LogisticRegression"] < 1
     assert any("time was up" in text for text in result.warnings)
 
@@ -297,7 +385,8 @@ def test_a_break_point_is_the_farthest_crossing(fooled, sigma):
     [
         {"n": 5}, {"n": 10.5}, {"sure": 1.0}, {"sure": 0}, {"outputs": "odds"}, {"kinds": []}, {"kinds": ["shel"]},
         {"kinds": "shell"}, {"kinds": {"mine": "shell"}}, {"n_bootstrap": -1}, {"confidence": 1}, {"time_limit": 0},
-        {"flow": "mine"}, {"verbose": "yes"}, {"random_state": "0"}, {"compare": 3},
+        {"flow": "mine"}, {"verbose": "yes"}, {"random_state": "0"}, {"compare": 3}, {"inputs": "unit"},
+        {"outputs": "logits"}, {"kinds": [["shell"]]}, {"kinds": {1: fo.Noise()}},
     ],
     ids=str,
 )  # fmt: skip
@@ -313,6 +402,11 @@ def test_data_that_can_not_be_used_are_refused(blobs, flow, linear):
         fo.stress_test(linear, X_new[:39], flow=flow)
     with pytest.raises(InvalidDataError):
         fo.stress_test(linear, X_new, y_new[:-1], flow=flow)
+    with pytest.raises(InvalidDataError, match="classes of y have a row each"):
+        fo.stress_test(linear, X_new, np.arange(len(X_new)), flow=flow)
+    for rows in (None, {"a": [1]}, "rows.csv", sparse.csr_array(X_new)):
+        with pytest.raises(InvalidDataError, match="X"):
+            fo.stress_test(lambda X: np.zeros(len(X)), rows, flow=flow)
     with pytest.raises(InvalidDataError):
         fo.stress_test(linear, X_new[:, :3], flow=flow)
     with pytest.raises(InvalidDataError):

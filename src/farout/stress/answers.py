@@ -13,7 +13,14 @@ from torch import nn
 
 from farout.base.persistence import load
 from farout.errors import InvalidDataError, InvalidSettingError
-from farout.networks.trained import TrainedNetwork, check_inputs, inference_copy, scale_of_pixels
+from farout.networks.trained import (
+    TrainedNetwork,
+    as_logits,
+    check_inputs,
+    inference_copy,
+    kind_of_outputs,
+    scale_of_pixels,
+)
 from farout.stress.graphs import onnx_function
 
 __all__ = ["OUTPUTS", "Answers", "Ask", "asked", "name_of"]
@@ -94,7 +101,7 @@ def asked(
         raise InvalidSettingError(f"stress_test: {model.__name__} is a class; give a trained model of it.")
     named = None if classes is None else np.asarray(list(classes))
     if isinstance(model, nn.Module):
-        return _function(_of_module(model, inputs, event_shape), outputs, named)
+        return _function(_of_module(model, outputs, inputs, event_shape), outputs, named)
     kind = _kind(model)
     if hasattr(model, "predict_proba") and kind in ("classifier", None):
         return _classifier(model)
@@ -114,8 +121,10 @@ def name_of(model: Any) -> str:
     """What a model is called in a table."""
     if isinstance(model, str | Path):
         return Path(model).name
-    if hasattr(model, "steps"):  # a pipeline is what its last step is
-        return type(model.steps[-1][1]).__name__
+    if hasattr(model, "steps"):  # a pipeline is what its last step is, a search what it found
+        return name_of(model.steps[-1][1])
+    if hasattr(model, "best_estimator_"):
+        return name_of(model.best_estimator_)
     return getattr(model, "__name__", type(model).__name__)
 
 
@@ -132,7 +141,7 @@ def _classifier(model: Any) -> Ask:
     scores_itself = hasattr(model, "score_samples")
 
     def ask(rows: Any) -> Answers:
-        probabilities = _matrix(model.predict_proba(rows), "predict_proba")
+        probabilities = _as_probabilities(_matrix(model.predict_proba(rows), "predict_proba"), "predict_proba")
         score = _column(model.score_samples(rows), "score_samples") if scores_itself else probabilities.max(axis=1)
         return Answers(score, probabilities, None, np.asarray(model.classes_)[probabilities.argmax(axis=1)])
 
@@ -168,14 +177,11 @@ def _function(function: Callable[[Any], Any], outputs: str, classes: NDArray[Any
         found = _found(values) if outputs == "auto" else outputs
         if found == "scores":
             return Answers(_column(values, "the model"))
+        if values.ndim == 1:  # of the second of two classes
+            half = values / 2
+            values = np.stack([-half, half] if found == "logits" else [1 - values, values], axis=1)
         table = _matrix(values, "the model")
-        if found == "logits":
-            table = softmax(table, axis=1)
-        elif (table < 0).any() or (np.abs(table.sum(axis=1) - 1) > SUM).any():
-            raise InvalidDataError(
-                "stress_test: outputs='probabilities', but the model gave rows that are negative or don't add up to "
-                "1; give outputs='logits'."
-            )
+        table = softmax(table, axis=1) if found == "logits" else _as_probabilities(table, "the model")
         if classes is not None and len(classes) != table.shape[1]:
             raise InvalidDataError(
                 f"stress_test: the model gives {table.shape[1]} numbers a row, and {len(classes)} classes were named."
@@ -186,11 +192,25 @@ def _function(function: Callable[[Any], Any], outputs: str, classes: NDArray[Any
     return ask
 
 
-def _of_module(network: nn.Module, inputs: Any, event_shape: tuple[int, ...] | None) -> Callable[[Any], Floats]:
-    """A trained network as a function of rows; the first rows that it is asked about tell the scale of pixels."""
+def _as_probabilities(table: Floats, what: str) -> Floats:
+    if (table < -SUM).any() or (np.abs(table.sum(axis=1) - 1) > SUM).any():
+        raise InvalidDataError(
+            f"stress_test: {what} gave rows that are negative or don't add up to 1, so these are no probabilities of "
+            "classes; if a function gives logits, say outputs='logits'."
+        )
+    return table
+
+
+def _of_module(
+    network: nn.Module, outputs: str, inputs: Any, event_shape: tuple[int, ...] | None
+) -> Callable[[Any], Floats]:
+    """A trained network as a function of rows, to logits where nothing else was said.
+
+    The first rows that it is asked about tell the scale of pixels, and whether it gives probabilities.
+    """
     module = inference_copy(network, "stress_test")
     check_inputs(inputs, "stress_test")
-    made: list[TrainedNetwork] = []
+    made: list[tuple[TrainedNetwork, str]] = []
 
     def ask(rows: Any) -> Floats:
         values = np.asarray(rows)
@@ -198,8 +218,14 @@ def _of_module(network: nn.Module, inputs: Any, event_shape: tuple[int, ...] | N
         flat = values.reshape(len(values), -1)
         if not made:
             scale = scale_of_pixels(inputs, flat, shape, "stress_test")
-            made.append(TrainedNetwork(module, shape, inputs, scale, BATCH, "stress_test"))
-        return made[0].outputs(flat)
+            asker = TrainedNetwork(module, shape, inputs, scale, BATCH, "stress_test")
+            made.append((asker, kind_of_outputs(asker.outputs(flat), "stress_test") if outputs == "auto" else outputs))
+        asker, kind = made[0]
+        given = asker.outputs(flat)
+        if outputs != "auto":
+            return given
+        probabilities: Floats = softmax(as_logits(given, kind), axis=1)
+        return probabilities
 
     return ask
 
@@ -207,6 +233,11 @@ def _of_module(network: nn.Module, inputs: Any, event_shape: tuple[int, ...] | N
 def _found(values: Floats) -> str:
     """What numbers seem to be."""
     if values.ndim == 1:
+        if (values % 1 == 0).all() and 1 < len(np.unique(values)) <= max(2, len(values) // 4):
+            raise InvalidDataError(
+                "stress_test: the model gives a few whole numbers, such as the classes that predict gives; give "
+                "predict_proba or another score, or outputs='scores' if these are some."
+            )
         return "scores"
     sums = bool((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= SUM).all())
     return "probabilities" if sums else "logits"

@@ -8,17 +8,18 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 
 from farout.base.estimator import classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.validation import Rows, check_labels
 from farout.columns import Schema
-from farout.columns.frames import frame_of
+from farout.columns.frames import as_table, frame_of
 from farout.errors import InvalidDataError
 from farout.flows.density import FlowDensity
 from farout.outliers.tail import RadiusTail
 
-__all__ = ["Ground"]
+__all__ = ["Ground", "given_rows", "shape_of", "taken"]
 
 HELD = 0.4  # share of rows that judge
 MOST_HELD = 2000  # and how many at most
@@ -36,8 +37,13 @@ class Ground:
     rows, held : ndarray of shape (m, d), (n, d)
         To make outliers of, and held out: as the flow takes them.
     labels, held_labels : ndarray of shape (m,), (n,) or None
+        That the flow knows.
+    held_classes : ndarray of shape (n,) or None
+        Labels of the rows held out, whether the flow knows them or not.
     as_given : callable
         Brings rows of shape (n, d) into the form that the data came in: a frame, images, whole grey levels.
+    names : list of str or None
+        Of the columns of a frame.
     """
 
     flow: FlowDensity
@@ -45,7 +51,9 @@ class Ground:
     held: NDArray[Any]
     labels: NDArray[Any] | None
     held_labels: NDArray[Any] | None
+    held_classes: NDArray[Any] | None
     as_given: Callable[[NDArray[Any]], Any]
+    names: list[str] | None
 
     @classmethod
     def of(
@@ -64,29 +72,39 @@ class Ground:
         InvalidDataError
             If there are fewer than 40 rows, or the rows don't fit the flow.
         """
-        frame = frame_of(X)
-        rows = frame if frame is not None else getattr(X, "X", X)
-        shape = event_shape or getattr(X, "event_shape", None)
-        rows = rows if frame is not None else np.asarray(rows.detach().cpu() if hasattr(rows, "detach") else rows)
-        n = len(rows)
+        rows = given_rows(X)
+        n, shape = len(rows), shape_of(X, event_shape, flow)
         if n < FEWEST:
             raise InvalidDataError(f"stress_test: X has {n} rows; it needs {FEWEST} at least, some of them held out.")
         labels = None if y is None else check_labels(y, n, "stress_test")
         indices = None if labels is None else np.unique(labels, return_inverse=True)[1].astype(np.int64)
         inner, held = holdout_split(n, min(HELD, MOST_HELD / n), indices, seed)
-        flow = FlowDensity(event_shape=_shape_of(rows, shape), random_state=seed) if flow is None else flow
-        if not is_fitted(flow):
-            flow = fitted(flow, _taken(rows, inner), None if labels is None else labels[inner])
+        if not len(held):
+            raise InvalidDataError(
+                f"stress_test: the classes of y have a row each, or few, so that none of {n} rows can be held out; "
+                "leave y out, or give labels of classes."
+            )
+        if flow is None or not is_fitted(flow):
+            wanted = clone(FlowDensity(random_state=seed) if flow is None else flow)
+            if wanted.event_shape is None:
+                wanted.set_params(event_shape=shape)
+            flow = fitted(wanted, taken(rows, inner), None if labels is None else labels[inner])
+        elif shape is not None and len(shape) == 3 and tuple(flow.event_shape_) != shape:
+            raise InvalidDataError(
+                f"stress_test: the flow was fitted on events of shape {flow.event_shape_}, and those of X are {shape}; "
+                "give a flow of such events, or none."
+            )
         knows = classes_of(flow)
-        if labels is None or knows is None or not np.isin(labels, knows).all():
-            labels = None
+        known = labels if labels is not None and knows is not None and np.isin(labels, knows).all() else None
         return cls(
             flow,
-            flow._query(_taken(rows, inner)),
-            flow._query(_taken(rows, held)),
-            None if labels is None else labels[inner],
+            flow._query(taken(rows, inner)),
+            flow._query(taken(rows, held)),
+            None if known is None else known[inner],
+            None if known is None else known[held],
             None if labels is None else labels[held],
             _as_given(rows, vars(flow).get("schema_"), flow),
+            None if isinstance(rows, np.ndarray) else list(nw.from_native(rows, eager_only=True).columns),
         )
 
     @property
@@ -112,7 +130,9 @@ class Ground:
         schema = vars(self.flow).get("schema_")
         if schema is not None:
             return [c.name for c in schema.columns for _ in c.encoded_names]
-        return list(vars(self.flow).get("feature_names_in_", [f"x{i}" for i in range(self.held.shape[1])]))
+        return self.names or list(
+            vars(self.flow).get("feature_names_in_", [f"x{i}" for i in range(self.held.shape[1])])
+        )
 
     @cached_property
     def n_latents(self) -> int:
@@ -144,18 +164,49 @@ class Ground:
         return self.flow.draw_labels(n, None, rng)
 
 
-def _taken(rows: Any, indices: NDArray[np.int64]) -> Any:
+def taken(rows: Any, indices: NDArray[np.int64]) -> Any:
     """Some rows of an array or a frame, in the same form."""
     if isinstance(rows, np.ndarray):
         return rows[indices]
     return nw.from_native(rows, eager_only=True)[indices.tolist()].to_native()
 
 
-def _shape_of(rows: Any, given: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The shape of an event: as given, or that of an array of images."""
-    if given is not None or not isinstance(rows, np.ndarray) or rows.ndim < 3:
-        return given
-    return tuple(rows.shape[1:]) if rows.ndim == 4 else (1, *rows.shape[1:])
+def given_rows(X: Any) -> Any:
+    """The rows of a data set, a frame, a tensor or an array, as a frame or an array.
+
+    Raises
+    ------
+    InvalidDataError
+        If it is none of these.
+    """
+    frame = frame_of(X)
+    if frame is not None:
+        as_table(frame, "stress_test: X")  # columns of one name, or of no type, are told here
+        return frame
+    rows = getattr(X, "X", X)
+    try:
+        rows = np.asarray(rows.detach().cpu() if hasattr(rows, "detach") else rows)
+    except Exception as error:
+        raise InvalidDataError(
+            f"stress_test: X can't be read as an array ({type(error).__name__}: {error})."
+        ) from error
+    if rows.ndim < 2 or (rows.dtype == object and not rows.ndim):
+        raise InvalidDataError(
+            f"stress_test: X must be an array of shape (n, d) or of images, or a frame (pandas, polars, pyarrow; not "
+            f"lazy, not sparse); got {type(X).__name__}."
+        )
+    return rows
+
+
+def shape_of(X: Any, given: tuple[int, ...] | None, flow: FlowDensity | None) -> tuple[int, ...] | None:
+    """The shape of an event: as given, that of an array of images or of a data set, or the flow's; None for vectors."""
+    rows, own = given_rows(X), getattr(X, "event_shape", None)
+    found = given if given is not None else own
+    if found is None and isinstance(rows, np.ndarray) and rows.ndim > 2:
+        found = rows.shape[1:] if rows.ndim == 4 else (1, *rows.shape[1:])
+    if found is None and flow is not None:
+        found = flow.event_shape_ if is_fitted(flow) else flow.event_shape
+    return None if found is None or len(found) == 1 else tuple(found)
 
 
 def _as_given(rows: Any, schema: Schema | None, flow: FlowDensity) -> Callable[[NDArray[Any]], Any]:
@@ -170,6 +221,8 @@ def _as_given(rows: Any, schema: Schema | None, flow: FlowDensity) -> Callable[[
         x = np.asarray(x).reshape(len(x), *shape)
         if low is not None and step is not None:  # a model should not tell outliers by what lies between grey levels
             x = low + np.round((x - low) / step) * step
-        return x.astype(dtype) if low is not None or dtype.kind == "f" else x  # far out a table may have any numbers
+        if dtype.kind in "iu":
+            x = x.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+        return x >= 0.5 if dtype.kind == "b" else x.astype(dtype) if dtype.kind in "fiu" else x
 
     return as_array

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from farout.outliers.source import OutlierSource
 from farout.outliers.turned import Turned
 from farout.stress.ground import Ground
 
-__all__ = ["KINDS", "Drawn", "Rung", "check_kinds", "default_kinds", "half_exchanged", "ladder", "resolved_kinds"]
+__all__ = ["KINDS", "Drawn", "Rung", "check_kinds", "default_kinds", "ladder", "resolved_kinds"]
 
 TAILS = (1e-1, 1e-3, 1e-6)
 SIGMAS = (1.5, 2.0, 3.0, 5.0)
+OF_IMAGES = ("turned", "salient", "scrambled")
 CANDIDATES = 16  # rows that each targeted one is the worst of
 
 
@@ -91,8 +93,8 @@ def resolved_kinds(
     return dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds)
 
 
-def check_kinds(kinds: Any) -> None:
-    """Raise if kinds are neither known names nor sources by name.
+def check_kinds(kinds: Any, *, image: bool | None = None) -> None:
+    """Raise if kinds are neither known names nor sources by name, or don't suit images, or what are none.
 
     Raises
     ------
@@ -100,10 +102,20 @@ def check_kinds(kinds: Any) -> None:
     """
     if kinds is None:
         return
-    if isinstance(kinds, Mapping) and kinds and all(isinstance(s, OutlierSource) for s in kinds.values()):
-        return
-    listed = isinstance(kinds, list | tuple) and bool(kinds)
-    if not listed or any(kind not in KINDS for kind in kinds):
+    if isinstance(kinds, Mapping):
+        named = all(isinstance(k, str) and isinstance(s, OutlierSource) for k, s in kinds.items())
+        known = bool(kinds) and named
+    else:
+        known = isinstance(kinds, list | tuple) and bool(kinds)
+        known = known and all(isinstance(kind, str) and kind in KINDS for kind in kinds)
+    if image is False and not isinstance(kinds, Mapping):
+        unfit = [kind for kind in kinds if kind in OF_IMAGES]
+        if unfit:
+            raise InvalidSettingError(
+                f"stress_test: {', '.join(unfit)} are kinds of images, and rows are vectors; leave them out, or give "
+                "event_shape=(channels, height, width)."
+            )
+    if not known:
         raise InvalidSettingError(
             f"stress_test: kinds must be some of {', '.join(KINDS)}, or a dict from names to outlier sources; got "
             f"{kinds!r:.200}."
@@ -114,23 +126,28 @@ def ladder(kinds: Mapping[str, OutlierSource | None], ground: Ground, seed: int)
     """The rungs of all kinds, the first of each kind before the second of any, so that a part of them is of use."""
     made = [list(_given(name, source, ground) if source is not None else KINDS[name](ground, seed))
             for name, source in kinds.items()]  # fmt: skip
-    return [rungs[i] for i in range(max(map(len, made))) for rungs in made if i < len(rungs)]
+    return [rungs[i] for i in range(max(map(len, made), default=0)) for rungs in made if i < len(rungs)]
 
 
 def _given(name: str, source: OutlierSource, ground: Ground) -> Iterator[Rung]:
-    yield Rung(name, "as given", _of_source(source, ground))
+    yield Rung(name, "as given", _of_source(lambda: source, ground))
 
 
-def _of_source(source: OutlierSource, ground: Ground) -> Callable[[int, np.random.Generator], Drawn]:
-    """Rows of a source, which is fitted when it is first asked."""
+def _of_source(make: Callable[[], OutlierSource], ground: Ground) -> Callable[[int, np.random.Generator], Drawn]:
+    """Rows of a source, which is made and fitted when it is first asked."""
     fitted: list[OutlierSource] = []
 
     def draw(n: int, rng: np.random.Generator) -> Drawn:
         if not fitted:
-            handed = source._handing(event_shape=ground.event_shape)
+            source = make()
+            handed = source._handing(event_shape=ground.event_shape, looked=True)
             rows = ground.flow._named(ground.rows)
             fitted.append(source if is_fitted(source) else source._taking(handed).fit(rows, ground.labels))
         out = fitted[0].sample(n, random_state=rng)
+        if out.x.shape[1] != ground.held.shape[1]:
+            raise InvalidSettingError(
+                f"it makes rows of {out.x.shape[1]} numbers, and those of the data have {ground.held.shape[1]}"
+            )
         return Drawn(out.x, out.y)
 
     return draw
@@ -186,66 +203,68 @@ def _targeted(ground: Ground, seed: int) -> Iterator[Rung]:
 SHARES = (0.1, 0.25, 0.5)
 
 
-def half_exchanged(ground: Ground, seed: int) -> Rung:
-    """Rows of which half is another row's, by which models get their one number."""
-    return list(_exchange(ground, seed))[-1]
-
-
 def _exchange(ground: Ground, seed: int) -> Iterator[Rung]:
     for share in SHARES:
         if ground.is_image:  # pixels of another image would show seams
-            source, what = Exchange(share, space="latent", flow=ground.flow, random_state=seed), "latents"
+            make, what = partial(Exchange, share, space="latent", flow=ground.flow, random_state=seed), "latents"
         else:
-            source, what = Exchange(share, random_state=seed), "columns"
-        yield Rung("exchange", f"{share:.0%} of the {what}", _of_source(source, ground))
+            make, what = partial(Exchange, share, random_state=seed), "columns"
+        yield Rung("exchange", f"{share:.0%} of the {what}", _of_source(make, ground))
 
 
 def _collage(ground: Ground, seed: int) -> Iterator[Rung]:
-    yield Rung(
-        "collage", "parts of two or three rows", _of_source(Collage(flow=ground.flow, random_state=seed), ground)
-    )
+    make = partial(Collage, flow=ground.flow, random_state=seed)
+    yield Rung("collage", "parts of two or three rows", _of_source(make, ground))
 
 
 def _boundary(ground: Ground, seed: int) -> Iterator[Rung]:
     for beyond in (1.0, 1.5, 2.0):
-        source = Boundary(flow=ground.flow, beyond=beyond, random_state=seed)
-        yield Rung("boundary", f"{beyond:g} times as far as it", _of_source(source, ground))
+        make = partial(Boundary, flow=ground.flow, beyond=beyond, random_state=seed)
+        yield Rung("boundary", f"{beyond:g} times as far as it", _of_source(make, ground))
 
 
 def _turned(ground: Ground, seed: int) -> Iterator[Rung]:
-    yield Rung(
-        "turned", "turned or mirrored", _of_source(Turned(event_shape=ground.event_shape, random_state=seed), ground)
-    )
+    make = partial(Turned, event_shape=ground.event_shape, random_state=seed)
+    yield Rung("turned", "turned or mirrored", _of_source(make, ground))
 
 
 def _salient(ground: Ground, seed: int) -> Iterator[Rung]:
-    source = Salient(event_shape=ground.event_shape, random_state=seed)
-    yield Rung("salient", f"{source.share:.0%} of the image", _of_source(source, ground))
+    make = partial(Salient, event_shape=ground.event_shape, random_state=seed)
+    yield Rung("salient", "what a class rests on", _of_source(make, ground))
 
 
 def _scrambled(ground: Ground, seed: int) -> Iterator[Rung]:
-    yield Rung(
-        "scrambled", "random phases", _of_source(Scrambled(event_shape=ground.event_shape, random_state=seed), ground)
-    )
+    make = partial(Scrambled, event_shape=ground.event_shape, random_state=seed)
+    yield Rung("scrambled", "random phases", _of_source(make, ground))
 
 
 def _archetypal(ground: Ground, seed: int) -> Iterator[Rung]:
     base = _archetypes(ground, seed)
     for beyond in (0.0, 1.0, 2.0):
-        source = Archetypal(beyond=beyond, base=base, random_state=seed)
-        yield Rung(
-            "archetypal", "on the hull" if beyond == 0 else f"{beyond:g} steps past it", _of_source(source, ground)
-        )
+        label = "on the hull" if beyond == 0 else f"{beyond:g} steps past it"
+        make = partial(_on_archetypes, Archetypal, base, beyond=beyond, random_state=seed)
+        yield Rung("archetypal", label, _of_source(make, ground))
 
 
 def _nullspace(ground: Ground, seed: int) -> Iterator[Rung]:
-    source = Nullspace(w="normal", base=_archetypes(ground, seed), random_state=seed)
-    yield Rung("nullspace", "from N(0, I)", _of_source(source, ground))
+    make = partial(_on_archetypes, Nullspace, _archetypes(ground, seed), w="normal", random_state=seed)
+    yield Rung("nullspace", "from N(0, I)", _of_source(make, ground))
 
 
-def _archetypes(ground: Ground, seed: int) -> DeepArchetypes:
-    base = DeepArchetypes(flow=ground.flow, random_state=seed)
-    return base.fit(ground.flow._named(ground.rows), ground.labels)
+def _on_archetypes(cls: Any, base: Callable[[], DeepArchetypes], **given: Any) -> OutlierSource:
+    source: OutlierSource = cls(base=base(), **given)
+    return source
+
+
+def _archetypes(ground: Ground, seed: int) -> Callable[[], DeepArchetypes]:
+    """Archetypes that are fitted once, when they are first asked for."""
+
+    @cache
+    def fitted() -> DeepArchetypes:
+        base = DeepArchetypes(flow=ground.flow, random_state=seed)
+        return base.fit(ground.flow._named(ground.rows), ground.labels)
+
+    return fitted
 
 
 KINDS: dict[str, Callable[[Ground, int], Iterator[Rung]]] = {

@@ -65,8 +65,7 @@ class StressRow:
     @property
     def rarity(self) -> str:
         """The tail probability in words, such as "1 in 1200" or "under 1 in 800"."""
-        odds = 1 / self.tail
-        told = f"{odds:.1f}" if odds < 10 else f"{float(f'{odds:.2g}'):.0f}"
+        told = f"{float(f'{1 / self.tail:.2g}'):g}"
         return ("under " if self.beyond else "") + f"1 in {told}"
 
 
@@ -85,8 +84,10 @@ class Control:
     auroc_low, auroc_high : float
     two_sample : float
         AUROC of a classifier that was trained to tell them from the rows held out (Lopez-Paz & Oquab, 2017), on rows
-        that it wasn't trained on.
+        that it wasn't trained on; NaN with fewer than 60 rows held out.
     accuracy : float or None
+    failure : str or None
+        What went wrong where the model gave no answer; the numbers of the model are NaN then.
     """
 
     model: str
@@ -97,6 +98,7 @@ class Control:
     auroc_high: float
     two_sample: float
     accuracy: float | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ class BreakPoint:
     ----------
     sigma : float
         Multiple of the typical radius: 0 where fewer than half fool it at every strength, infinite where half of the
-        strongest do.
+        strongest do, NaN where it failed on some.
     tail : float or None
-        Its tail probability; None where ``sigma`` is 0 or infinite.
+        Its tail probability; None where ``sigma`` is 0, infinite or NaN.
     farthest : float
         The largest strength that was tried, in sigma.
     """
@@ -119,6 +121,8 @@ class BreakPoint:
     farthest: float
 
     def __str__(self) -> str:
+        if np.isnan(self.sigma):
+            return "failed"
         if self.sigma == 0:
             return "never"
         return f"past {self.farthest:.2f} sigma" if np.isinf(self.sigma) else f"{self.sigma:.2f} sigma"
@@ -159,8 +163,8 @@ class StressResult:
     break_points : dict of str to dict of str to BreakPoint
         By model and kind.
     score, score_interval : dict of str to float, dict of str to (float, float)
-        By model: AUROC against rows of which half is exchanged with another row's, the best predictor of how models do
-        on classes that they never saw; 1 is best, .5 is chance.
+        By model: the mean of the AUROC over all strengths of the kinds "shell" and "exchange", whatever kinds were
+        asked for; 1 is best, .5 is chance.
     worst : dict of str to dict of str to Worst
     warnings : tuple of str
         What limits the result, in sentences.
@@ -257,8 +261,9 @@ class StressResult:
             for row in self.rows
         ]  # fmt: skip
         controls = [
-            [*([c.model] if several else []), c.rows, f"{c.confident:.3f}", _share(c.auroc, c.auroc_low, c.auroc_high),
-             f"{c.two_sample:.3f}", "" if c.accuracy is None else f"{c.accuracy:.3f}"]
+            [*([c.model] if several else []), c.rows,
+             *(["failed", ""] if c.failure else [f"{c.confident:.3f}", _share(c.auroc, c.auroc_low, c.auroc_high)]),
+             "" if np.isnan(c.two_sample) else f"{c.two_sample:.3f}", "" if c.accuracy is None else f"{c.accuracy:.3f}"]
             for c in self.controls
         ]  # fmt: skip
         summary = [

@@ -1,6 +1,7 @@
 """stress_test: any trained model on outliers of rising strength, from normal rows alone."""
 
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
+from torch import nn
 
 from farout.base.estimator import classes_of
 from farout.base.neighbours import nearest_rows
@@ -16,9 +18,10 @@ from farout.base.validation import Rows, check_choice, check_flag, check_number,
 from farout.errors import FaroutError, InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.stress.answers import OUTPUTS, Answers, Ask, asked, name_of
-from farout.stress.ground import Ground
-from farout.stress.kinds import Drawn, Rung, check_kinds, half_exchanged, ladder, resolved_kinds
+from farout.stress.ground import Ground, given_rows, shape_of, taken
+from farout.stress.kinds import Drawn, Rung, check_kinds, ladder, resolved_kinds
 from farout.stress.measures import (
+    Mean,
     break_point,
     fooled_by,
     least_accepted,
@@ -37,6 +40,11 @@ TELLS = 0.6  # AUROC of a control from which on the flow isn't taken for data
 FLOW_SHARE = 0.5  # of a time limit, for the flow
 PROBED = 20  # steps by which the time of a flow's training is told
 ENCODED, SAMPLES = "encoded and decoded", "samples at 1 sigma"
+CALLED = {ENCODED: "the same rows encoded and decoded", SAMPLES: SAMPLES}
+SCORED = ("shell", "exchange")  # kinds whose AUROC gives the score: docs/results/stress.md says why
+FIRST = 64  # rows that models are tried on before anything long
+OVERFITTED = 1.25  # how much farther out rows held out may lie than those that the flow may have learned from
+HARDLY_SURE = 0.5
 
 
 def stress_test(
@@ -65,8 +73,9 @@ def stress_test(
     that a row held out reaches once in 10, in 1 000, in a million times, and at multiples of the typical radius; the
     others by the sources of the same name, and their radius is measured. Rows at strength 0 are the controls: where the
     model, or a two-sample test, tells these from data, the flow isn't good enough to judge, and the result says so.
-    The one number in all, ``score``, is the AUROC against rows half of whose columns (of images: latents) are another
-    row's. Of what was tried it predicts best how a model does on classes that it never saw (docs/results/stress.md).
+    The one number in all, ``score``, is the mean of the AUROC over all strengths of "shell" and of "exchange": what
+    lies far out, and what no longer goes together. docs/results/stress.md has how it predicts what models do on outliers
+    that they meet.
 
     Parameters
     ----------
@@ -106,7 +115,7 @@ def stress_test(
     confidence : float, default=0.95
     time_limit : float, optional
         Seconds. The flow's training gets half of it at most; when it is up, what is there is returned, with
-        ``finished`` False. At least the controls and the first strength of each kind are tried.
+        ``finished`` False. The controls, "shell" and "exchange", which give the score, are always tried.
     random_state : int, Generator or None, default=None
         The same int gives the same result.
     verbose : bool, default=False
@@ -115,7 +124,7 @@ def stress_test(
     Returns
     -------
     StressResult
-        Printed as a table; ``to_frame()``, ``to_dict()``; ``farout.plots.stress`` draws it.
+        Models are called by their names, or those of their classes; a pipeline by its last step. Printed as a table; ``to_frame()``, ``to_dict()``; ``farout.plots.stress`` draws it.
 
     Raises
     ------
@@ -139,11 +148,16 @@ def stress_test(
     """
     began = time.monotonic()
     _check(n, sure, outputs, n_bootstrap, confidence, time_limit, verbose)
-    check_kinds(kinds)
     if flow is not None and not isinstance(flow, FlowDensity):
         raise InvalidSettingError(f"{WHERE}: flow must be a FlowDensity or None; got {flow!r:.80}.")
+    check_kinds(kinds)
+    check_kinds(kinds, image=shape_of(X, event_shape, flow) is not None)
     seed = seed_of(random_state, WHERE)
-    asks = {name: asked(m, outputs, classes, inputs, event_shape) for name, m in _named(model, compare).items()}
+    models = _named(model, compare)
+    _check_used(models, outputs, inputs)
+    asks = {name: asked(m, outputs, classes, inputs, event_shape) for name, m in models.items()}
+    for name, ask in asks.items():  # before anything long
+        _answers(name, ask, taken(given_rows(X), np.arange(min(FIRST, len(given_rows(X))))))
 
     def fitted(flow: FlowDensity, rows: Any, labels: NDArray[Any] | None) -> FlowDensity:
         with stage("fitting the flow", show=verbose):
@@ -153,24 +167,26 @@ def stress_test(
     ground = Ground.of(X, y, flow, event_shape, seed, fitted)
     test = _Test(ground, asks, n, sure, n_bootstrap, confidence, seed)
     test.ask_held()
-    rungs = ladder(resolved_kinds(kinds, ground), ground, seed)
+    chosen = resolved_kinds(kinds, ground)
+    shown = {kind for kind, source in chosen.items() if source is None}
+    scored = ladder(dict.fromkeys(SCORED), ground, seed)
+    further = ladder({k: v for k, v in chosen.items() if v is not None or k not in SCORED}, ground, seed)
     finished = True
-    with stage("stressing", total=3 + len(rungs), show=verbose) as advance:
+    with stage("stressing", total=2 + len(scored) + len(further), show=verbose) as advance:
         for make in (test.encoded, test.samples):
             test.control(*make())
             advance()
-        test.score(half_exchanged(ground, seed))
-        advance()
-        tried: set[str] = set()
-        for rung in rungs:
-            if time_limit is not None and rung.kind in tried and time.monotonic() - began > time_limit:
+        for rung in scored:
+            test.climb(rung, scored=True, shown=rung.kind in shown)
+            advance()
+        for rung in further:
+            if time_limit is not None and time.monotonic() - began > time_limit:
                 finished = False
                 break
             test.climb(rung)
-            tried.add(rung.kind)
             advance()
-    settings = {"n": n, "kinds": sorted({rung.kind for rung in rungs}), "random_state": seed, "time_limit": time_limit}
-    return test.result(finished, time.monotonic() - began, settings)
+    settings = {"n": n, "kinds": list(chosen), "random_state": seed, "time_limit": time_limit}
+    return test.result(list(chosen), finished, time.monotonic() - began, settings)
 
 
 def _check(n: Any, sure: Any, outputs: Any, n_bootstrap: Any, confidence: Any, time_limit: Any, verbose: Any) -> None:
@@ -183,15 +199,55 @@ def _check(n: Any, sure: Any, outputs: Any, n_bootstrap: Any, confidence: Any, t
     check_flag(verbose, "verbose", WHERE)
 
 
+def _check_used(models: Mapping[str, Any], outputs: str, inputs: Any) -> None:
+    """Raise for settings that no model has a use for."""
+    modules = [isinstance(m, nn.Module) for m in models.values()]
+    if inputs is not None and not any(modules):
+        raise InvalidSettingError(f"{WHERE}: inputs is for torch modules, and no model is one; leave it out.")
+    of_others = ("predict_proba", "score_samples", "decision_function")
+    plain = [m for m, module in zip(models.values(), modules, strict=True) if module or not hasattr_any(m, of_others)]
+    if outputs != "auto" and not plain:
+        raise InvalidSettingError(
+            f"{WHERE}: outputs is for functions, torch modules and ONNX files; the models say by their methods what they "
+            "give. Leave it out."
+        )
+
+
+def hasattr_any(model: Any, names: Sequence[str]) -> bool:
+    """Whether a model has one of these methods."""
+    return any(hasattr(model, name) for name in names)
+
+
+def _answers(name: str, ask: Ask, rows: Any) -> Answers:
+    """What a model says of normal rows; an error that names it where it fails."""
+    try:
+        answers = ask(rows)
+    except FaroutError:
+        raise
+    except Exception as error:  # whatever a stranger's model raises
+        raise InvalidDataError(
+            f"{WHERE}: {name} failed on {len(rows)} normal rows of {_form(rows)}: {type(error).__name__}: {error}. It "
+            "must take rows as X has them."
+        ) from error
+    _require_all(answers, len(rows), name)
+    return answers
+
+
+def _require_all(answers: Answers, n: int, name: str) -> None:
+    if len(answers.score) != n:
+        raise InvalidDataError(f"{WHERE}: {name} gave {len(answers.score)} answers for {n} rows.")
+
+
 def _named(model: Any, compare: Any) -> dict[str, Any]:
     """All models by name; those of one name are numbered."""
     found: dict[str, Any] = {}
     for given in (model, [] if compare is None else compare):
         listed = given if isinstance(given, list | tuple) else [given]
         pairs = given.items() if isinstance(given, Mapping) else [(name_of(m), m) for m in listed]
-        for name, one in pairs:
-            taken = [k for k in found if k == str(name) or k.startswith(f"{name} (")]
-            found[f"{name} ({len(taken) + 1})" if taken else str(name)] = one
+        for given_name, one in pairs:
+            name = " ".join(str(given_name).split())  # one line in tables
+            taken = [k for k in found if k == name or k.startswith(f"{name} (")]
+            found[f"{name} ({len(taken) + 1})" if taken else name] = one
     if not found:
         raise InvalidSettingError(f"{WHERE}: no model was given.")
     return found
@@ -249,32 +305,20 @@ class _Test:
         self.n_bootstrap = n_bootstrap
         self.confidence = confidence
         self.seed = seed
-        self.rng = np.random.default_rng(seed)
         self.held: dict[str, Answers] = {}
         self.rows: list[StressRow] = []
         self.controls: list[Control] = []
         self.seen: dict[str, dict[str, _Seen]] = {name: {} for name in asks}
-        self.scores: dict[str, StressRow] = {}
+        self.means: dict[str, Mean] = {}
+        self.notes: list[str] = []
 
     def ask_held(self) -> None:
         """Ask all models about the rows held out."""
         ground = self.ground
         for name, ask in self.asks.items():
-            rows = ground.as_given(ground.held)
-            try:
-                self.held[name] = ask(rows)
-            except FaroutError:
-                raise
-            except Exception as error:  # whatever a stranger's model raises
-                raise InvalidDataError(
-                    f"{WHERE}: {name} failed on {len(ground.held)} normal rows of {_form(rows)}: "
-                    f"{type(error).__name__}: {error}. It must take rows as X has them."
-                ) from error
-            if len(self.held[name].score) != len(ground.held):
-                raise InvalidDataError(
-                    f"{WHERE}: {name} gave {len(self.held[name].score)} answers for {len(ground.held)} rows."
-                )
-            self._control(name, "held out", self.held[name], ground.held_labels, 0.5)
+            self.held[name] = _answers(name, ask, ground.as_given(ground.held))
+            self.means[name] = Mean(self.held[name].score, self.n_bootstrap, self.seed)
+            self._control(name, "held out", self.held[name], ground.held_classes, 0.5)
 
     # --- controls ------------------------------------------------------------------------------------------------
 
@@ -292,13 +336,18 @@ class _Test:
 
     def control(self, name: str, drawn: Drawn) -> None:
         """Ask all models about rows at strength 0."""
-        rows = self.ground.as_given(drawn.x)
         # Of different rows: twins on both sides of a fold would tell it the opposite.
         half = np.arange(len(drawn.x)) % 2 == 0
         numbers = self.ground.as_numbers(self.ground.held[half]), self.ground.as_numbers(drawn.x[~half])
         told = two_sample_auroc(*numbers, self.seed)
+        y = self.ground.held_classes if name == ENCODED else drawn.y
         for model, ask in self.asks.items():
-            self._control(model, name, ask(rows), drawn.y, told)
+            answers, failure = self._asked(model, ask, drawn.x)
+            if answers is None:
+                nan = float("nan")
+                self.controls.append(Control(model, name, nan, nan, nan, nan, told, failure=failure))
+            else:
+                self._control(model, name, answers, y, told)
 
     def _control(self, model: str, name: str, answers: Answers, y: NDArray[Any] | None, told: float) -> None:
         held = self.held[model]
@@ -311,32 +360,38 @@ class _Test:
 
     # --- outliers ------------------------------------------------------------------------------------------------
 
-    def climb(self, rung: Rung) -> None:
+    def climb(self, rung: Rung, *, scored: bool = False, shown: bool = True) -> None:
         """Ask all models about outliers of one kind and strength, and keep what they say."""
-        for row, x, answers in self._asked(rung):
-            self.rows.append(row)
-            if answers is not None:
-                self._remember(row, x, answers)
-
-    def score(self, rung: Rung) -> None:
-        """Ask all models about the outliers by which they get the one number."""
-        for row, _, _ in self._asked(rung):
-            self.scores[row.model] = row
-
-    def _asked(self, rung: Rung) -> Iterator[tuple[StressRow, NDArray[Any], Answers | None]]:
-        """For each model the row of numbers, the outliers that count, and the answers; None where it failed."""
-        drawn = rung.draw(rung.count(self.n) * rung.candidates, self.rng)
-        rows, blank = self.ground.as_given(drawn.x), self._blank(rung, drawn)
+        rng = np.random.default_rng((self.seed, zlib.crc32(f"{rung.kind}: {rung.label}".encode())))  # its own draws
+        try:
+            drawn = rung.draw(rung.count(self.n) * rung.candidates, rng)
+        except FaroutError as error:
+            self.notes.append(f"{rung.kind}, {rung.label}: no outliers could be made: {error}")
+            return
+        blank = self._blank(rung, drawn)
         for model, ask in self.asks.items():
             row = replace(blank, model=model)
-            try:
-                answers = ask(rows)
-            except Exception as error:  # far out a model may do anything, and that is what is asked
-                yield replace(row, failure=f"{type(error).__name__}: {error}"), drawn.x, None
+            answers, failure = self._asked(model, ask, drawn.x)
+            if answers is None:
+                self.rows += [replace(row, failure=failure)] if shown else []
                 continue
             picked = answers.best_of(rung.candidates) if rung.candidates > 1 else np.arange(len(drawn.x))
-            y = None if drawn.y is None or not rung.keeps_class else drawn.y[picked]
-            yield self._judged(row, answers.some(picked), y), drawn.x[picked], answers.some(picked)
+            some = answers.some(picked)
+            if scored:
+                self.means[model].add(rung.kind, some.score)
+            if shown:
+                y = None if drawn.y is None or not rung.keeps_class else drawn.y[picked]
+                self.rows.append(self._judged(row, some, y))
+                self._remember(row, drawn.x[picked], some)
+
+    def _asked(self, model: str, ask: Ask, x: NDArray[Any]) -> tuple[Answers | None, str | None]:
+        """A model's answers for rows of its own, which it may change; or what went wrong, which far out is a finding."""
+        try:
+            answers = ask(self.ground.as_given(x))
+            _require_all(answers, len(x), model)
+        except Exception as error:
+            return None, f"{type(error).__name__}: {error}"
+        return answers, None
 
     def _blank(self, rung: Rung, drawn: Drawn) -> StressRow:
         """How far out the outliers are, without what a model says of them."""
@@ -344,7 +399,8 @@ class _Test:
         if radius is None:
             radius = float(np.median(self.ground.radii(drawn.x, self._known(drawn.y))))
         told = float(tail.probability(radius))
-        return StressRow("", rung.kind, rung.label, radius / tail.typical, told, told <= tail.least, rung.count(self.n))
+        sigma = radius / tail.typical
+        return StressRow("", rung.kind, rung.label, sigma, told, told <= tail.least, rung.count(self.n))
 
     def _judged(self, row: StressRow, answers: Answers, y: NDArray[Any] | None) -> StressRow:
         held = self.held[row.model]
@@ -377,26 +433,29 @@ class _Test:
     def _known(self, y: NDArray[Any] | None) -> NDArray[Any] | None:
         """Labels of outliers that the flow can use."""
         classes = classes_of(self.ground.flow)
-        return None if classes is None or y is None else y
+        return None if classes is None or y is None or not np.isin(y, classes).all() else y
 
     # --- the result ----------------------------------------------------------------------------------------------
 
-    def result(self, finished: bool, seconds: float, settings: Mapping[str, Any]) -> StressResult:
+    def result(self, kinds: list[str], finished: bool, seconds: float, settings: Mapping[str, Any]) -> StressResult:
         """All that was found."""
-        of = {model: [row for row in self.rows if row.model == model] for model in self.asks}
+        models = list(self.asks)
+        rows = sorted(self.rows, key=lambda row: (models.index(row.model), kinds.index(row.kind)))
+        of = {model: [row for row in rows if row.model == model] for model in models}
         points = {
-            model: {kind: break_point([r for r in rows if r.kind == kind]) for kind in {r.kind: 0 for r in rows}}
-            for model, rows in of.items()
+            model: {
+                kind: break_point([r for r in mine if r.kind == kind]) for kind in dict.fromkeys(r.kind for r in mine)
+            }
+            for model, mine in of.items()
         }
+        told = {model: mean.told(self.confidence) for model, mean in self.means.items()}
         return StressResult(
-            rows=tuple(self._in_order()),
-            controls=tuple(sorted(self.controls, key=lambda c: list(self.asks).index(c.model))),
+            rows=tuple(rows),
+            controls=tuple(sorted(self.controls, key=lambda c: models.index(c.model))),
             break_points=points,
-            score={model: self.scores[model].auroc for model in self.asks},
-            score_interval={m: (self.scores[m].auroc_low, self.scores[m].auroc_high) for m in self.asks},
-            worst={
-                model: {kind: self._worst(seen) for kind, seen in kinds.items()} for model, kinds in self.seen.items()
-            },
+            score={model: value for model, (value, _, _) in told.items()},
+            score_interval={model: (low, high) for model, (_, low, high) in told.items()},
+            worst={m: {kind: self._worst(seen) for kind, seen in of_kind.items()} for m, of_kind in self.seen.items()},
             warnings=tuple(self._warnings(finished)),
             finished=finished,
             sure=self.sure,
@@ -406,11 +465,6 @@ class _Test:
             event_shape=self.ground.event_shape,
             settings=settings,
         )
-
-    def _in_order(self) -> list[StressRow]:
-        """Rows by model and kind, from weak to strong as the ladder has them."""
-        models, kinds = list(self.asks), list(dict.fromkeys(row.kind for row in self.rows))
-        return sorted(self.rows, key=lambda row: (models.index(row.model), kinds.index(row.kind)))
 
     def _worst(self, seen: _Seen) -> Worst:
         columns = [] if self.ground.is_image else self._columns(seen.x)
@@ -428,26 +482,57 @@ class _Test:
 
     def _warnings(self, finished: bool) -> Iterator[str]:
         if not finished:
-            yield "the time was up before all strengths were tried; the score is of those that were."
-        called = {ENCODED: "the same rows encoded and decoded", SAMPLES: SAMPLES}
-        controls = [c for c in self.controls if c.rows in called]
-        for rows, auroc in {c.rows: c.two_sample for c in controls}.items():
+            yield "the time was up before all strengths were tried; kinds and break points are of those that were."
+        yield from self._of_flow()
+        for c in self.controls:
+            if c.rows == "held out":
+                yield from self._of_model(c.model, c.confident)
+            elif c.failure is not None:
+                yield f"{c.model} failed on the control {CALLED[c.rows]}: {c.failure}"
+            elif (c.auroc if np.isnan(c.auroc_low) else c.auroc_low) > TELLS or (
+                c.auroc if np.isnan(c.auroc_high) else c.auroc_high
+            ) < 1 - TELLS:
+                yield (
+                    f"{c.model} itself tells rows held out from {CALLED[c.rows]} (AUROC {c.auroc:.2f}; .5 if the flow were "
+                    "perfect): the flow isn't good enough to judge it by weak strengths."
+                )
+        yield from self.notes
+        yield from (f"{r.model} failed on {r.kind}, {r.strength}: {r.failure}" for r in self.rows if r.failure)
+
+    def _of_flow(self) -> Iterator[str]:
+        told = {c.rows: c.two_sample for c in self.controls if c.rows in CALLED}
+        for rows, auroc in told.items():
             if auroc > TELLS:
                 yield (
-                    f"a two-sample test tells rows held out from {called[rows]} (AUROC {auroc:.2f}; .5 if the flow "
-                    "were perfect): weak strengths also test for what the flow gets wrong."
+                    f"a two-sample test tells rows held out from {CALLED[rows]} (AUROC {auroc:.2f}; .5 if the flow were "
+                    "perfect): weak strengths also test for what the flow gets wrong."
                 )
-        for c in controls:
-            if (c.auroc if np.isnan(c.auroc_low) else c.auroc_low) > TELLS:
-                yield (
-                    f"{c.model} itself tells rows held out from {called[c.rows]} (AUROC {c.auroc:.2f}): the flow isn't "
-                    "good enough to judge it by weak strengths."
-                )
-        yield from (f"{r.model} failed on {r.kind}, {r.strength}: {r.failure}" for r in self.rows if r.failure)
+        ground = self.ground
+        own = float(np.median(ground.radii(ground.rows[: len(ground.held)], _first(ground.labels, len(ground.held)))))
+        if ground.tail.typical > OVERFITTED * own:
+            yield (
+                f"rows held out lie {ground.tail.typical / own:.1f} times as far out as those that outliers are made of: "
+                "the flow knows the latter by heart. Give it more rows, or fewer steps."
+            )
+
+    def _of_model(self, model: str, confident: float) -> Iterator[str]:
+        scores = self.held[model].score
+        if np.ptp(scores) == 0:
+            yield f"{model} gives all rows held out one score, {scores[0]:.3g}: nothing can be told by it."
+        elif confident < HARDLY_SURE:
+            yield (
+                f"{model} is more than {self.sure:g} sure of {confident:.0%} of the rows held out, so that few outliers can "
+                "fool it; look at AUROC, or lower sure."
+            )
+
+
+def _first(y: NDArray[Any] | None, n: int) -> NDArray[Any] | None:
+    return None if y is None else y[:n]
 
 
 def _accuracy(answers: Answers, y: NDArray[Any] | None) -> float | None:
-    if y is None or answers.predicted is None:
+    """None without labels, and where these are other ones than the model's."""
+    if y is None or answers.predicted is None or not {*y.tolist()} & {*answers.predicted.tolist()}:
         return None
     return float((answers.predicted == y).mean())
 
