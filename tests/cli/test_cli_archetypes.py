@@ -77,7 +77,7 @@ def test_a_deep_run_starts_from_a_flow_and_says_what_came_out(flow, tmp_path, ca
         "Reconstruction from archetype weights",
     ):
         assert heading in found
-    assert "Outliers at growing strength" in found, "the flow's own part"
+    assert "What the flow makes of growing strength" in found, "the flow's own part"
     assert main(["generate", str(out), "-n", "5", "--out", str(tmp_path / "o.npz")]) == 0
 
 

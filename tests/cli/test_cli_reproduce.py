@@ -108,7 +108,7 @@ def test_a_table_on_the_page_and_on_the_screen(tiny, tmp_path, capsys):
     assert "<li>Data: inliers digits@0-4, 150 rows" in page
     csv = (out / "discriminators.csv").read_text()
     mean = float(re.search(r"real letters,\"digits@7,9\",letters,[^,\"]*\"?[^\"]*\"?,auroc,([\d.]+)", csv)[1])
-    assert f"<td>{mean:.3f}</td><td>0.81</td>" in page
+    assert f'<td class="num">{mean:.3f}</td><td class="num">0.81</td>' in page
 
 
 def test_absent_data_is_told_at_once(no_sets, tmp_path, capsys):

@@ -189,6 +189,13 @@ def test_points_far_away_do_not_stretch_the_axes_and_are_told():
     assert len(display.artists_["drawn"].get_offsets()) == 40
 
 
+def test_half_of_a_set_that_is_not_far_out_of_sight_is_shown():
+    base = RNG.normal(size=(200, 2))
+    near, away = fo.plots.scatter({"near": base + 20, "away": base + 500}, data=base).figure_.legends[0].get_texts()[1:]
+    assert near.get_text() in ("near", *[f"near ({k} % outside)" for k in range(1, 51)])
+    assert away.get_text() == "away (100 % outside)"
+
+
 def test_a_spike_in_training_does_not_flatten_the_rest():
     losses = np.r_[np.linspace(2, 1, 99), 9000.0]
     axes = fo.plots.training({"loss": losses}).ax_[0, 0]

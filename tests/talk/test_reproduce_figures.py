@@ -128,15 +128,15 @@ def test_sigma_goes_along_one_direction_a_row_from_1_to_10(context):
     finding = sigma(context)
     draw(finding)
     digits, faces = (figure.arguments for figure in finding.figures)
-    strengths = [p for p, _ in digits["outliers_by_strength"]]
+    strengths = [p for p, _ in digits["source"]]
     assert (len(strengths), strengths[0], strengths[2], strengths[-1]) == (15, 1.0, 2.3, 10.0)
     assert digits["row_labels"] == ["0", "1", "3"]
     assert faces["row_labels"][0] == context.faces.class_names[0]
     flow = context.flow()
-    first = flow.encode(digits["outliers_by_strength"][0][1], [0, 1, 3])
+    first = flow.encode(digits["source"][0][1], [0, 1, 3])
     fourth = flow.encode(flow.decode(first * 2.0, [0, 1, 3]), [0, 1, 3])
     np.testing.assert_allclose(fourth, 2 * first, rtol=1e-2, atol=1e-2)
-    X = digits["outliers_by_strength"][-1][1]
+    X = digits["source"][-1][1]
     assert X.min() >= 0
     assert X.max() <= 1
 
@@ -156,7 +156,7 @@ def test_simulated_maxima_follow_the_exact_law_and_not_the_authors_in_the_plane(
     assert len(simulated_maxima(3, 4, 501, seed=0)) == 501, "chunks must not lose draws"
     finding = extremal(context)
     draw(finding)
-    panels = finding.figures[0].arguments["panels"]
+    panels = finding.figures[0].arguments["laws"]
     assert [panel["d"] for panel in panels] == list(extremes.DIMENSIONS) == [2, 64, 1024]
     for panel in panels:
         for law in ("gumbel", "exact"):
@@ -190,7 +190,7 @@ def test_archetypes_stand_above_the_samples_that_have_most_of_them(context):
     finding = archetypes(context)
     draw(finding)
     few, many, faces = (figure.arguments for figure in finding.figures)
-    assert [len(a["archetypes"]) for a in (few, many, faces)] == [3, 4, 3]
+    assert [len(a["values"]) for a in (few, many, faces)] == [3, 4, 3]
     model = context.archetypes(3)
     A = model.encode(context.train.X, context.train.y)
     for j in range(3):
@@ -248,15 +248,15 @@ def test_cluster_distances_have_a_row_a_condition_and_a_column_a_class(context):
     finding = cluster_distance(context)
     draw(finding)
     digits, _, unlabelled = (figure.arguments for figure in finding.figures)
-    assert digits["distances"].shape == (4, 3)
+    assert digits["values"].shape == (4, 3)
     assert digits["columns"] == ["7", "8", "9"]
     assert unlabelled["columns"] == ["all"]
     flow = context.flow()
     own = encoded(flow, context.test, 2, 2)
     others = {c: encoded(flow, context.outliers["digits@7-9"].judged, c, 2) for c in (7, 8, 9)}
-    np.testing.assert_allclose(digits["distances"][2], cluster_distances({2: own}, {2: others})[0], rtol=1e-6)
+    np.testing.assert_allclose(digits["values"][2], cluster_distances({2: own}, {2: others})[0], rtol=1e-6)
     record = next(r for r in finding.records if (r["set"], r["condition"], r["class"]) == ("digits@7-9", "2", "8"))
-    assert record["distance"] == digits["distances"][2, 1]
+    assert record["distance"] == digits["values"][2, 1]
 
 
 def test_radii_are_norms_of_latents_with_shares_past_the_shell(context):

@@ -33,8 +33,9 @@ def report(
 ) -> None:
     """Example: farout report runs/clf
 
-    Write one HTML page that opens anywhere: samples, archetypes, outliers at growing strength, scores, ROC curves,
-    latent radii, the table, training curves, settings. What the run doesn't hold is left out.
+    Write one HTML page that opens anywhere: what the model gets wrong, the table of results, the outliers that it was
+    trained on, scores with the threshold and ROC curves, how far its probabilities can be trusted, samples, archetypes,
+    latent space, training curves, how the run was made. What the run doesn't hold is left out.
     """
     from farout.runs.folder import REPORT, open_run
     from farout.runs.generating import check_target

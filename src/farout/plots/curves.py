@@ -109,6 +109,7 @@ def training(history: Any, *, ax: Any = None) -> Display:
         (artists[name],) = axes.plot(x[known], values[known], **line_style(index), **mark)
     for axes, unit in zip(own[:, 0], units, strict=True):
         axes.set_ylabel(plain(unit))
+        axes.ticklabel_format(axis="y", useOffset=False)
         _without_spikes(axes)
     own[-1, 0].set_xlabel(across or "record")
     legend(own[0, 0], list(artists.values()), [*map(plain, series)], above=ax is None)

@@ -27,6 +27,7 @@ _CLASSES = 12  # more than these can't be told apart
 _WIDE = 200  # latent dimensions, above which the plane of classes is sought among so many principal components
 _CLIPPED = 0.002  # of each end of a column, which must not decide on the plane
 _REACH = 1.5  # how many times the range of the first set a picture may show beyond it, at each end
+_FAR_REACH = 6.0  # to show half of a set that lies farther
 
 
 def scatter(
@@ -230,11 +231,13 @@ def _class_plane(Z: Floats, labels: NDArray[Any] | None) -> tuple[Any, tuple[str
 def _frame(axes: Axes, sets: Sequence[Floats]) -> list[float]:
     """Set the limits of both axes; returns the share of each set that lies outside.
 
-    They hold the first set but for its own far tails, and the others as far as these lie near.
+    They hold the first set but for its own far tails, and the others as far as these lie near, or half of them.
     """
     low, high = np.quantile(sets[0], [0.005, 0.995], axis=0)
     room = np.where(high > low, high - low, np.maximum(1.0, np.abs(low)))
-    least, most = low - _REACH * room, high + _REACH * room
+    halves = np.stack([np.quantile(points, [0.25, 0.75], axis=0) for points in sets])
+    least = np.minimum(low - _REACH * room, np.maximum(low - _FAR_REACH * room, halves[:, 0].min(axis=0)))
+    most = np.maximum(high + _REACH * room, np.minimum(high + _FAR_REACH * room, halves[:, 1].max(axis=0)))
     inside = [((points >= least) & (points <= most)).all(axis=1) for points in sets]
     near = np.concatenate([points[rows] for points, rows in zip(sets, inside, strict=True)])
     ends = np.stack([near.min(axis=0), near.max(axis=0)])

@@ -20,7 +20,7 @@ from farout.report.sections import FIRST, flat_settings, sections, table_rows
 __all__ = ["render_page", "render_report", "whole", "write_page", "write_report"]
 
 _WITHIN = re.compile(r"(?<=\d) (?=%|σ|s\b|min\b|h\b|\d{3}(?!\d))|(?<=p|k|n|d) (?== ?\d)|(?<==) (?=\d)")
-_NUMERIC = re.compile(r"\s*(p )?[-+\N{MINUS SIGN}<]?\d[\d.,\s%e/±–-]*")
+_NUMERIC = re.compile(r"\s*(p )?[-+\N{MINUS SIGN}<]?\d[\d.,\s%e/±–+-]*")
 
 
 def write_report(content: ReportContent, path: str | os.PathLike[str], *, force: bool = False) -> Path:

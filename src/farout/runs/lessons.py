@@ -113,12 +113,27 @@ def _cells(run: Run, rows: Dataset) -> tuple[list[str], list[list[str]]]:
         picked = np.argsort(-shares, kind="stable")[:COLUMNS]
     table = matched.frame
     columns = [
-        [f"{v:.4g}" for v in matched.X[:, i].tolist()]
+        [_cell(v) for v in matched.X[:, i].tolist()]
         if table is None
-        else [f"{v:.4g}" if isinstance(v, float) else str(v) for v in table.column(names[i]).to_pylist()]
+        else [_cell(v) for v in table.column(names[i]).to_pylist()]
         for i in picked.tolist()
     ]
     return [str(names[i]) for i in picked], [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cell(value: Any) -> str:
+    """A cell of a table as a short text.
+
+    Examples
+    --------
+    >>> _cell(0.123456), _cell(-60000.0), _cell(1e12), _cell("red"), _cell(None)
+    ('0.1235', '-60000', '1e+12', 'red', '')
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def trained_outliers(model: Any, seed: int = 0) -> dict[str, Array]:
