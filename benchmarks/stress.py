@@ -140,7 +140,7 @@ def classifiers(shape, frames, d, seed):
         "logistic, C .01": one(LogisticRegression(C=0.01, max_iter=300)),
         "logistic, PCA": one(LogisticRegression(max_iter=500), few=True),
         "LDA": one(LinearDiscriminantAnalysis(), few=True),
-        "QDA": one(QuadraticDiscriminantAnalysis(reg_param=0.1), few=True),
+        "QDA": one(make_pipeline(PCA(min(d, 12)), QuadraticDiscriminantAnalysis(reg_param=0.1))),
         "naive Bayes": one(GaussianNB(var_smoothing=1e-2), few=True),
         "5 neighbours": one(KNeighborsClassifier(5), few=True),
         "25 neighbours": one(KNeighborsClassifier(25, weights="distance"), few=True),

@@ -74,8 +74,7 @@ def stress_test(
     others by the sources of the same name, and their radius is measured. Rows at strength 0 are the controls: where the
     model, or a two-sample test, tells these from data, the flow isn't good enough to judge, and the result says so.
     The one number in all, ``score``, is the mean of the AUROC over all strengths of "shell" and of "exchange": what
-    lies far out, and what no longer goes together. docs/results/stress.md has how it predicts what models do on outliers
-    that they meet.
+    lies far out, and what no longer goes together (docs/results/stress.md has how it predicts).
 
     Parameters
     ----------
@@ -124,7 +123,8 @@ def stress_test(
     Returns
     -------
     StressResult
-        Models are called by their names, or those of their classes; a pipeline by its last step. Printed as a table; ``to_frame()``, ``to_dict()``; ``farout.plots.stress`` draws it.
+        Models are called by their names, or those of their classes, a pipeline by its last step. Printed as a table;
+        ``to_frame()``, ``to_dict()``; ``farout.plots.stress`` draws it.
 
     Raises
     ------
@@ -208,8 +208,8 @@ def _check_used(models: Mapping[str, Any], outputs: str, inputs: Any) -> None:
     plain = [m for m, module in zip(models.values(), modules, strict=True) if module or not hasattr_any(m, of_others)]
     if outputs != "auto" and not plain:
         raise InvalidSettingError(
-            f"{WHERE}: outputs is for functions, torch modules and ONNX files; the models say by their methods what they "
-            "give. Leave it out."
+            f"{WHERE}: outputs is for functions, torch modules and ONNX files; the models say by their methods what "
+            "they give. Leave it out."
         )
 
 
@@ -385,7 +385,7 @@ class _Test:
                 self._remember(row, drawn.x[picked], some)
 
     def _asked(self, model: str, ask: Ask, x: NDArray[Any]) -> tuple[Answers | None, str | None]:
-        """A model's answers for rows of its own, which it may change; or what went wrong, which far out is a finding."""
+        """A model's answers for rows of its own, which it may change; or what went wrong, which is a finding too."""
         try:
             answers = ask(self.ground.as_given(x))
             _require_all(answers, len(x), model)
@@ -493,8 +493,8 @@ class _Test:
                 c.auroc if np.isnan(c.auroc_high) else c.auroc_high
             ) < 1 - TELLS:
                 yield (
-                    f"{c.model} itself tells rows held out from {CALLED[c.rows]} (AUROC {c.auroc:.2f}; .5 if the flow were "
-                    "perfect): the flow isn't good enough to judge it by weak strengths."
+                    f"{c.model} itself tells rows held out from {CALLED[c.rows]} (AUROC {c.auroc:.2f}; .5 if the flow "
+                    "were perfect): the flow isn't good enough to judge it by weak strengths."
                 )
         yield from self.notes
         yield from (f"{r.model} failed on {r.kind}, {r.strength}: {r.failure}" for r in self.rows if r.failure)
@@ -504,15 +504,15 @@ class _Test:
         for rows, auroc in told.items():
             if auroc > TELLS:
                 yield (
-                    f"a two-sample test tells rows held out from {CALLED[rows]} (AUROC {auroc:.2f}; .5 if the flow were "
-                    "perfect): weak strengths also test for what the flow gets wrong."
+                    f"a two-sample test tells rows held out from {CALLED[rows]} (AUROC {auroc:.2f}; .5 if the flow "
+                    "were perfect): weak strengths also test for what the flow gets wrong."
                 )
         ground = self.ground
         own = float(np.median(ground.radii(ground.rows[: len(ground.held)], _first(ground.labels, len(ground.held)))))
         if ground.tail.typical > OVERFITTED * own:
             yield (
-                f"rows held out lie {ground.tail.typical / own:.1f} times as far out as those that outliers are made of: "
-                "the flow knows the latter by heart. Give it more rows, or fewer steps."
+                f"rows held out lie {ground.tail.typical / own:.1f} times as far out as those that outliers are made "
+                "of: the flow knows the latter by heart. Give it more rows, or fewer steps."
             )
 
     def _of_model(self, model: str, confident: float) -> Iterator[str]:
@@ -521,8 +521,8 @@ class _Test:
             yield f"{model} gives all rows held out one score, {scores[0]:.3g}: nothing can be told by it."
         elif confident < HARDLY_SURE:
             yield (
-                f"{model} is more than {self.sure:g} sure of {confident:.0%} of the rows held out, so that few outliers can "
-                "fool it; look at AUROC, or lower sure."
+                f"{model} is more than {self.sure:g} sure of {confident:.0%} of the rows held out, so that few outliers "
+                "can fool it; look at AUROC, or lower sure."
             )
 
 
