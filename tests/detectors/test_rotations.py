@@ -209,3 +209,18 @@ def test_one_critic_serves_all_who_ask():
         patch.setattr(fo.Critic, "_fit", lambda self, X, y: (fits.append(len(X.X)), whole(self, X, y)))
         fo.CautiousClassifier(max_steps=2, **FEW).fit(*photographs(130, 0))
     assert fits == [117]
+
+
+def test_rotations_that_can_not_be_told_are_refused():
+    rows = np.random.default_rng(0).normal(size=(40, 4))
+    labels = np.arange(40) % 2
+    with pytest.raises(InvalidSettingError, match="auxiliary_weight=0 leaves it out"):
+        fo.CautiousClassifier(rotations=True, auxiliary_weight=0).fit(rows, labels)
+    with pytest.raises(InvalidSettingError, match="rows are vectors"):
+        fo.CautiousClassifier(rotations=True).fit(rows, labels)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "16-true"])
+def test_a_precision_that_rows_do_not_have_is_refused_before_anything_long(precision):
+    with pytest.raises(InvalidSettingError, match="32-true"):
+        fo.CautiousClassifier(training=fo.Training(precision=precision)).fit(np.ones((40, 4)), np.arange(40) % 2)

@@ -46,6 +46,13 @@ def test_an_outlier_is_its_host_but_for_a_share_that_is_its_guest(source, rows):
     assert (x == x.round()).all()
 
 
+def test_guests_are_of_another_class(source):
+    hosts = np.arange(300)
+    guests = source._guests(hosts, np.random.default_rng(0))
+    assert (source.labels_[guests] != source.labels_[hosts]).all()
+    assert len(np.unique(guests)) > 100
+
+
 def test_edges_are_soft(source):
     """Between what is kept and what is replaced, no step is as large as the difference of two flat images."""
     flat = fo.Salient(event_shape=SHAPE, share=0.3, random_state=0)

@@ -245,8 +245,8 @@ def test_an_unfitted_flow_gets_the_shape_of_the_images(form):
     X = digits.data.reshape(-1, 1, 8, 8) if form == "images" else digits.data
     flow = fo.FlowDensity(max_steps=5)
     result = fo.stress_test(
-        lambda X: -np.abs(X).reshape(len(X), -1).mean(axis=1), X[:200], flow=flow, kinds=["turned"], n=20, n_bootstrap=0,
-        event_shape=None if form == "images" else (1, 8, 8),
+        lambda X: -np.abs(X).reshape(len(X), -1).mean(axis=1), X[:200], flow=flow, kinds=["turned"], n=20,
+        n_bootstrap=0, event_shape=None if form == "images" else (1, 8, 8),
     )  # fmt: skip
     assert result.event_shape == (1, 8, 8)
     assert flow.event_shape is None
@@ -256,7 +256,7 @@ def test_an_unfitted_flow_gets_the_shape_of_the_images(form):
 
 
 def test_labels_of_another_type_give_no_accuracy(blobs, flow, linear):
-    _, (X_new, y_new) = blobs
+    _, (X_new, _) = blobs
     dates = np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]")[np.arange(len(X_new)) % 2]
     result = fo.stress_test(linear, X_new, dates, flow=flow, kinds=["shell"], n=40, n_bootstrap=0)
     assert all(c.accuracy is None for c in result.controls if c.rows != "samples at 1 sigma")

@@ -45,6 +45,7 @@ FARTHEST = 1e6  # units that a network is asked about: numbers of more may overf
 CALIBRATION, MOST_HELD = 0.1, 500  # share of rows held out for the threshold, and for vectors how many at most
 CHUNK = 256  # rows that go through the network at a time, for inference: more of them leave the caches
 LOOKED_AT = 2500  # images that an augmentation is chosen by
+ONE_TYPE = ("64-true", "bf16-true", "16-true")  # precisions that change the type of the network itself
 MIRRORED = 4  # the position of a mirror image; see farout.outliers.symmetries
 JUDGED = 1024  # training rows that set the scale of scores where none are held out
 AUXILIARY_WEIGHT = 0.5  # for images
@@ -149,6 +150,16 @@ class ExposedModel(Estimator):
         check_flag(self.distance_aware, "distance_aware", where, choices=("auto",))
         check_flag(self.verbose, "verbose", where)
         check_training(self.training, where)
+        if self.training is not None and self.training.precision in ONE_TYPE:
+            raise InvalidSettingError(
+                f"{where}: precision={self.training.precision!r} would bring the network to a type that its rows and "
+                "outliers don't have; give '32-true', 'bf16-mixed' or '16-mixed'."
+            )
+        if self.rotations is True and self.auxiliary_weight == 0:
+            raise InvalidSettingError(
+                f"{where}: rotations=True is told by the auxiliary task, and auxiliary_weight=0 leaves it out; change "
+                "one of them."
+            )
         if self.source is not None and not isinstance(self.source, OutlierSource):
             raise InvalidSettingError(
                 f"{where}: source must be an outlier source such as NormalShell(2.5); got {self.source!r}."
@@ -176,7 +187,10 @@ class ExposedModel(Estimator):
             events = self.units_.to_train(rows).double().numpy()
             self.network_kind_ = chosen_kind(events, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
         self.network_ = self._build("network_")
-        if (self._is_distance_aware() and not self._is_vector()) or self._auxiliary_weight():
+        if self.rotations is True and self._is_vector():
+            raise InvalidSettingError(f"{where}: rotations=True is for images, and rows are vectors; leave it out.")
+        needed = (self._is_distance_aware() and not self._is_vector()) or self.rotations is True
+        if needed or self._auxiliary_weight():
             self._last_layer()  # an error before the source is fitted
         source = Recommended() if self.source is None and self._uses_outliers() else self.source
         if source is not None:

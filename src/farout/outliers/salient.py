@@ -108,9 +108,19 @@ class Salient(RowSource):
         return True
 
     def _candidates(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> Candidates:
-        guests = (hosts + rng.integers(1, len(self.rows_), size=len(hosts))) % len(self.rows_)
+        guests = self._guests(hosts, rng)
         x = self._blended(hosts, guests) if self.space == "data" else self._decoded(hosts, guests, rng)
         return Candidates(x, np.arange(len(hosts)))
+
+    def _guests(self, hosts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Another row for each host, of another class where there are some: what it brings then is not the host's."""
+        guests: NDArray[np.int64] = (hosts + rng.integers(1, len(self.rows_), size=len(hosts))) % len(self.rows_)
+        labels = vars(self).get("labels_")
+        if labels is None or len(np.unique(labels)) < 2:
+            return guests
+        while (same := labels[guests] == labels[hosts]).any():
+            guests[same] = rng.integers(len(self.rows_), size=int(same.sum()))
+        return guests
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[Any] | None:
         return self.labels_[rows] if "labels_" in vars(self) else None

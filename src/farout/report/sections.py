@@ -239,8 +239,8 @@ def _choices(content: ReportContent) -> Iterator[Section]:
         yield section(
             "choices",
             "What suits these images",
-            "A small network looked at the normal images: which rotations and mirror images of them it can tell, and "
-            "whether outliers still look like them.",
+            "What was chosen by the normal images: how they may be moved, and which rotations a small network can tell "
+            "(all count as told with fewer than 100 images). Grey outliers that still look like them are left out.",
             [],
             tables=[Table(("", "chosen"), tuple(content.choices))],
         )

@@ -87,7 +87,10 @@ def image_choices(model: Any) -> list[tuple[str, str]]:
     state, rows = vars(model), []
     source = state.get("source_")
     if "augmentation_" in state:
-        rows.append(("augmentation", state["augmentation_"] or "none: the place of things tells their class"))
+        none = "none: the place of things tells their class"
+        if len(state.get("classes_", ())) < 2:
+            none = "none: it is chosen by how classes lie, and there are not two"
+        rows.append(("augmentation", state["augmentation_"] or none))
     if len(vars(model).get("event_shape_", ())) == 3 and hasattr(model, "rotations"):
         turns = ", ".join(f"{90 * int(k)}°" for k in state.get("turns_", ()))
         rows.append(("rotations told", turns or "none"))

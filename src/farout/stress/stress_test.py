@@ -521,7 +521,7 @@ class _Test:
             yield f"{model} gives all rows held out one score, {scores[0]:.3g}: nothing can be told by it."
         elif confident < HARDLY_SURE:
             yield (
-                f"{model} is more than {self.sure:g} sure of {confident:.0%} of the rows held out, so that few outliers "
+                f"{model} is more than {self.sure:g} sure of {confident:.0%} of the rows held out, so few outliers "
                 "can fool it; look at AUROC, or lower sure."
             )
 
