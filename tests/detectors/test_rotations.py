@@ -9,6 +9,7 @@ import farout as fo
 from farout.base.losses import auxiliary_loss
 from farout.detectors.augmentation import AUGMENTATIONS, crop, crop_flip, keeps_classes
 from farout.detectors.feeding import Feed
+from farout.errors import InvalidSettingError
 from farout.flows.units import Units
 from photographs import SHAPE, photographs, textures
 
