@@ -6,8 +6,9 @@ STAMP  := $(VENV)/.installed
 # Real image sets, when a checkout has them beside it; tests that need them skip, with a reason, when it is absent.
 FAROUT_DATA ?= $(wildcard $(CURDIR)/../shared/data)
 export FAROUT_DATA
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all browser check format clean
 demo: $(STAMP)
 	$(BIN)/farout demo --out runs/demo --force
 
@@ -16,6 +17,12 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+
+# What the tests of pages need: a browser with its driver (Debian's packages), and what drives it. Without, they skip.
+browser: $(STAMP)
+	command -v chromium chromedriver >/dev/null || { $(SUDO) apt-get update && \
+		$(SUDO) apt-get install --yes --no-install-recommends chromium chromium-driver; }
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -9,6 +9,8 @@ import torch
 
 from farout.detectors.flow_detector import TABLE_FLOW
 
+pytest_plugins = ["browser"]  # tests/browser.py: a page in Chromium
+
 LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
 
 
