@@ -1,33 +1,14 @@
 """Runs to explore: of images and of a table, with classes and without, made by the commands in a few steps."""
 
-import datetime
-
-import numpy as np
-import pyarrow as pa
 import pyarrow.csv
 import pytest
+from people_table import people
 
 from farout.cli import main
 from farout.explore.explorer import Explorer
 from farout.runs.folder import open_run
 
 STEPS = ["--max-steps", "10"]
-
-
-def people(n=300, seed=0):
-    """A table of numbers, categories, dates and missing cells, one name of which is no text for a page."""
-    rng = np.random.default_rng(seed)
-    age = rng.integers(18, 80, n)
-    debt = np.round(rng.normal(1000, 300, n), 1)
-    return pa.table(
-        {
-            "age": age,
-            "income": np.round(600 * age + rng.normal(0, 4000, n), 2),
-            "<b>city</b>": rng.choice(["Bern", "Basel", "<i>Genf</i>"], n, p=[0.5, 0.4, 0.1]),
-            "since": [datetime.date(2020, 1, 1) + datetime.timedelta(days=int(d)) for d in rng.integers(0, 900, n)],
-            "debt": pa.array(debt, mask=rng.random(n) < 0.1),
-        }
-    )
 
 
 @pytest.fixture(scope="package")

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pyarrow.csv
 import pytest
-from conftest import people
+from people_table import people
 
 import farout as fo
 from farout.explore.explorer import Explorer

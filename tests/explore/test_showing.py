@@ -22,7 +22,9 @@ def decoded(address):
 
 def table(values, names=("a", "b", "c")):
     X = np.asarray(values, dtype=float)
-    return Dataset(X, None, (X.shape[1],), "table", feature_names=names, frame=pa.table(dict(zip(names, X.T, strict=True))))
+    return Dataset(
+        X, None, (X.shape[1],), "table", feature_names=names, frame=pa.table(dict(zip(names, X.T, strict=True)))
+    )
 
 
 def test_a_picture_comes_back_grey_or_in_colour():

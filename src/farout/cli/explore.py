@@ -1,5 +1,7 @@
 """``farout explore``: a page in the browser to play with a run."""
 
+import importlib.util
+import sys
 import webbrowser
 from typing import Annotated
 
@@ -22,9 +24,7 @@ Browser = Annotated[
 ]
 
 
-def explore(
-    run: o.RunArgument, port: Port = 0, browser: Browser = True, data_root: o.DataRoot = None
-) -> None:
+def explore(run: o.RunArgument, port: Port = 0, browser: Browser = True, data_root: o.DataRoot = None) -> None:
     """Example: farout explore runs/clf
 
     Serve a page to play with a run, until Ctrl-C: outliers that follow a slider of strength, mixtures of archetypes
@@ -35,25 +35,27 @@ def explore(
     from farout.errors import FaroutError
     from farout.runs.folder import open_run
 
-    loaded = open_run(run)
-    try:
-        import panel  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("panel") is None:
         raise FaroutError(
             'farout explore needs Panel, which isn\'t installed; install it by: pip install "farout[explore]"'
-        ) from error
+        )
     from farout.explore.explorer import Explorer
-    from farout.explore.serving import make_server
+    from farout.explore.serving import free_port, make_server
 
+    port = free_port(port)
     with console.stage(f"reading {run} and its data"):
-        explorer = Explorer(loaded, data_root)
+        explorer = Explorer(open_run(run), data_root)
     server, address = make_server(explorer, port)
-    print(address, flush=True)  # it may be piped
+    console.result(address)
+    sys.stdout.flush()  # it may be read by a program, and the page stays
+    console.message("serving until Ctrl-C")
     if browser:
-        server.io_loop.call_later(0.1, webbrowser.open, address)
-    console.message("serving; stop by Ctrl-C")
-    server.start()
+        webbrowser.open(address)
     try:
         server.io_loop.start()
+    except KeyboardInterrupt:  # Ctrl-C is how it ends
+        if console.terminated:
+            raise console.interrupted("the page is closed.") from None
+        console.message("the page is closed")
     finally:
         server.stop()

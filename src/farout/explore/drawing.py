@@ -121,9 +121,7 @@ class Drawers:
                     self.run, SourceSettings.from_mapping({"name": name}), data_root=self._data_root
                 )
 
-    def draw(
-        self, name: str, value: float | None = None, label: Any = None, seed: int = 0, n: int = DRAWN
-    ) -> Outliers:
+    def draw(self, name: str, value: float | None = None, label: Any = None, seed: int = 0, n: int = DRAWN) -> Outliers:
         """Outliers; with one seed, the same directions and partners wherever the dial stands.
 
         Parameters

@@ -94,7 +94,9 @@ class Explorer:
         more = {} if out.y is None else {"class": [str(label) for label in out.y]}
         more |= {"decision": verdicts} if verdicts else {}
         if apart is not None:
-            said.append("Marked: the cells of a row that lie farthest from the middle, by two standard deviations or more.")
+            said.append(
+                "Marked: the cells of a row that lie farthest from the middle, by two standard deviations or more."
+            )
         return table_html(data, apart, more), " ".join(filter(None, said))
 
     def mixture_html(self, row: NDArray[Any]) -> str:
@@ -121,7 +123,7 @@ class Explorer:
         return rows_shown(self.run, Outliers(row, None, nan, np.array(["mixture"]), schema=schema))
 
     def map_points(self) -> dict[str, NDArray[Any]]:
-        """The rows of the latent map: ``x``, ``y``, ``label``, ``text``, and ``image`` or ``cells``, each of shape (m,).
+        """The rows of the latent map: ``x``, ``y``, ``label``, ``text``, and ``image`` or ``cells``, of shape (m,).
 
         Raises
         ------
@@ -135,7 +137,9 @@ class Explorer:
         labels = np.full(len(data), "") if data.y is None else data.y.astype(np.str_)
         numbers = [f"row {place + 1}" for place in self.training.places[rows]]
         nothing = np.full(len(data), "")
-        pictures = [data_uri(row, data.event_shape, self.ends, THUMBNAIL) for row in data.X] if data.is_image else nothing
+        pictures = (
+            [data_uri(row, data.event_shape, self.ends, THUMBNAIL) for row in data.X] if data.is_image else nothing
+        )
         return {
             "x": self.latent_map.points[:, 0],
             "y": self.latent_map.points[:, 1],

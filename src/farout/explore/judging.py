@@ -1,4 +1,4 @@
-"""What a run says of rows: scores and decisions, the columns that did it, training rows near them, archetype weights."""
+"""What a run says of rows: scores, decisions, the columns that did it, training rows near them, archetype weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,13 +1,14 @@
 """Training rows of a run, to show and to compare with: those that lie nearest to a row."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.base.neighbours import nearest_rows
+from farout.base.neighbours import Neighbours, nearest_rows
 from farout.data import Dataset
 from farout.detectors.reach import in_units
 from farout.errors import FaroutError
@@ -70,8 +71,14 @@ class TrainingRows:
 
         Images are compared by pixels, rows of a table by columns of unit variance.
         """
-        k = min(k, len(self))
-        return nearest_rows(in_units(self.units, self.codes), in_units(self.units, codes), k)[1]
+        return nearest_rows(self._reference, self._compared(codes), k)[1]
+
+    @cached_property
+    def _reference(self) -> Neighbours:
+        return Neighbours(self._compared(self.codes))
+
+    def _compared(self, codes: NDArray[Any]) -> NDArray[np.floating]:
+        return codes if self.shown.is_image else in_units(self.units, codes)
 
 
 def units_of(run: Run) -> Units | None:

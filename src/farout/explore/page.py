@@ -102,12 +102,12 @@ def _guarded(pane: pn.pane.HTML, act: Callable[[], None]) -> None:
         )
 
 
-def _pane(**settings: Any) -> pn.pane.HTML:
-    return pn.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", **settings)
+def _pane() -> pn.pane.HTML:
+    return pn.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width")
 
 
 def _select(name: str, options: Any, **settings: Any) -> pn.widgets.Select:
-    return pn.widgets.Select(name=name, options=options, width=150, **settings)
+    return pn.widgets.Select(label=name, options=options, width=150, **settings)
 
 
 class _OutlierPart:
@@ -118,15 +118,16 @@ class _OutlierPart:
         self.drawn: Any = None  # what the map shows too
         self.listeners: list[Callable[[], None]] = []
         self.source = _select("source", list(drawers.names))
-        self.dial = pn.widgets.FloatSlider(name="", sizing_mode="stretch_width", max_width=560, margin=(5, 10))
+        self.dial = pn.widgets.FloatSlider(label="", sizing_mode="stretch_width", max_width=560, margin=(5, 10))
         self.label = _select("class", [EVERY_CLASS])
-        self.seed = pn.widgets.IntInput(name="seed", value=0, start=0, end=10**9, width=110)
-        self.about, self.told, self.shown = _pane(), _pane(name="told"), _pane(name="outliers")
+        self.seed = pn.widgets.IntInput(label="seed", value=0, start=0, end=10**9, width=110)
+        self.about, self.told, self.shown = _pane(), _pane(), _pane()
         self._chosen()
         redraw = _Soon(self.redraw)
         for widget in (self.dial, self.label, self.seed):
             widget.param.watch(redraw, "value")
-        self.source.param.watch(lambda _: (self._chosen(), redraw()), "value")
+        self.source.param.watch(lambda _: self._chosen(), "value")
+        self.source.param.watch(redraw, "value")
         self.redraw()
         controls = pn.FlexBox(self.source, self.label, self.seed)
         self.view = pn.Column(controls, self.about, self.dial, self.told, self.shown, sizing_mode="stretch_width")
@@ -137,9 +138,9 @@ class _OutlierPart:
         dial = drawers.dial(name)
         self.about.object = f"<p>{escape(name)}: {escape(drawers.help(name))}</p>"
         self.dial.visible = dial is not None
-        if dial is not None and dial.label != self.dial.name:
+        if dial is not None and dial.label != self.dial.label:
             ends = {"start": dial.low, "end": dial.high, "step": dial.step, "value": dial.start}
-            self.dial.param.update(name=dial.label, **ends)
+            self.dial.param.update(label=dial.label, **ends)
         self._offer_classes()
 
     def _offer_classes(self) -> None:
@@ -211,7 +212,7 @@ class _ArchetypePart:
         self.triangle = self._triangle()
         self.label = _select("class", [OWN_CLASS, *map(str, mixer.classes)], visible=bool(mixer.classes))
         self.rest = _select("variety within a mixture", list(NULLSPACES), visible=mixer.has_nullspace)
-        self.seed = pn.widgets.IntInput(name="seed of it", value=0, start=0, end=10**9, width=110, visible=False)
+        self.seed = pn.widgets.IntInput(label="seed of it", value=0, start=0, end=10**9, width=110, visible=False)
         self.about, self.told, self.shown = _pane(), _pane(), _pane()
         past = ", also out of the triangle" if mixer.k == 3 else ""
         self.about.object = f"<p>Drag the point{past}, or move it by the arrow keys.</p>"
@@ -233,7 +234,9 @@ class _ArchetypePart:
         return Triangle(
             corners=corners(k).tolist(),
             names=self.mixer.names(),
-            pictures=[data_uri(row, shape, explorer.ends, ARCHETYPE) for row in archetypes] if explorer.is_image else [],
+            pictures=[data_uri(row, shape, explorer.ends, ARCHETYPE) for row in archetypes]
+            if explorer.is_image
+            else [],
             rows=[] if weights is None else (weights @ corners(k)).round(4).tolist(),
             width_policy="max",
             min_width=280,
@@ -266,9 +269,11 @@ class _UploadPart:
         self.drop = pn.widgets.FileDropper(
             max_file_size=f"{LARGEST // 10**6}MB", previews=[], sizing_mode="stretch_width", max_width=560, height=96
         )
-        self.shown = _pane(name="judged")
+        self.shown = _pane()
         self.drop.param.watch(self._given, "value")
-        what = "An image, or an array of images" if explorer.is_image else "Rows of a table with the columns of training"
+        what = (
+            "An image, or an array of images" if explorer.is_image else "Rows of a table with the columns of training"
+        )
         about = _pane()
         about.object = (
             f"<p>{what} ({', '.join(endings_for(explorer.run))}; {LARGEST // 10**6} MB at most). It stays on this "

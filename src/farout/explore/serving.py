@@ -2,7 +2,6 @@
 
 import errno
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from panel.io.server import get_server
@@ -11,49 +10,19 @@ from farout.errors import RunError
 from farout.explore.explorer import Explorer
 from farout.explore.page import make_page
 
-__all__ = ["HOST", "make_server"]
+__all__ = ["HOST", "free_port", "make_server"]
 
 HOST = "127.0.0.1"
 
 
-def make_server(explorer: Explorer, port: int = 0) -> tuple[Any, str]:
-    """A server of the page, bound but not yet running.
-
-    Parameters
-    ----------
-    explorer : Explorer
-    port : int
-        A free one is found where it is 0.
-
-    Returns
-    -------
-    server : bokeh.server.server.Server
-        ``server.run_until_shutdown()`` serves until the process is interrupted.
-    address : str
-        Of the page.
+def free_port(port: int = 0) -> int:
+    """The port, if it can be served on, or some free one for 0.
 
     Raises
     ------
     RunError
-        If the port is taken, or can't be used.
+        If it is taken, or can't be used.
     """
-    port = _free_port(port)
-    origins = [f"{HOST}:{port}", f"localhost:{port}"]
-    page: Callable[[], Any] = lambda: make_page(explorer)  # noqa: E731
-    server = get_server(
-        {"/": page},
-        port=port,
-        address=HOST,
-        websocket_origin=origins,
-        title=f"farout explore {explorer.run.path.name}",
-        start=False,
-        show=False,
-    )
-    return server, f"http://{HOST}:{port}/"
-
-
-def _free_port(port: int) -> int:
-    """The port, or a free one for 0; an error where it can't be bound."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -62,3 +31,31 @@ def _free_port(port: int) -> int:
             why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"can't be used ({error})"
             raise RunError(f"--port {port} {why}; choose another, or leave --port out for a free one.") from error
         return int(probe.getsockname()[1])
+
+
+def make_server(explorer: Explorer, port: int) -> tuple[Any, str]:
+    """A server of the page, which serves once its ``io_loop`` is started.
+
+    Parameters
+    ----------
+    explorer : Explorer
+    port : int
+        From `free_port`.
+
+    Returns
+    -------
+    server : bokeh.server.server.Server
+    address : str
+        Of the page.
+    """
+    server = get_server(
+        {"/": lambda: make_page(explorer)},
+        port=port,
+        address=HOST,
+        websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"],
+        title=f"farout explore {explorer.run.path.name}",
+        start=False,
+        show=False,
+    )
+    server.start()
+    return server, f"http://{HOST}:{port}/"

@@ -24,9 +24,7 @@ BARS = 6  # columns whose shares are shown
 Range = tuple[float, float]
 
 
-def data_uri(
-    row: NDArray[Any], event_shape: Sequence[int], ends: Range = (0.0, 1.0), side: int | None = None
-) -> str:
+def data_uri(row: NDArray[Any], event_shape: Sequence[int], ends: Range = (0.0, 1.0), side: int | None = None) -> str:
     """An image as the address of a PNG that holds it itself; values beyond ``ends`` are clipped.
 
     A larger one is brought down to ``side`` pixels.
@@ -48,7 +46,12 @@ def data_uri(
 
 
 def grid_html(
-    data: Dataset, captions: Sequence[str], ends: Range = (0.0, 1.0), *, alerts: Sequence[bool] = (), large: bool = False
+    data: Dataset,
+    captions: Sequence[str],
+    ends: Range = (0.0, 1.0),
+    *,
+    alerts: Sequence[bool] = (),
+    large: bool = False,
 ) -> str:
     """Images with a caption each; those with an alert get a frame. A single one may be ``large``."""
     tiles = []

@@ -1,7 +1,7 @@
 """The polygon of archetypes, with a point that can be dragged, as a component of Panel."""
 
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import param
 from panel.custom import JSComponent
@@ -35,5 +35,5 @@ class Triangle(JSComponent):
     point = param.List(default=[0.0, 0.0])
     told = param.String(default="")
 
-    _esm: Any = (HERE / "triangle.js").read_text(encoding="utf-8")
-    _stylesheets: Any = [(HERE / "triangle.css").read_text(encoding="utf-8")]
+    _esm: ClassVar[str] = (HERE / "triangle.js").read_text(encoding="utf-8")
+    _stylesheets: ClassVar[list[str]] = [(HERE / "triangle.css").read_text(encoding="utf-8")]
