@@ -132,3 +132,9 @@ def test_photographs_with_classes_held_out(tmp_path: Path, data_root: Path) -> N
     printed = run("outlier_quality.py", "natural", *where, "--folds", "0", "--rows", *rows)
     assert all(f"| {row} | without (3, 5) | held out |" in printed for row in rows)
     assert "nan" not in printed
+
+
+@pytest.mark.slow
+def test_moves_of_the_page() -> None:
+    printed = run("explore.py")
+    assert len(printed.splitlines()) == 1 + 2 * (2 + 3), printed

@@ -35,7 +35,7 @@ PROMISED = {
     "evaluate",
     "load",
 }
-HEAVY = ("matplotlib", "typer", "lightning", "timm", "gradio", "torch", "sklearn", "numpy")
+HEAVY = ("matplotlib", "typer", "lightning", "timm", "panel", "bokeh", "torch", "sklearn", "numpy")
 
 
 def test_promised_names_are_there():

@@ -1,5 +1,9 @@
 """Runs to explore: of images and of a table, with classes and without, made by the commands in a few steps."""
 
+import contextlib
+import subprocess
+import sys
+
 import pyarrow.csv
 import pytest
 from people_table import people
@@ -40,3 +44,37 @@ def explored(runs):
         return made[name]
 
     return of
+
+
+@contextlib.contextmanager
+def command(run):
+    """``farout explore`` in a process of its own: its address, and the process."""
+    words = [sys.executable, "-m", "farout", "explore", str(run), "--no-browser"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = process.stdout.readline().strip()
+            assert address, process.stderr.read()
+            yield address, process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="package")
+def served(runs):
+    """Addresses of the pages of runs, by name; each is served once."""
+    with contextlib.ExitStack() as stack:
+        made = {}
+
+        def of(name):
+            if name not in made:
+                made[name] = stack.enter_context(command(runs / name))[0]
+            return made[name]
+
+        yield of
+
+
+@pytest.fixture
+def started(runs):
+    """A page that is served for one test alone."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name: stack.enter_context(command(runs / name))

@@ -154,7 +154,7 @@ def test_an_upload_is_judged_and_the_next_one_too_whatever_is_wrong_between(expl
 def test_text_that_the_widget_decoded_is_read_as_the_bytes_it_was(explored):
     part = pages._UploadPart(explored("people"))
     assert "Zürich" in drop(part, "a.csv", table([[*GOOD[:2], "Zürich", *GOOD[3:]]]).decode())
-    assert "Columns that make it unusual" in part.shown.object
+    assert "Shares of columns" in part.shown.object
 
 
 def test_crosses_follow_the_outliers_once_the_map_is_looked_at(explored):
@@ -202,27 +202,13 @@ def people_numbers():
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def served(runs):
-    """The command in a process of its own, and what it printed."""
-    words = [sys.executable, "-m", "farout", "explore", str(runs / "deep"), "--no-browser", "--verbose"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        address = process.stdout.readline().strip()
-        assert address, process.stderr.read()
-        yield address, process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def get(address):
     with urllib.request.urlopen(address, timeout=60) as answer:
         return answer.read().decode()
 
 
 def test_the_page_fetches_nothing_from_elsewhere(served):
-    address, _ = served
+    address = served("deep")
     assert re.fullmatch(rf"http://{re.escape(HOST)}:\d+/", address)
     html = get(address)
     sources = re.findall(r"""(?:src|href)=["']([^"']*)["']""", html)
@@ -238,7 +224,7 @@ def test_the_page_fetches_nothing_from_elsewhere(served):
     ("origin", "status"), [("http://evil.example", 403), ("http://127.0.0.1:1", 403), (None, 101), ("here", 101)]
 )
 def test_the_websocket_is_for_pages_of_this_server_alone(served, origin, status):
-    address, _ = served
+    address = served("deep")
     assert handshake(address, address.rstrip("/") if origin == "here" else origin, get(address)) == status
 
 
@@ -289,10 +275,8 @@ def test_the_command_says_what_is_missing(runs, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
-def test_it_serves_until_it_is_told_to_stop(runs, sign, code):
-    words = [sys.executable, "-m", "farout", "explore", str(runs / "flow"), "--no-browser"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    address = process.stdout.readline().strip()
+def test_it_serves_until_it_is_told_to_stop(started, sign, code):
+    address, process = started("flow")
     assert "Explore flow" in get(address)
     process.send_signal(sign)
     out, err = process.communicate(timeout=60)

@@ -99,7 +99,7 @@ def test_shares_are_bars_with_numbers_the_rest_in_one():
     shares = {f"c{i}": np.array([0.3 if i == 3 else 0.1]) for i in range(8)}
     judged = Judged(table([np.zeros(8)], tuple(shares)), np.array([0]), ScoreTable(np.zeros(1)), shares=shares)
     html = upload_html(judged, "a.csv", [])
-    bars = html[html.index("Columns that make it unusual") :]
+    bars = html[html.index("Shares of columns") :]
     assert re.findall(r"<th>([^<]*)</th>", bars)[0] == "c3"
     assert "2 other" in bars
     assert "<td>30%</td>" in bars

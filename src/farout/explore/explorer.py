@@ -144,7 +144,7 @@ class Explorer:
             "x": self.latent_map.points[:, 0],
             "y": self.latent_map.points[:, 1],
             "label": labels,
-            "text": np.array([f"{n}, {label}" if label else n for n, label in zip(numbers, labels, strict=True)]),
+            "text": np.array([f"{n}, class {label}" if label else n for n, label in zip(numbers, labels, strict=True)]),
             "image": np.array(pictures),
             "cells": nothing if data.is_image else np.array(lines_of(data)),
         }

@@ -267,7 +267,7 @@ class _UploadPart:
     def __init__(self, explorer: Explorer) -> None:
         self.explorer = explorer
         self.drop = pn.widgets.FileDropper(
-            max_file_size=f"{LARGEST // 10**6}MB", previews=[], sizing_mode="stretch_width", max_width=560, height=96
+            max_file_size=f"{LARGEST // 10**6}MB", sizing_mode="stretch_width", max_width=560, min_height=96
         )
         self.shown = _pane()
         self.drop.param.watch(self._given, "value")
@@ -315,7 +315,9 @@ class _MapPart:
         cross = {"marker": "x", "size": 11, "line_width": 2.5, "color": "black", "legend_label": "outliers"}
         plot.scatter(source=self.crosses, **cross)
         picture = '<img src="@image" alt="" style="width:64px;image-rendering:pixelated">' if explorer.is_image else ""
-        plot.add_tools(HoverTool(renderers=dots, tooltips=f"<div>{picture}<div>@text</div><div>@cells</div></div>"))
+        plot.add_tools(
+            HoverTool(renderers=dots, limit=3, tooltips=f"<div>{picture}<div>@text</div><div>@cells</div></div>")
+        )
         plot.legend.update(click_policy="hide", ncols=4)
         plot.add_layout(plot.legend[0], "below")
         if outliers is not None:

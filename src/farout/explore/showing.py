@@ -207,7 +207,7 @@ def _bars(shares: Mapping[str, float]) -> str:
         f"<td>{share:.0%}</td></tr>"
         for name, share in shown.items()
     )
-    return f'<h4>Columns that make it unusual</h4><table class="bars">{rows}</table>'
+    return f'<h4>Shares of columns in how unusual it is</h4><table class="bars">{rows}</table>'
 
 
 def _near(near: Any, places: NDArray[np.int64], ends: Range) -> str:

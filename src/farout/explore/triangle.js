@@ -41,15 +41,18 @@ export function render({model}) {
     const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse())
     move(place.x, -place.y)
   }
+  let held = false
   svg.addEventListener("pointerdown", (event) => {
-    svg.setPointerCapture(event.pointerId)
+    held = true
+    svg.setPointerCapture(event.pointerId) // so that it follows outside of the picture too
     follow(event)
     handle.focus({preventScroll: true})
     event.preventDefault()
   })
   svg.addEventListener("pointermove", (event) => {
-    if (svg.hasPointerCapture(event.pointerId)) follow(event)
+    if (held && event.buttons) follow(event)
   })
+  for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => (held = false))
   handle.addEventListener("keydown", (event) => {
     const step = event.shiftKey ? 0.2 : 0.05
     const ways = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step]}
