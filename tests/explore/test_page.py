@@ -146,6 +146,7 @@ def test_an_upload_is_judged_and_the_next_one_too_whatever_is_wrong_between(expl
     said = drop(part, "b.png", b"nothing")
     assert 'class="problem"' in said
     assert "b.png can&#x27;t be read as an image" in said
+    assert "Unexpected" not in said
     assert "p-value" in drop(part, "c.png", picture(colour=3))
     part.drop.value = {}
     assert part.shown.object == ""

@@ -171,12 +171,10 @@ def strength_told(out: Outliers) -> str:
 
     Examples
     --------
-    >>> from sklearn.datasets import make_blobs
-    >>> import farout as fo
-    >>> X, _ = make_blobs(400, random_state=0)
-    >>> flow = fo.FlowDensity(max_steps=50, random_state=0).fit(X)
-    >>> strength_told(fo.NormalShell(8.0, flow=flow).fit(X).sample(100, random_state=0))
-    'At a median of 7.5 sigma from the centre; of the rows held out, fewer than 1 in 21 lie as far out.'
+    >>> x, name = np.zeros((3, 2)), np.array(["NormalShell"] * 3)
+    >>> sigma, tail = np.array([2.0, 2.5, 3.1]), np.array([0.04, 0.008, 0.001])
+    >>> strength_told(Outliers(x, None, np.full(3, 2.5), name, sigma=sigma, tail=tail, least_tail=0.001))
+    'At a median of 2.5 sigma from the centre; of the rows held out, about 1 in 125 lie as far out.'
     """
     if out.sigma is None or out.tail is None or out.least_tail is None:
         return ""
