@@ -18,11 +18,12 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
 
-# What the tests of pages need: a browser with its driver (Debian's packages), and what drives it. Without, they skip.
+# What the tests of pages need: a browser with its driver (Debian's packages), what drives it, and Panel for the page of
+# `farout explore`. Without, they skip.
 browser: $(STAMP)
 	command -v chromium chromedriver >/dev/null || { $(SUDO) apt-get update && \
 		$(SUDO) apt-get install --yes --no-install-recommends chromium chromium-driver; }
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,browser]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,browser,explore]"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

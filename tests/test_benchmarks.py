@@ -142,3 +142,9 @@ def test_predictors_of_a_stress_test(tmp_path: Path) -> None:
     assert len((tmp_path / "wine.jsonl").read_text().splitlines()) == 72
     again = run("stress.py", "--report", "wine", "--out", tmp_path, "--n-bootstrap", "20")
     assert "wine without 2: classes held out" in again
+
+
+@pytest.mark.slow
+def test_moves_of_the_page() -> None:
+    printed = run("explore.py")
+    assert len(printed.splitlines()) == 1 + 2 * (2 + 3), printed

@@ -38,7 +38,7 @@ PROMISED = {
     "stress_test",
     "plots",
 }
-HEAVY = ("matplotlib", "typer", "lightning", "timm", "gradio", "torch", "sklearn", "numpy")
+HEAVY = ("matplotlib", "typer", "lightning", "timm", "panel", "bokeh", "torch", "sklearn", "numpy")
 
 
 def test_promised_names_are_there():

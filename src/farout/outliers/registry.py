@@ -124,6 +124,8 @@ class Source:
     options : tuple of Option
     without_flow : tuple of {"vectors", "images"}
         On what data it can do without a flow.
+    kinds : tuple of {"vectors", "images"}
+        The data it is for.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Source:
     needs: Literal["flow", "rows", "archetypes", "data"]
     options: tuple[Option, ...] = ()
     without_flow: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("vectors", "images")
 
     def load(self) -> Any:
         """Its class."""
@@ -185,7 +188,7 @@ _ALL = (
            without_flow=("vectors", "images")),
     Source("noise", "farout.outliers.noise:Noise",
            "every column on its own, wider than the data", "rows", (_STRENGTH, _NOISE),
-           without_flow=("vectors",)),
+           without_flow=("vectors",), kinds=("vectors",)),
     Source("real", "farout.outliers.real:RealOutliers", "outliers that you have", "data", (_SETS,)),
     Source("archetypal", "farout.outliers.archetypal:Archetypal",
            "mixtures of deep archetypes", "archetypes", (_WEIGHTS, _PAST, _COUNT)),
@@ -193,13 +196,13 @@ _ALL = (
            "mixtures of archetypes with a random nullspace part", "archetypes", (_WEIGHTS, _PART, _EXACT, _COUNT)),
     Source("collage", "farout.outliers.collage:Collage", "parts of training rows put together", "rows", (_QUANTILE,)),
     Source("turned", "farout.outliers.turned:Turned", "training images, turned or mirrored", "rows", (_QUANTILE,),
-           without_flow=("images",)),
+           without_flow=("images",), kinds=("images",)),
     Source("salient", "farout.outliers.salient:Salient",
            "training images in which what their class rests on is replaced", "rows", (_SPACE, _SHARE, _KEPT),
-           without_flow=("images",)),
+           without_flow=("images",), kinds=("images",)),
     Source("scrambled", "farout.outliers.scrambled:Scrambled",
            "training images with random phases: textures that show nothing", "rows", (_KEPT,),
-           without_flow=("images",)),
+           without_flow=("images",), kinds=("images",)),
     Source("boundary", "farout.outliers.boundary:Boundary",
            "training rows moved past the boundary of normal data", "rows", (_QUANTILE, _WALK)),
     Source("walk", "farout.outliers.walk:Walk",

@@ -14,16 +14,25 @@ from farout.base.estimator import classes_of
 from farout.base.persistence import write_atomically
 from farout.columns import as_table
 from farout.data.classes import resolve_classes
-from farout.errors import InvalidDataError, InvalidSettingError, RunError
+from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
 from farout.outliers.registry import SOURCES
-from farout.outliers.source import Outliers
+from farout.outliers.source import Outliers, OutlierSource
 from farout.runs.folder import Run, archetypes_of, flow_of, rows_for
 from farout.runs.loading import fitted_on
 from farout.runs.settings import SourceSettings
 from farout.runs.sources import make_source
 
-__all__ = ["check_outliers_target", "check_target", "generate_outliers", "write_file", "write_outliers"]
+__all__ = [
+    "check_outliers_target",
+    "check_target",
+    "fitted_source",
+    "generate_outliers",
+    "outliers_table",
+    "sources_for",
+    "write_file",
+    "write_outliers",
+]
 
 
 def generate_outliers(
@@ -61,30 +70,78 @@ def generate_outliers(
     InvalidSettingError
         If a setting makes no sense.
     """
-    flow = flow_of(run.model)
-    if flow is None and not _without_flow(settings, run.event_shape):
-        raise RunError(f"{run.path}: this {run.kind} holds no flow to generate from; give a run of `farout fit`.")
-    needs = SOURCES[settings.name].needs
-    if needs == "data":
-        raise InvalidSettingError("--source real draws from data that you have, so nothing is generated; use the data.")
+    flow = _stands_on(run, settings)
     labels = _labels(run.model if flow is None else flow, classes, n, run)
-    archetypes = archetypes_of(run.model)
-    if archetypes is None and needs == "archetypes":
-        data = run.record.spec if run.record is not None else "DATA"
-        raise RunError(
-            f"{run.path}: this {run.kind} holds no deep archetypes to draw from; make some by: farout archetypes "
-            f"{data} --deep --flow {run.path} --out RUN"
-        )
-    source: Any = make_source(settings, flow, archetypes=archetypes)
+    return fitted_source(run, settings, seed=seed, data_root=data_root).sample(n, labels, random_state=seed)
+
+
+def fitted_source(
+    run: Run, settings: SourceSettings, *, seed: int = 0, data_root: str | Path | None = None
+) -> OutlierSource:
+    """A source that draws from the flow, archetypes or training rows of a run.
+
+    Parameters
+    ----------
+    run : Run
+    settings : SourceSettings
+        As in `generate_outliers`.
+    seed : int
+        Of what is fitted.
+    data_root : path, optional
+
+    Returns
+    -------
+    OutlierSource
+
+    Raises
+    ------
+    FaroutError
+        As `generate_outliers` does.
+    """
+    flow = _stands_on(run, settings)
+    source: Any = make_source(settings, flow, archetypes=archetypes_of(run.model))
     if "random_state" in source.get_params(deep=False):
         source.random_state = seed
     if SOURCES[settings.name].needs_rows(settings.options):
         rows = fitted_on(run, data_root)
-        source.fit(rows_for(rows), rows.y)
-    else:
-        source.fit(cast(FlowDensity, flow).no_rows())
-    drawn: Outliers = source.sample(n, labels, random_state=seed)
-    return drawn
+        return cast(OutlierSource, source.fit(rows_for(rows), rows.y))
+    return cast(OutlierSource, source.fit(cast(FlowDensity, flow).no_rows()))
+
+
+def sources_for(run: Run) -> tuple[str, ...]:
+    """Names of the sources that can draw from a run; some read its training rows again."""
+    kind = "vectors" if len(run.event_shape) == 1 else "images"
+    return tuple(
+        name
+        for name, source in SOURCES.items()
+        if kind in source.kinds and _refusal(run, SourceSettings.from_mapping({"name": name}, name)) is None
+    )
+
+
+def _stands_on(run: Run, settings: SourceSettings) -> FlowDensity | None:
+    """The flow of the run, if it has one; an error where the source asks for what the run doesn't hold."""
+    refusal = _refusal(run, settings)
+    if refusal is not None:
+        raise refusal
+    return flow_of(run.model)
+
+
+def _refusal(run: Run, settings: SourceSettings) -> FaroutError | None:
+    """Why this source can't draw from this run."""
+    needs = SOURCES[settings.name].needs
+    if needs == "data":
+        return InvalidSettingError(
+            "--source real draws from data that you have, so nothing is generated; use the data."
+        )
+    if flow_of(run.model) is None and not _without_flow(settings, run.event_shape):
+        return RunError(f"{run.path}: this {run.kind} holds no flow to generate from; give a run of `farout fit`.")
+    if needs == "archetypes" and archetypes_of(run.model) is None:
+        data = run.record.spec if run.record is not None else "DATA"
+        return RunError(
+            f"{run.path}: this {run.kind} holds no deep archetypes to draw from; make some by: farout archetypes "
+            f"{data} --deep --flow {run.path} --out RUN"
+        )
+    return None
 
 
 def _without_flow(settings: SourceSettings, event_shape: tuple[int, ...]) -> bool:
@@ -126,7 +183,10 @@ def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = F
     check_outliers_target(path, force, run)
     if path.suffix == ".npz":
         return write_file(path, lambda p: _write_npz(out, run.event_shape, p))
-    table = _table(out, run)
+    table = outliers_table(out, run)
+    if out.y is not None:
+        # As the data call it, so that the file is DATA again.
+        table = table.append_column((run.record.label if run.record is not None else None) or "label", pa.array(out.y))
     if path.suffix == ".csv":
         return write_file(path, lambda p: pyarrow.csv.write_csv(_as_text(table), p))
     return write_file(path, lambda p: pyarrow.parquet.write_table(table, p))
@@ -175,16 +235,12 @@ def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _table(out: Outliers, run: Run) -> pa.Table:
-    if out.schema is None:
-        names = run.feature_names or _numbered(out.x.shape[1])
-        table = pa.table({name: out.x[:, i] for i, name in enumerate(names)})
-    else:
-        table = as_table(out.to_frame())
-    if out.y is not None:
-        # As the data call it, so that the file is DATA again.
-        table = table.append_column((run.record.label if run.record is not None else None) or "label", pa.array(out.y))
-    return table
+def outliers_table(out: Outliers, run: Run) -> pa.Table:
+    """Outliers as the data look: the columns of the run's table, under their names."""
+    if out.schema is not None:
+        return as_table(out.to_frame())
+    names = run.feature_names or _numbered(out.x.shape[1])
+    return pa.table({name: out.x[:, i] for i, name in enumerate(names)})
 
 
 def _as_text(table: pa.Table) -> pa.Table:
