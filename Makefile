@@ -21,7 +21,7 @@ test-all: $(STAMP)
 # What the tests of pages need: a browser with its driver (Debian's packages), what drives it, and Panel for the page of
 # `farout explore`. Without, they skip.
 browser: $(STAMP)
-	command -v chromium chromedriver >/dev/null || { $(SUDO) apt-get update && \
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || { $(SUDO) apt-get update && \
 		$(SUDO) apt-get install --yes --no-install-recommends chromium chromium-driver; }
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,browser,explore]"
 
