@@ -1,5 +1,7 @@
 """Curves of a stress test."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -50,6 +52,14 @@ def test_it_draws_into_the_axes_of_the_user(result):
     alone = fo.plots.stress(result, kinds=["turned"], ax=Figure().subplots())
     assert alone.ax_.get_title() == "turned"
     assert np.ptp(alone.ax_.get_xlim()) > 0.5
+
+
+def test_strengths_as_far_out_stand_side_by_side(result):
+    shown = ((1.0, 0.9, 10), (0.99, 0.4, 50))
+    rows = tuple(replace(row("a", "exchange", s, f), strength=f"{n}% of the columns") for s, f, n in shown)
+    display = fo.plots.stress(replace(result, rows=rows, score={"a": 0.9}))
+    assert display.artists_["a"].get_xdata().tolist() == [0.0, 1.0]
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["10%", "50%"]
 
 
 @pytest.mark.parametrize("wrong", [{"metric": "accuracy"}, {"kinds": ["collage"]}, {"kinds": []}])

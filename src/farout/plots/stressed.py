@@ -15,6 +15,7 @@ __all__ = ["stress"]
 _LABELS = {"fooled": "share that fools the model", "auroc": "AUROC", "fpr95": "FPR95"}
 _LEVEL = {"fooled": 0.5, "auroc": 0.5, "fpr95": 0.95}
 _PANEL, _ACROSS = 2.4, 3  # inches, and panels in a row
+_NEAR = 1.3  # times as far out as the nearest: below, strengths of a kind can't be told apart on an axis
 
 
 def stress(
@@ -72,19 +73,36 @@ def stress(
         level = panel.axhline(_LEVEL[metric], color=ink(), alpha=0.35, linewidth=0.8, linestyle="solid")
         decoration(level)
         panel.set_title(plain(kind))
-        panel.set_xlabel("strength (σ)")
         panel.set_ylim(-0.03, 1.03)
-        low, high = panel.get_xlim()
-        panel.set_xlim(min(low, 0.8 * high), high * 1.02)  # a kind of one strength is a point
+        names = list(dict.fromkeys(row.strength for row in result.rows if row.kind == kind))
+        if _side_by_side(result, kind):
+            panel.set_xticks(range(len(names)), [plain(name.split(" of ")[0], 14) for name in names])
+            panel.set_xlim(-0.4, len(names) - 0.6)
+            panel.set_xlabel("strength")
+        else:
+            panel.set_xlabel("strength (σ)")
+            low, high = panel.get_xlim()
+            panel.set_xlim(min(low, 0.8 * high), high * 1.02)  # a kind of one strength is a point
     for first in axes[:, 0]:
         first.set_ylabel(_LABELS[metric])
     legend(axes[0, 0], list(artists.values()), [plain(m) for m in artists], above=ax is None)
     return Display(axes[0, 0].figure, axes[0, 0] if axes.size == 1 else axes, artists)
 
 
+def _side_by_side(result: StressResult, kind: str) -> bool:
+    """Whether the strengths of a kind lie about as far out, so that they are shown side by side."""
+    sigmas = [row.sigma for row in result.rows if row.kind == kind]
+    return len(set(sigmas)) > 1 and max(sigmas) < _NEAR * min(sigmas)
+
+
 def _line(axes: Axes, result: StressResult, model: str, kind: str, metric: str, index: int) -> Any:
-    rows = sorted((row for row in result.of(model, kind) if row.failure is None), key=lambda row: row.sigma)
-    x = np.array([row.sigma for row in rows])
+    every = result.of(model, kind)
+    if _side_by_side(result, kind):
+        rows = [row for row in every if row.failure is None]
+        x = np.array([float(every.index(row)) for row in rows])
+    else:
+        rows = sorted((row for row in every if row.failure is None), key=lambda row: row.sigma)
+        x = np.array([row.sigma for row in rows])
     y, low, high = (np.array([getattr(row, metric + end) for row in rows]) for end in ("", "_low", "_high"))
     style = line_style(index)
     (line,) = axes.plot(x, y, marker=marker(index), markersize=4, **style)

@@ -60,7 +60,7 @@ def _content(result: StressResult, data: str, date: str) -> ReportContent:
     scores = "; ".join(f"{model} {result.score[model]:.3f}" for model in result.models)
     summary = (
         f"How {'models behave' if len(result.models) > 1 else 'a model behaves'} as inputs leave "
-        f"{data or 'the data'}. Score, the AUROC against rows of which half is another row's: {scores}."
+        f"{data or 'the data'}. Score, the mean AUROC over all strengths of shell and exchange: {scores}."
     )
     about = [("rows held out", str(result.n_held)), ("seconds", f"{result.seconds:.0f}"), ("farout", version("farout")),
              ("Python", platform.python_version()), ("machine", platform.platform())]  # fmt: skip
