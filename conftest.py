@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from farout.detectors.flow_detector import TABLE_FLOW
 os.environ.setdefault("MPLBACKEND", "agg")  # no windows
 
 pytest_plugins = ["browser"]  # tests/browser.py: a page in Chromium
+
+# Doctests are looked for in every module; those of the page in the browser import Panel, which is an extra.
+collect_ignore = [] if importlib.util.find_spec("panel") else ["src/farout/explore"]
 
 LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
 

@@ -130,7 +130,9 @@ def test_what_can_not_be_an_answer_is_told(give, outputs, classes, said):
         asked(lambda X: give, outputs, classes)(None)
 
 
-@pytest.mark.parametrize("model", [LinearRegression(), RandomForestClassifier, object(), 3], ids=str)
+@pytest.mark.parametrize(
+    "model", [LinearRegression(), RandomForestClassifier, object(), 3], ids=lambda m: type(m).__name__
+)
 def test_what_can_not_be_asked_is_told_before_any_work(model):
     with pytest.raises(InvalidSettingError, match="stress_test"):
         asked(model)
