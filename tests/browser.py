@@ -40,7 +40,7 @@ return [...document.body.querySelectorAll('*')]
 """
 
 _BROKEN_IMAGES = """
-return [...document.images].filter((i) => !(i.complete && i.naturalWidth > 0)).map((i) => (i.src || '?').slice(0, 80));
+return [...document.images].filter((i) => !(i.complete && i.naturalWidth > 0)).map((i) => (i.src || '?').slice(-80));
 """
 
 # Colours as the browser computed them, each laid over what lies behind it, by the WCAG's formula for contrast.
