@@ -170,6 +170,7 @@ def test_a_model_that_fails_far_out_is_a_finding(blobs, flow, linear):
     )
     assert result.of("fragile", "shell")[0].failure is None
     assert result.of("fragile", "shell")[-1].failure == "OverflowError: too far"
+    assert np.isnan(result.score["fragile"])  # what failed where it is hardest has no score of the rest
     assert "no finite number" in result.of("silent", "shell")[-1].failure
     assert any("fragile failed on shell, 5 sigma: OverflowError" in text for text in result.warnings)
     assert "failed" in str(result)
@@ -253,6 +254,15 @@ def test_an_unfitted_flow_gets_the_shape_of_the_images(form):
     fitted = fo.FlowDensity(event_shape=(1, 4, 16), max_steps=2).fit(digits.data[:50])
     with pytest.raises(InvalidDataError, match="events of shape"):
         fo.stress_test(lambda X: X.sum(axis=1), digits.data, flow=fitted, event_shape=(1, 8, 8))
+
+
+def test_numbers_that_read_like_the_classes_of_a_flow_are_not_these(blobs, linear):
+    (X, _), (X_new, _) = blobs
+    flow = fo.FlowDensity(max_steps=5, random_state=0).fit(X, np.array(["1", "2"])[np.arange(len(X)) % 2])
+    result = fo.stress_test(
+        linear, X_new, np.arange(len(X_new)) % 2 + 1, flow=flow, kinds=["shell"], n=20, n_bootstrap=0
+    )
+    assert result.kinds == ("shell",)
 
 
 def test_labels_of_another_type_give_no_accuracy(blobs, flow, linear):

@@ -19,7 +19,7 @@ from farout.errors import InvalidDataError
 from farout.flows.density import FlowDensity
 from farout.outliers.tail import RadiusTail
 
-__all__ = ["Ground", "given_rows", "shape_of", "taken"]
+__all__ = ["Ground", "given_rows", "known_labels", "shape_of", "taken"]
 
 HELD = 0.4  # share of rows that judge
 MOST_HELD = 2000  # and how many at most
@@ -58,22 +58,21 @@ class Ground:
     @classmethod
     def of(
         cls,
-        X: Any,
+        rows: Any,
         y: ArrayLike | None,
         flow: FlowDensity | None,
-        event_shape: tuple[int, ...] | None,
+        shape: tuple[int, ...] | None,
         seed: int,
         fitted: Callable[[FlowDensity, Any, NDArray[Any] | None], FlowDensity],
     ) -> "Ground":
-        """Split the rows, and fit the flow on the first part, by ``fitted``, unless it comes fitted.
+        """Split rows of `given_rows` and `shape_of`, and fit the flow on the first part unless it comes fitted.
 
         Raises
         ------
         InvalidDataError
             If there are fewer than 40 rows, or the rows don't fit the flow.
         """
-        rows = given_rows(X)
-        n, shape = len(rows), shape_of(X, event_shape, flow)
+        n = len(rows)
         if n < FEWEST:
             raise InvalidDataError(f"stress_test: X has {n} rows; it needs {FEWEST} at least, some of them held out.")
         labels = None if y is None else check_labels(y, n, "stress_test")
@@ -94,8 +93,7 @@ class Ground:
                 f"stress_test: the flow was fitted on events of shape {flow.event_shape_}, and those of X are {shape}; "
                 "give a flow of such events, or none."
             )
-        knows = classes_of(flow)
-        known = labels if labels is not None and knows is not None and np.isin(labels, knows).all() else None
+        known = known_labels(flow, labels)
         return cls(
             flow,
             flow._query(taken(rows, inner)),
@@ -134,11 +132,6 @@ class Ground:
             vars(self.flow).get("feature_names_in_", [f"x{i}" for i in range(self.held.shape[1])])
         )
 
-    @cached_property
-    def n_latents(self) -> int:
-        """Latents that count: those of constant columns don't."""
-        return int(self._varies.sum())
-
     @property
     def _varies(self) -> NDArray[np.bool_]:
         return np.broadcast_to(self.flow.varies_.ravel(), (self.held.shape[1],))
@@ -162,6 +155,14 @@ class Ground:
     def draw_labels(self, n: int, rng: np.random.Generator) -> NDArray[Any] | None:
         """Classes by their share; None without."""
         return self.flow.draw_labels(n, None, rng)
+
+
+def known_labels(flow: FlowDensity, labels: NDArray[Any] | None) -> NDArray[Any] | None:
+    """The labels themselves if the flow was fitted under all of them, else None."""
+    classes = classes_of(flow)
+    if labels is None or classes is None or not {*labels.tolist()} <= {*classes.tolist()}:
+        return None
+    return labels
 
 
 def taken(rows: Any, indices: NDArray[np.int64]) -> Any:
@@ -190,7 +191,7 @@ def given_rows(X: Any) -> Any:
         raise InvalidDataError(
             f"stress_test: X can't be read as an array ({type(error).__name__}: {error})."
         ) from error
-    if rows.ndim < 2 or (rows.dtype == object and not rows.ndim):
+    if rows.ndim < 2:
         raise InvalidDataError(
             f"stress_test: X must be an array of shape (n, d) or of images, or a frame (pandas, polars, pyarrow; not "
             f"lazy, not sparse); got {type(X).__name__}."
@@ -198,10 +199,9 @@ def given_rows(X: Any) -> Any:
     return rows
 
 
-def shape_of(X: Any, given: tuple[int, ...] | None, flow: FlowDensity | None) -> tuple[int, ...] | None:
-    """The shape of an event: as given, that of an array of images or of a data set, or the flow's; None for vectors."""
-    rows, own = given_rows(X), getattr(X, "event_shape", None)
-    found = given if given is not None else own
+def shape_of(X: Any, rows: Any, given: tuple[int, ...] | None, flow: FlowDensity | None) -> tuple[int, ...] | None:
+    """The shape of an event: as given, that of a data set or of an array of images, or the flow's; None for vectors."""
+    found = given if given is not None else getattr(X, "event_shape", None)
     if found is None and isinstance(rows, np.ndarray) and rows.ndim > 2:
         found = rows.shape[1:] if rows.ndim == 4 else (1, *rows.shape[1:])
     if found is None and flow is not None:
