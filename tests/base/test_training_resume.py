@@ -260,7 +260,8 @@ def test_checkpoints_are_written_beside_their_place(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.setattr(training.os, "fsync", lambda number: moved.append(os.readlink(f"/proc/self/fd/{number}")))
     fit(where=Training(checkpoint_dir=tmp_path / "new" / "folder"))
-    assert moved == [str(tmp_path / "new" / "folder" / ".last.ckpt.part")]
+    folder = tmp_path / "new" / "folder"
+    assert moved == [str(folder / ".last.ckpt.farout-part"), str(folder)]
 
 
 def test_best_and_last_checkpoints(tmp_path):

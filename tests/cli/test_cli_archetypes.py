@@ -153,14 +153,30 @@ def test_an_interrupted_deep_run_goes_on_with_resume(flow, tmp_path, monkeypatch
     assert steps[-1] >= 119
 
 
-def test_an_interruption_after_the_fit_keeps_the_run(tmp_path, monkeypatch, capsys):
+def test_an_interruption_after_the_fit_is_resumed(tmp_path, monkeypatch, capsys):
     def interrupted(run, data_root=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "compare_counts", interrupted)
-    assert main(["archetypes", "toy:test", "--out", str(tmp_path / "r")]) == 130
-    assert f"farout report {tmp_path / 'r'}" in capsys.readouterr().err
-    assert main(["report", str(tmp_path / "r")]) == 0
+    out = tmp_path / "r"
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "compare_counts", interrupted)
+        assert main(["archetypes", "toy:test", "--out", str(out)]) == 130
+    assert f"farout archetypes --out {out} --resume" in capsys.readouterr().err
+    assert main(["archetypes", "--out", str(out), "--resume"]) == 0
+    names = ["config.json", "counts.json", "model.safetensors", "record.json", "report.html", "settings.toml"]
+    assert sorted(path.name for path in out.iterdir()) == names
+
+
+def test_a_page_that_fails_leaves_the_run_finished(tmp_path, monkeypatch, capsys):
+    def failing(run, data_root=None):
+        raise OSError(28, "No space left on device", "counts.json")
+
+    out = tmp_path / "r"
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "compare_counts", failing)
+        assert main(["archetypes", "toy:test", "--out", str(out)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert main(["report", str(out)]) == 0
 
 
 def test_linear_archetypes_give_no_scores_and_say_so(linear, capsys):

@@ -144,3 +144,17 @@ def test_no_path_of_checkpoints_is_kept_wherever_a_model_is(run, tmp_path):
         data = fo.load_data("toy:test")
         begun.finish(model.fit(data.X), data)
     assert str(tmp_path) not in (tmp_path / "r" / CONFIG).read_text()
+
+
+def test_a_run_that_another_process_makes_is_not_begun_again(tmp_path):
+    out = tmp_path / "r"
+    with begun_run(out, SETTINGS) as begun:
+        for change in ({}, {"force": True}, {"resume": True}):
+            with (
+                pytest.raises(RunError, match="another process is making a run there"),
+                begun_run(out, SETTINGS, **change),
+            ):
+                pass
+        assert (out / "checkpoints" / "settings.toml").is_file()
+        begun.finish(fo.FlowDensity(max_steps=1).fit([[0.0, 1], [1, 0], [2, 3]]), fo.load_data("toy"))
+    assert open_run(out).kind == "FlowDensity"

@@ -13,7 +13,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from farout.backbones.inputs import content_key
-from farout.base.persistence import write_atomically
+from farout.base.files import write_atomically
 from farout.errors import RunError
 
 __all__ = ["FeatureCache"]
@@ -87,7 +87,7 @@ class FeatureCache:
         }
         file = self.folder / f"{content_key(*keys).hex()}.safetensors"
         metadata = {FORMAT: _sha256(arrays)}  # one entry: the order of several is random, and so would be the file
-        write_atomically(file, lambda path: safetensors.numpy.save_file(arrays, path, metadata=metadata))
+        write_atomically(file, lambda path: path.write_bytes(safetensors.numpy.save(arrays, metadata)))
 
 
 def _read(file: Path, places: Any) -> tuple[list[bytes], NDArray[np.float32]]:

@@ -8,19 +8,18 @@ written in place, and one that is shared is written once.
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from farout.base.encoding import Reader, Writer, fitted_state
+from farout.base.files import beside, locked, put
 from farout.errors import NotFittedError, RunError
 
-__all__ = ["FORMAT_VERSION", "is_unfinished", "load", "read_config", "save_model", "write_atomically"]
+__all__ = ["FORMAT_VERSION", "is_unfinished", "load", "read_config", "save_model"]
 
 FORMAT = "farout-run"
 FORMAT_VERSION = 3
@@ -48,7 +47,9 @@ def save_model(model: Any, path: str | Path, *, force: bool = False) -> Path:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _write(folder, writer, encoded)
+        with locked(folder, "run"):
+            _require_free(folder, force)  # again: another process may have been there first
+            _write(folder, writer, encoded)
     except BaseException:
         if new:
             with contextlib.suppress(OSError):  # someone else's file came into it meanwhile
@@ -79,13 +80,15 @@ def is_unfinished(folder: Path) -> bool:
 def _write(folder: Path, writer: Writer, model: Any) -> None:
     """Both files beside their places first, then into place, the configuration last: it makes the run whole."""
     config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model}
-    with _beside(folder / WEIGHTS) as weights, _beside(folder / CONFIG) as text:
-        save_file(writer.tensors, weights, metadata=MARK)
+    with beside(folder / WEIGHTS) as weights, beside(folder / CONFIG) as text:
+        # Its `save_file` has a temporary file of its own, which a kill would leave behind.
+        weights.write_bytes(save(writer.tensors, metadata=MARK))
         config["weights_sha256"] = _sha256(weights)
         config["checksum"] = _checksum(config)
         text.write_text(json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-        _put(weights, folder / WEIGHTS)
-        _put(text, folder / CONFIG)
+        (folder / CONFIG).unlink(missing_ok=True)  # of the run that is replaced: it would describe other weights
+        put(weights, folder / WEIGHTS)
+        put(text, folder / CONFIG)
 
 
 def load(path: str | Path, **given: Any) -> Any:
@@ -166,38 +169,6 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if config.get("checksum") != _checksum(config):
         raise RunError(f"{file} was changed after it was saved (its check sum differs). Copy the run again.")
     return config
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside ``path`` and move into place, so that a file is there whole or not at all."""
-    with _beside(path) as temporary:
-        write(temporary)
-        _put(temporary, path)
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """An empty file in the folder of ``path``, which is gone afterwards unless it was put into place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _put(temporary: Path, path: Path) -> None:
-    """Move a file into place once its bytes are on the disk, and see that the move is on the disk too."""
-    temporary.chmod(0o644)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name != "nt":  # Windows opens no folder
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _sha256(path: Path) -> str:

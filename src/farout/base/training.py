@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
+from farout.base.files import write_atomically
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
 from farout.base.step import quickest_type, training_step
@@ -223,7 +224,7 @@ class History:
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Append one row; a figure that is new here is filled with NaN before."""
-        for name in figures.keys() - self.figures.keys():
+        for name in [name for name in figures if name not in self.figures]:  # a set has another order in each process
             self.figures[name] = [float("nan")] * len(self.steps)
         self.steps.append(step)
         for name, column in self.figures.items():
@@ -661,17 +662,11 @@ def _copied(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """Write beside the place, and move there what is whole: a failure leaves what was there before."""
+    """Write a checkpoint; a failure leaves what was there before, and is the system's error."""
+    content = io.BytesIO()  # torch's own writer hides why a disk can't be written to
+    torch.save(state, content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, lambda part: part.write_bytes(content.getbuffer()))
 
 
 @contextlib.contextmanager

@@ -109,7 +109,10 @@ def _explain(error: Exception) -> int:
         console.error(str(error))
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        console.error(f"{where}{error.strerror or error}; check the path, its rights and the space left.")
+        advice = " ".join(getattr(error, "__notes__", []))
+        console.error(
+            f"{where}{error.strerror or error}; check the path, its rights and the space left. {advice}".rstrip()
+        )
     elif isinstance(error, MemoryError):
         console.error("out of memory; use fewer rows, a smaller --batch-size or a machine with more.")
     elif isinstance(error, ValueError):  # scikit-learn's checks of arrays and labels

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,9 +143,14 @@ def archetypes(
     if no_counts:
         asked["archetypes"]["counts"] = "none"
     settings = _settled(ArchetypeSettings, asked, config, out, resume)
-    run = _learn("archetypes", fit_archetypes, settings, out, data_root, resume, force, as_json, show=False)
-    with _interrupted(f"the run is finished, and its page can be made by: farout report {out}"):
-        _show_archetypes(run, data_root, as_json)
+    story: dict[str, Any] = {}
+
+    def describe(run: "Run") -> None:
+        story.update(_archetype_page(run, data_root))
+
+    learn = partial(fit_archetypes, then=describe)
+    run = _learn("archetypes", learn, settings, out, data_root, resume, force, as_json, show=False)
+    _show_archetypes(run, story, as_json)
 
 
 def _settled(
@@ -189,7 +195,7 @@ def _learn(
     from farout.runs.fitting import describe
 
     root = "" if data_root is None else f" --data-root {data_root}"
-    with _interrupted(f"go on by: farout {command} --out {out}{root} --resume", kept=out):
+    with _interrupted(f"go on by: farout {command} --out {out}{root} --resume", out):
         learned = learn(settings, out, data_root=data_root, resume=resume, force=force, verbose=console.talks)
     for text in learned.warnings:
         console.warn(text)
@@ -199,22 +205,32 @@ def _learn(
 
 
 @contextlib.contextmanager
-def _interrupted(advice: str, kept: Path | None = None) -> Iterator[None]:
-    """Around work: an interruption says what can be done, if there are checkpoints in ``kept``."""
+def _interrupted(advice: str, out: Path) -> Iterator[None]:
+    """Around the making of a run: an interruption, or a disk that is full, says how to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 128 + signal.SIGTERM:
             raise
         console.terminated = console.terminated or isinstance(stop, SystemExit)
-        if kept is not None and not (kept / "checkpoints" / "settings.toml").is_file():
-            advice = "nothing was kept, since there was no checkpoint yet."
-        raise console.interrupted(advice) from None
+        if _can_resume(out):
+            raise console.interrupted(advice) from None
+        whole = (out / "config.json").is_file()
+        raise console.interrupted(
+            f"{out} holds a finished run." if whole else "nothing was kept, since there was no checkpoint yet."
+        ) from None
+    except OSError as error:
+        if _can_resume(out):
+            error.add_note(f"What was trained before is kept; {advice}")
+        raise
 
 
-def _show_archetypes(run: "Run", data_root: Path | None, as_json: bool) -> None:
-    """Compare numbers of archetypes, write the page and say what came out."""
-    from farout.runs.archetype_story import describe_archetypes
+def _can_resume(out: Path) -> bool:
+    return (out / "checkpoints" / "settings.toml").is_file()
+
+
+def _archetype_page(run: "Run", data_root: Path | None) -> dict[str, Any]:
+    """Compare numbers of archetypes and write the page; what it tells comes back."""
     from farout.runs.archetypes import compare_counts
     from farout.runs.folder import REPORT
     from farout.runs.story import run_story
@@ -225,8 +241,15 @@ def _show_archetypes(run: "Run", data_root: Path | None, as_json: bool) -> None:
         story = run_story(run, data_root)
         from farout.report import ReportContent, write_report
 
-        page = write_report(ReportContent.from_story(story), run.path / REPORT, force=True)
-    facts = describe_archetypes(run, story["archetypes"]) | {"report": str(page)}
+        write_report(ReportContent.from_story(story), run.path / REPORT, force=True)
+    return story
+
+
+def _show_archetypes(run: "Run", story: dict[str, Any], as_json: bool) -> None:
+    from farout.runs.archetype_story import describe_archetypes
+    from farout.runs.folder import REPORT
+
+    facts = describe_archetypes(run, story["archetypes"]) | {"report": str(run.path / REPORT)}
     if as_json:
         console.json(facts)
     else:

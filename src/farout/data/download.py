@@ -1,16 +1,17 @@
 """Getting named sets from their publishers, with checked hashes and nothing half-written."""
 
 import logging
-import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pooch
 
+from farout.base.files import write_atomically
 from farout.data.catalogue import CATALOGUE, Archive, IdxSet
 from farout.data.locate import PathLike, folder_to_fill
 from farout.data.suggest import unknown_set_message
@@ -94,13 +95,15 @@ def _fetch_archive(archive: Archive, folder: Path, progress: bool) -> None:
     if all(path.exists() for path in targets.values()):
         return
     zipped = _fetch(archive.url, archive.known_hash, folder, progress)
-    with zipfile.ZipFile(zipped) as source, tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with zipfile.ZipFile(zipped) as source:
         for member, target in targets.items():
-            partial = Path(scratch, target.name)
-            with source.open(member) as packed, partial.open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
-            os.replace(partial, target)
+            write_atomically(target, partial(_unpack, source, member))
     zipped.unlink()
+
+
+def _unpack(archive: zipfile.ZipFile, member: str, path: Path) -> None:
+    with archive.open(member) as packed, path.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from farout.base.files import write_atomically
 from farout.errors import InvalidSettingError
 
 __all__ = [
@@ -304,7 +305,8 @@ def save_png(figure: Figure, path: Path) -> None:
     with page_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasAgg(figure)
-        figure.savefig(path, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
+        settings: dict[str, Any] = {"dpi": 160, "bbox_inches": "tight", "metadata": {"Software": None}}
+        write_atomically(path, lambda part: figure.savefig(part, format="png", **settings))
 
 
 def _number_marks(figure: Figure) -> None:

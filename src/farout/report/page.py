@@ -2,15 +2,14 @@
 
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from farout.base.files import write_atomically
 from farout.errors import RunError
 from farout.evaluation import METRICS
 from farout.report.content import ReportContent
@@ -64,18 +63,13 @@ def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force
     if target.exists() and not force:
         raise RunError(f"the report {target} exists; give another name, or force to replace it")
     page = render()  # before the disk is touched
-    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(page, encoding="utf-8", errors="replace")
-        os.replace(draft, target)
+        write_atomically(target, lambda draft: draft.write_text(page, encoding="utf-8", errors="replace"))
     except OSError as error:
         raise RunError(
             f"can't write the report {target}: {error.strerror or error}; check the folder and the space left"
         ) from error
-    finally:
-        with suppress(OSError):  # an error here would hide the original one
-            draft.unlink(missing_ok=True)
     return target
 
 

@@ -1,6 +1,7 @@
 """Archetypes from settings to a run folder, and the comparison of how many there should be."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from farout.archetypes.counts import explained_by_count
 from farout.archetypes.deep import DeepArchetypes
 from farout.archetypes.linear import ArchetypalAnalysis
 from farout.base.estimator import classes_of
-from farout.base.persistence import write_atomically
+from farout.base.files import write_atomically
 from farout.base.validation import Rows
 from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
@@ -36,6 +37,7 @@ def fit_archetypes(
     resume: bool = False,
     force: bool = False,
     verbose: bool = False,
+    then: Callable[[Run], None] = lambda run: None,
 ) -> Learned:
     """Fit linear or deep archetypes and save them as a run.
 
@@ -45,6 +47,8 @@ def fit_archetypes(
         ``flow_run`` starts deep ones from the flow of another run; without it, one is fitted on the way.
     out, data_root, resume, force, verbose
         As in `farout.runs.fitting.fit_flow`.
+    then : callable
+        Called with the run, to add files to it. Interrupted here, the run counts as unfinished, and is resumed.
 
     Returns
     -------
@@ -64,7 +68,9 @@ def fit_archetypes(
         with begun_run(out, settings, resume=resume, force=force) as run:
             model = ArchetypalAnalysis(k, random_state=settings.seed, verbose=verbose).fit(rows_for(data))
             told = [] if found is None else [found]
-            return Learned(run.finish(model, data, told), told)
+            learned = Learned(run.finish(model, data, told), told)
+            then(learned.run)
+            return learned
     y = _labels(settings, data)
     flow = None
     if settings.flow_run is not None:
@@ -76,7 +82,9 @@ def fit_archetypes(
         deep = DeepArchetypes(
             k, flow, **chosen, training=run.training("archetypes"), random_state=settings.seed, verbose=verbose
         )
-        return Learned(run.finish(deep.fit(rows_for(data), y), data))
+        learned = Learned(run.finish(deep.fit(rows_for(data), y), data))
+        then(learned.run)
+        return learned
 
 
 def _check(settings: ArchetypeSettings) -> None:

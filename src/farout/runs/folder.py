@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from farout.archetypes.deep import DeepArchetypes
 from farout.base.estimator import is_fitted
-from farout.base.persistence import load, write_atomically
+from farout.base.files import is_part, locked, remove_folder, remove_parts, write_atomically
+from farout.base.persistence import load
 from farout.base.training import Training
 from farout.columns import Schema
 from farout.data import Dataset
@@ -240,6 +241,8 @@ def unfinished_settings(out: Path) -> dict[str, Any]:
     if file.is_file():
         return read_settings(file)
     if (out / CONFIG).is_file():
+        with locked(out, "run"):
+            remove_parts(out)
         raise RunError(f"{out}: nothing to resume, the run is finished; leave --resume out to use it.")
     raise RunError(f"{out}: nothing to resume, no interrupted run is there; leave --resume out to begin one.")
 
@@ -247,14 +250,15 @@ def unfinished_settings(out: Path) -> dict[str, Any]:
 class _Begun:
     """A run in the making: where its checkpoints go, and how it ends."""
 
-    def __init__(self, out: Path, settings: RunSettings, resume: bool) -> None:
+    def __init__(self, out: Path, settings: RunSettings, resume: bool, made: list[Path]) -> None:
         self.out = out
         self.settings = settings
         self.resume = resume
         self.replaces = (out / CONFIG).is_file()
+        self.finished = False
         self.watch = Watch()
         self.judged_before = _judged_sets(out)
-        self.made = [p for p in (out, *out.parents) if not p.exists()]
+        self.made = made  # folders that weren't there before
 
     def training(self, part: str) -> Training:
         """Where a part of the run trains: ``part`` names its checkpoints and its log."""
@@ -289,19 +293,23 @@ class _Begun:
         for file in sorted(whole.iterdir(), key=lambda file: file.name == CONFIG):
             file.replace(self.out / file.name)
         whole.rmdir()
-        if self.settings.training.keep_checkpoints:
-            (self.out / CHECKPOINTS / SETTINGS).unlink()
-        else:
-            shutil.rmtree(self.out / CHECKPOINTS)
+        self.finished = True
         return Run(self.out, model, self.settings, record)
 
+    def close(self) -> None:
+        """Nothing is left to resume: checkpoints go, unless they were asked for."""
+        if self.settings.training.keep_checkpoints:
+            (self.out / CHECKPOINTS / SETTINGS).unlink(missing_ok=True)
+        else:
+            remove_folder(self.out / CHECKPOINTS)
+
     def clean_up(self) -> None:
-        """Take away what this attempt made, as if it had never been."""
-        for name in (CHECKPOINTS, LOG):
-            shutil.rmtree(self.out / name, ignore_errors=True)
+        """Take away what this attempt made, as if it had never been; the checkpoints, which tell whose it is, last."""
+        shutil.rmtree(self.out / LOG, ignore_errors=True)
         if not self.replaces:
             for name in (CONFIG, SETTINGS, RECORD, "model.safetensors"):
                 (self.out / name).unlink(missing_ok=True)
+        remove_folder(self.out / CHECKPOINTS)
         for folder in self.made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -330,29 +338,36 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
         If the folder is taken.
     """
     out = Path(out)
-    _require_free(out, resume, force)
-    run = _Begun(out, settings, resume)
-    kept = out / CHECKPOINTS / SETTINGS
-    try:
-        if not resume:
-            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-            shutil.rmtree(out / LOG, ignore_errors=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, lambda p: p.write_text(settings.to_toml(), encoding="utf-8"))
-        yield run
-    except BaseException as error:
-        can_resume = any((out / CHECKPOINTS).rglob("*.ckpt"))
-        # Settings or data that can't be used would fail again; an interruption or a full disk needn't.
-        if not can_resume or (isinstance(error, FaroutError) and not resume):
-            run.clean_up()
-        raise
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file, and a run is a folder; give another name.")
+    made = [p for p in (out, *out.parents) if not p.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, "run"):
+        remove_parts(out)
+        _require_free(out, resume, force)
+        run, kept = _Begun(out, settings, resume, made), out / CHECKPOINTS / SETTINGS
+        try:
+            if not resume:
+                shutil.rmtree(out / LOG, ignore_errors=True)
+                remove_folder(out / CHECKPOINTS)
+            kept.parent.mkdir(exist_ok=True)
+            write_atomically(kept, lambda p: p.write_text(settings.to_toml(), encoding="utf-8"))
+            yield run
+        except BaseException as error:
+            if run.finished and isinstance(error, Exception):  # what came after the run has failed, and not the run
+                run.close()
+                raise
+            can_resume = run.finished or any((out / CHECKPOINTS).rglob("*.ckpt"))
+            # Settings or data that can't be used would fail again; an interruption or a full disk needn't.
+            if not can_resume or (isinstance(error, FaroutError) and not resume):
+                run.clean_up()
+            raise
+        run.close()
 
 
 def _require_free(out: Path, resume: bool, force: bool) -> None:
-    if resume or not out.exists():
+    if resume:
         return
-    if not out.is_dir():
-        raise RunError(f"{out} is a file, and a run is a folder; give another name.")
     if (out / CHECKPOINTS / SETTINGS).is_file() and not force:
         raise RunError(
             f"{out} holds an unfinished run; add --resume to go on with it, or --force to begin again and lose it."
@@ -362,7 +377,7 @@ def _require_free(out: Path, resume: bool, force: bool) -> None:
             raise RunError(f"{out} holds a finished run; choose another folder, or add --force to replace it.")
         if '"farout-run"' not in (out / CONFIG).read_text(encoding="utf-8", errors="replace"):
             raise RunError(f"{out} holds a {CONFIG} that isn't farout's; choose another folder.")
-    elif any(out.iterdir()) and not (out / CHECKPOINTS).is_dir():
+    elif not (out / CHECKPOINTS).is_dir() and not all(is_part(p) for p in out.iterdir()):
         raise RunError(f"{out} holds files that are no run; choose another folder, since they would be mixed up.")
 
 

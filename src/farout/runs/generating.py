@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from farout.base.estimator import classes_of
-from farout.base.persistence import write_atomically
+from farout.base.files import write_atomically
 from farout.columns import as_table
 from farout.data.classes import resolve_classes
 from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, RunError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.base.persistence import write_atomically
+from farout.base.files import write_atomically
 from farout.base.progress import stage
 from farout.data import Dataset
 from farout.detectors.calibration import conformal

@@ -1,6 +1,5 @@
 """State shared by all experiments of a reproduction: data, preset, and models that are fitted once and stored."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from farout.archetypes.deep import DeepArchetypes
+from farout.base.files import remove_folder
 from farout.base.persistence import load
 from farout.base.training import Training
 from farout.data import Dataset, load_data
@@ -214,17 +214,18 @@ class Context:
             Words for the progress line.
         """
         folder = self.out / MODELS / name
+        checkpoints = folder.with_name(f"{name}.checkpoints")
         if name not in self._models and self._is_done(name):
             self._models[name] = load(folder)
+            remove_folder(checkpoints)  # of a process that was killed before it came to that
         if name not in self._models:
             self.tell(f"fitting {about}")
-            checkpoints = folder.with_name(f"{name}.checkpoints")
             model = make(Training(checkpoint_dir=checkpoints, resume=True))
             model.fit(data.X, data.y)
             model.training = None  # the place of training is not part of the model
             model.verbose = False
             model.save(folder)
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            remove_folder(checkpoints)
             self._models[name] = model
         found: Model = self._models[name]
         return found

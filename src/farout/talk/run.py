@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from farout.base.persistence import write_atomically
+from farout.base.files import is_part, locked, write_atomically
 from farout.data import Dataset, load_data
 from farout.errors import DataNotFoundError, InvalidSettingError, RunError
 from farout.talk.archetypes import archetype_count, archetype_samples, archetypes
@@ -116,7 +116,7 @@ def reproduce(
     InvalidDataError
         If the inliers have no labels, or the experiment needs images and they are none.
     RunError
-        If the folder holds a reproduction with other settings.
+        If the folder holds a reproduction with other settings, or another process works in it.
     """
     if name != "all" and name not in EXPERIMENTS:
         raise InvalidSettingError(f"reproduce {name}: unknown; choose all or one of {', '.join(EXPERIMENTS)}.")
@@ -126,10 +126,11 @@ def reproduce(
         names, Path(out), sizes, inliers, outliers, data_root=data_root, seed=seed, tell=tell, verbose=verbose
     )
     findings = []
-    for i, one in enumerate(names):
-        tell(f"{one} ({i + 1} of {len(names)})")
-        findings.append(EXPERIMENTS[one](context))
-    files = [path for finding in findings for path in write_tables(finding, context.out)]
+    with locked(context.out, "reproduction"):
+        for i, one in enumerate(names):
+            tell(f"{one} ({i + 1} of {len(names)})")
+            findings.append(EXPERIMENTS[one](context))
+        files = [path for finding in findings for path in write_tables(finding, context.out)]
     settings = _settings(context.preset, seed)
     return Reproduction(findings, differences(context, names), context.out, files, settings)
 
@@ -217,7 +218,7 @@ def _check_folder(out: Path, preset: Preset, seed: int) -> None:
         raise RunError(f"{out} is a file, and a reproduction is a folder; give another name by --out.")
     file = out / SETTINGS
     if not file.is_file():
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and not all(is_part(p) for p in out.iterdir()):
             raise RunError(f"{out} holds files that are not of a reproduction; choose another folder by --out.")
         return
     try:

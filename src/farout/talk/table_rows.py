@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from farout.base.persistence import write_atomically
+from farout.base.files import write_atomically
 from farout.errors import RunError
 
 __all__ = ["done_rows", "row_file"]

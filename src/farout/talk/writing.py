@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from farout.base.persistence import write_atomically
+from farout.base.files import write_atomically
 from farout.talk.context import Finding, Table
 
 __all__ = ["markdown", "write_tables"]
