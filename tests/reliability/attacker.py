@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -103,7 +104,10 @@ def child(trial, writing):
 
 
 def watch(trial, writing):
-    """Tell each operation on files below ``trial["watched"]`` before it is done, and end the process at the k-th."""
+    """Tell each operation on files below ``trial["watched"]`` before it is done; strike before the one at ``at``.
+
+    A strike is a signal, or takes the folder away as a person or a cleaning job does.
+    """
     count, watched = 0, trial["watched"] + os.sep
     at, number = trial.get("at"), trial.get("signal")
 
@@ -121,9 +125,11 @@ def watch(trial, writing):
         relative = event in ("os.remove", "os.rmdir") and isinstance(args[-1], int) and args[-1] >= 0
         if not (path + os.sep).startswith(watched) and not relative:  # relative to an open folder: shutil.rmtree
             return
-        if count == at:
-            os.kill(os.getpid(), number)
         count += 1
+        if count - 1 == at and trial.get("vanish"):
+            shutil.rmtree(trial["watched"], ignore_errors=True)  # these operations are counted too
+        elif count - 1 == at:
+            os.kill(os.getpid(), number)
         os.write(writing, (json.dumps({"operation": f"{event} {os.path.basename(path)}"}) + "\n").encode())
 
     sys.addaudithook(hook)

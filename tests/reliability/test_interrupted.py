@@ -262,6 +262,16 @@ def test_interrupted_in_a_step(name, attacker):
         check_manners(cut, number)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].words and "flow:out" not in CASES[name].needs])
+def test_a_folder_that_vanishes_is_made_anew_or_told_in_one_message(name, attacker):
+    told, _ = attacker.in_one_go(name)
+    for at in range(1, len(told["operations"]), 3):
+        cut = check_recovered(attacker, name, {"at": at, "vanish": True})
+        assert cut["rc"] in (0, 1), cut
+        assert cut["stderr"].count("\n") == cut["rc"], cut
+
+
 @pytest.mark.parametrize("name", ["fit", "generate", "reproduce", "in-python"])
 @pytest.mark.parametrize("size", [900, 20_000])
 def test_a_full_disk_is_told_in_one_message_and_left_behind(name, size, attacker):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from farout.cli import main
+from farout.errors import RunError
 from farout.runs import demo
 
 
@@ -38,6 +39,22 @@ def test_the_demo_makes_runs_outliers_and_a_page(small, tmp_path, capsys):
     assert main(["demo", "--out", str(out)]) == 1
     assert "--force" in capsys.readouterr().err
     assert main(["report", str(out / "cautious")]) == 0
+
+
+def test_a_demo_that_was_cut_off_is_begun_again_and_nothing_else_is_lost(tmp_path, monkeypatch):
+    def killed(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "fit_flow", killed)
+    for _ in range(2):  # the second one isn't refused
+        with pytest.raises(KeyboardInterrupt):
+            demo.run_demo(tmp_path / "demo")
+    (tmp_path / "runs" / "flow").mkdir(parents=True)
+    (tmp_path / "runs" / "outliers.npz").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(RunError, match="holds files"):
+            demo.run_demo(tmp_path / "runs", force=force)
+    assert (tmp_path / "runs" / "outliers.npz").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("after", "verb"), [(0.97, "raised"), (0.80, "lowered"), (0.902, "left unchanged")])

@@ -10,6 +10,7 @@ from farout.cli.console import aligned, console
 
 if TYPE_CHECKING:
     from farout.evaluation import Evaluation
+    from farout.runs.demo import DemoResult
 
 __all__ = ["demo", "report"]
 
@@ -71,13 +72,17 @@ def demo(
     from farout.runs.demo import run_demo
     from farout.runs.folder import REPORT
 
-    try:
-        result = run_demo(out, force=force, verbose=console.talks, tell=console.message)
-    except KeyboardInterrupt:
-        raise console.interrupted(f"begin again by: farout demo --out {out} --force") from None
-    from farout.report import ReportContent, write_report
+    page = out / REPORT
 
-    page = write_report(ReportContent(**result.story), out / REPORT, force=force)
+    def draw(result: "DemoResult") -> None:
+        from farout.report import ReportContent, write_report
+
+        write_report(ReportContent(**result.story), page, force=True)
+
+    try:
+        result = run_demo(out, force=force, verbose=console.talks, tell=console.message, then=draw)
+    except KeyboardInterrupt:
+        raise console.interrupted("begin again by the same command.") from None
     if as_json:
         console.json({"report": str(page), "models": {name: t.to_dict() for name, t in result.tables.items()}})
         return

@@ -1,11 +1,11 @@
 """The whole journey on scikit-learn's digits: 0 to 6 are normal, 7 to 9 outliers that no training sees."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farout.base.files import PART, locked, remove_folder, remove_parts
 from farout.data import Dataset, load_data
 from farout.errors import RunError
 from farout.evaluation import Evaluation
@@ -30,6 +30,8 @@ __all__ = ["DemoResult", "run_demo"]
 
 TRAIN, TEST, UNSEEN = "digits:train@0-6", "digits:test@0-6", "digits:all@7-9"
 OUTLIERS = "outliers.npz"
+BEGUN = f".demo{PART}"  # there until the demo is whole
+MODELS = ("flow", "plain", "cautious", "discriminator", "detector")
 CAUTIOUS = "cautious classifier"
 FLOW_STEPS, MODEL_STEPS, STRENGTH = 150, 200, 2.5
 
@@ -58,6 +60,7 @@ def run_demo(
     force: bool = False,
     verbose: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    then: Callable[[DemoResult], None] = lambda result: None,
     flow_steps: int = FLOW_STEPS,
     model_steps: int = MODEL_STEPS,
 ) -> DemoResult:
@@ -73,6 +76,8 @@ def run_demo(
         Show progress bars, when stderr is a terminal.
     tell : callable
         Gets one line before each part.
+    then : callable
+        Called with the result, to add files to the folder before it counts as whole.
     flow_steps, model_steps : int
         Gradient steps of the flow, and of each model.
 
@@ -83,20 +88,32 @@ def run_demo(
     Raises
     ------
     RunError
-        If the folder holds anything and ``force`` is False.
+        If the folder holds a whole demo or other files and ``force`` is False; one that was cut off is begun again.
     """
     folder, watch = Path(folder), Watch()
     _require_free(folder, force)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "demo"):
+        (folder / BEGUN).touch()
+        result = _made(folder, watch, verbose, tell, flow_steps, model_steps)
+        then(result)
+        remove_parts(folder)
+    return result
+
+
+def _made(
+    folder: Path, watch: Watch, verbose: bool, tell: Callable[[str], None], flow_steps: int, model_steps: int
+) -> DemoResult:
     tell("1/4 fitting a flow on digits 0 to 6")
     fit = FitSettings(data=TRAIN, flow=FlowSettings(max_steps=flow_steps))
-    flow = fit_flow(fit, folder / "flow", force=force, verbose=verbose).run
+    flow = fit_flow(fit, folder / "flow", verbose=verbose).run
     tell(f"2/4 generating outliers at {STRENGTH} sigma")
     source = SourceSettings.model_validate({"name": "gumbel", "strength": STRENGTH})
     out = generate_outliers(flow, source, 1000)
-    write_outliers(out, folder / OUTLIERS, flow, force=force)
+    write_outliers(out, folder / OUTLIERS, flow)
     tell("3/4 training a plain classifier, a cautious one, a discriminator and a detector")
     runs = {
-        name: train_model(settings, folder / key, force=force, verbose=verbose).run
+        name: train_model(settings, folder / key, verbose=verbose).run
         for name, key, settings in _models(folder / "flow", flow_steps, model_steps)
     }
     tell("4/4 evaluating on digits 7 to 9, which no training saw")
@@ -112,17 +129,19 @@ def run_demo(
 
 
 def _require_free(folder: Path, force: bool) -> None:
+    """Raise if there is anything to lose; remove what an earlier demo has left."""
     if folder.is_file():
         raise RunError(f"{folder} is a file, and the demo makes a folder; give another name by --out.")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    is_demo = (folder / "flow" / CONFIG).is_file() or (folder / "flow" / "checkpoints").is_dir()
-    if not force:
+    unfinished = (folder / BEGUN).is_file()
+    if not (force or unfinished):
         raise RunError(f"{folder} holds files already; choose another folder by --out, or add --force to replace them.")
-    if not is_demo:
+    if not (unfinished or (folder / "flow" / CONFIG).is_file()):
         raise RunError(f"{folder} holds files that no demo made; choose another folder by --out.")
-    for key in ("flow", "plain", "cautious", "discriminator", "detector"):
-        shutil.rmtree(folder / key, ignore_errors=True)
+    (folder / BEGUN).touch()  # from here on it can be begun again
+    for name in MODELS:
+        remove_folder(folder / name)
     for name in (OUTLIERS, REPORT):
         (folder / name).unlink(missing_ok=True)
 
