@@ -60,8 +60,8 @@ BROKEN = {
     "truncated weights": (lambda r: weights(r, lambda b: b[:-9]), r"isn't the file that was saved .* truncated"),
     "a changed bit": (lambda r: weights(r, flip), "isn't the file that was saved"),
     "empty weights": (lambda r: weights(r, lambda b: b""), "isn't the file that was saved"),
-    "truncated config": (lambda r: (r / "config.json").write_text('{"format": '), "is no JSON"),
-    "binary config": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\x00"), "is no JSON"),
+    "truncated config": (lambda r: (r / "config.json").write_text('{"format": '), "can't be read as JSON"),
+    "binary config": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\x00"), "can't be read as JSON"),
     "someone else's config": (lambda r: (r / "config.json").write_text('{"lr": 1}'), "wasn't written by farout"),
     "a list": (lambda r: (r / "config.json").write_text("[]"), "wasn't written by farout"),
     "newer": (lambda r: rewrite(r, put("format_version", value=99)), "version 99; this farout reads 3. Update"),
@@ -110,7 +110,7 @@ def test_broken_runs(case, run):
 def test_weights_that_are_no_safetensors(run):
     weights(run, lambda b: b"\xff" * 20)
     rewrite(run, put("weights_sha256", value=hashlib.sha256(b"\xff" * 20).hexdigest()))
-    with pytest.raises(RunError, match="is no safetensors file"):
+    with pytest.raises(RunError, match="can't be read as safetensors"):
         fo.load(run)
 
 

@@ -600,12 +600,16 @@ class _Loop:
             saved = torch.load(last, map_location="cpu", weights_only=True)
             if saved.get("format") != FORMAT:
                 raise ValueError("it is of another version of farout, or of another program")
+            _check_saved(saved, self.module)
             self.state, self.history = _State(**saved["state"]), History(**saved["history"])
             self.module.load_state_dict(saved["weights"])
             self.best_weights = saved["best_weights"]
             for group, own in zip(saved["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
-                group |= {name: own[name] for name in ("lr", "fused", "capturable")}  # this device's
+                group |= {name: value for name, value in own.items() if name != "params"}  # this device's and budget's
             self.optimizer.load_state_dict(saved["optimizer"])
+            for weights, moments in self.optimizer.state.items():
+                if any(m.shape not in ((), weights.shape) for m in moments.values()):
+                    raise ValueError("its optimizer is of other weights")
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
             drawn = saved["drawn"][self.fabric.global_rank]
             if drawn["objective"] is not None:
@@ -649,6 +653,21 @@ class _Task(nn.Module):
         """Some of the rows, on the device of the weights."""
         device = next(self.module.parameters()).device
         return [t.index_select(0, picked).to(device) for t in rows]
+
+
+def _check_saved(saved: Mapping[str, Any], module: nn.Module) -> None:
+    """Refuse a checkpoint whose parts would be missed only steps later, or at the end."""
+    state, figures = saved["state"], saved["history"]["figures"]
+    counts = [state[name] for name in ("seed", "step", "steps_above", "waited")]
+    if not all(isinstance(n, int) and n >= 0 for n in counts) or not isinstance(state["best"], float):
+        raise ValueError("its counts of steps are no whole numbers")
+    n = len(saved["history"]["steps"])
+    columns = [saved["history"]["steps"], *figures.values()]
+    if not all(isinstance(c, list) and len(c) == n and all(isinstance(v, int | float) for v in c) for c in columns):
+        raise ValueError("its history holds columns of several lengths")
+    best, own = saved["best_weights"], module.state_dict()
+    if best is not None and {k: v.shape for k, v in best.items()} != {k: v.shape for k, v in own.items()}:
+        raise ValueError("its best weights are of another network")
 
 
 def _mixed(seed: int, n: int) -> int:
