@@ -226,7 +226,7 @@ def _pick(known: Sequence[str], keys: Sequence[str], path: Path, what: str) -> s
 
 def _column_names(names: NDArray[Any], n: int, path: Path) -> tuple[str, ...]:
     if names.size != n:
-        raise InvalidDataError(f"{path}: {_NAMES_KEY} holds {names.size} feature names for {n} columns; give one a column")
+        raise InvalidDataError(f"{path}: {_NAMES_KEY} holds {names.size} feature names for {n} columns; give {n}")
     check_words(names, f"{_NAMES_KEY!r} in {path}")
     return tuple(map(str, names.reshape(-1).tolist()))
 

@@ -154,8 +154,8 @@ def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
     most = _DEFLATE * size if isinstance(stream, gzip.GzipFile) else size
     if expected > most:
         raise InvalidDataError(
-            f"{path} is truncated: {expected} bytes of data expected for shape {shape}, and its {size} bytes can't hold "
-            f"more than {most}; get it again from where it came"
+            f"{path} is truncated: {expected} bytes of data expected for shape {shape}, and its {size} bytes hold at "
+            f"most {most}; get it again from where it came"
         )
     check_unpacked(path, size, expected, f"unpack it yourself (gunzip -k {path.name})")
     body = _read_up_to(stream, expected + 1, path)

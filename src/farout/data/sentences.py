@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from farout.base.reading import check_file
@@ -147,7 +148,12 @@ def _csv_columns(path: Path) -> dict[str, list[Any]]:
 
 def _parquet_columns(path: Path) -> dict[str, list[Any]]:
     table, _ = parquet_table(path)
-    return _named(table.column_names, [column.to_pylist() for column in table.columns], path)
+    return _named(table.column_names, [_as_cells(column) for column in table.columns], path)
+
+
+def _as_cells(column: pa.ChunkedArray) -> list[Any]:
+    """Cells as Python's values; times as text, since Python has none of nanoseconds."""
+    return list((column.cast(pa.string()) if pa.types.is_temporal(column.type) else column).to_pylist())
 
 
 def _named(names: list[str], columns: list[Any], path: Path) -> dict[str, list[Any]]:

@@ -184,10 +184,10 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     with parsing(), pyarrow.parquet.ParquetFile(path) as file:
         schema, told = file.schema_arrow, file.metadata
         names = list(schema.names)
-        widths = [max(8, file.schema.column(i).length or 0) for i in range(told.num_columns)]
+        width = sum(max(8, file.schema.column(i).length or 0) for i in range(told.num_columns))
+        # Of groups of rows, and not of their columns: Arrow ends the process where what is told of one is damaged.
         groups = [told.row_group(i) for i in range(told.num_row_groups)]
-        chunks = [(group.column(i), widths[i]) for group in groups for i in range(group.num_columns)]
-        stated = sum(max(chunk.total_uncompressed_size, width * chunk.num_values) for chunk, width in chunks)
+        stated = sum(max(group.total_byte_size, width * group.num_rows) for group in groups)
     _refuse_repeated(names, path)
     way_out = "write its rows as .npy or .csv"
     check_unpacked(path, size, stated, way_out)
@@ -200,6 +200,8 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
         table.validate(full=True)  # text in UTF-8, and places of words within their list
         unpacked = sum(map(_unpacked, table.columns))
     check_unpacked(path, size, unpacked, way_out)
+    for field, column in zip(table.schema, table.columns, strict=True):
+        _check_times(column, f"column {field.name!r} of {path}")
     with parsing():
         for i, field in enumerate(table.schema):
             kind = schema.field(field.name).type
@@ -207,6 +209,30 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
                 column = table.column(i).cast(kind if kind in _CASTABLE else pa.large_string())
                 table = table.set_column(i, field.with_type(column.type), column)
     return table, nested
+
+
+def _check_times(column: pa.ChunkedArray, where: str) -> None:
+    """Refuse dates that no calendar has, and times that no day has: nothing could write them down."""
+    kind = column.type
+    if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
+        return
+    ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+    second = ticks["ms"] if pa.types.is_date64(kind) else ticks[kind.unit] if hasattr(kind, "unit") else None
+    day = 1 if second is None else 86_400 * second
+    low, high = -719_162 * day, 2_932_897 * day  # the years 1 to 9999
+    if pa.types.is_time(kind):
+        low, high = 0, day
+    elif pa.types.is_duration(kind):
+        low, high = -999_999_999 * day, 999_999_999 * day
+    numbers = column.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    ends = pc.min_max(numbers).as_py()
+    for value in (ends["min"], ends["max"]):
+        if value is not None and not low <= value < high:
+            row = pc.index(numbers, value).as_py()
+            raise InvalidDataError(
+                f"{where}: row {row + 1} (the first is 1) holds {value} as {kind}, which is no time of the years 1 to "
+                "9999; mend or remove it"
+            )
 
 
 def _unpacked(column: pa.ChunkedArray) -> int:
@@ -409,8 +435,9 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
             _warn_of_marks(table.column(name), name, path, is_label=name == label)
     narrow = all(table.schema.field(name).type in (pa.float16(), pa.float32()) for name in features)
     X = np.empty((table.num_rows, len(features)), dtype=np.float32 if narrow else np.float64)
-    for i, name in enumerate(features):
-        X[:, i] = _numbers(table.column(name), name, path)
+    with np.errstate(invalid="ignore"):  # a NaN of some bits raises a flag when it becomes another type
+        for i, name in enumerate(features):
+            X[:, i] = _numbers(table.column(name), name, path)
     return Dataset(
         X,
         None if label is None else to_labels(*_cells(table, label, path, "label")),

@@ -221,7 +221,7 @@ class SourceSettings(BaseModel):
             if key not in options_of():
                 raise ValueError(_unknown(f"source.{key}", ["name", *options_of()]))
         name = values.get("name") or default_source(given)
-        if name not in SOURCES:
+        if not isinstance(name, str) or name not in SOURCES:
             raise ValueError(f"source = {name!r} can't be used: expected one of {', '.join(SOURCES)}")
         return {"name": name} | parsed(name, given)
 
@@ -490,7 +490,7 @@ def settings_of(values: Mapping[str, Any], where: str) -> RunSettings:
     """
     cls: type[RunSettings] = ArchetypeSettings if "archetypes" in values else FitSettings
     if "kind" in values:
-        if values["kind"] not in _KINDS:
+        if not isinstance(values["kind"], str) or values["kind"] not in _KINDS:
             raise invalid(f"{where}: kind = {values['kind']!r} can't be used: expected one of {', '.join(_KINDS)}.")
         cls = _KINDS[values["kind"]]
     return cls.from_mapping(values, where)
