@@ -1,8 +1,11 @@
 """Reads mutated files, one after the other, in a process with little memory; prints what happened as JSON.
 
-Run as a program, ``fuzzing.py KIND COUNT SEED [FIRST]``, since a limit of memory holds for a whole process and a reader
-that crashes takes it along. Each input is made from (SEED, kind, number) alone, so that a failure can be repeated:
-``fuzzing.py idx 1 0 4711`` reads input 4711 of seed 0.
+Each must end in an answer or in the reader's own error, in time, within memory, without a warning of a library, and
+with nothing run, compiled, written or sent on the way.
+
+Run as a program, ``fuzzing.py KIND[:COUNT],... COUNT SEED [FIRST]``, since a limit of memory holds for a whole process,
+and a reader that crashes takes it along. Each input is made from (SEED, kind, number) alone, so that a failure can be
+repeated: ``fuzzing.py idx 1 0 4711`` reads input 4711 of seed 0.
 """
 
 import faulthandler
@@ -19,14 +22,77 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # others reserve more than they take
-os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-
-from mutants import KINDS  # noqa: E402, what was set above is read on import
+from mutants import KINDS
 
 SECONDS = 2.0  # of processor time an input may take
 MEMORY = 2**30  # bytes that the process may take beside what it has once it has read a whole file
 HANGING = 120  # seconds of wall time after which an input counts as hanging, and the process ends
+
+
+WRITES = (
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+    "os.truncate",
+    "os.symlink",
+    "os.link",
+    "shutil.",
+)
+RUNS = (
+    *(
+        "subprocess.",
+        "os.system",
+        "os.exec",
+        "os.posix_spawn",
+        "os.fork",
+        "os.spawn",
+        "os.startfile",
+        "pty.",
+        "ctypes.",
+    ),
+    *("socket.", "urllib.", "ftplib.", "http.", "webbrowser.", "sqlite3.", "pickle.find_class", "code.__new__"),
+)
+
+
+class Watch:
+    """Sees what a reader does besides reading: an audit hook, which can't be taken away."""
+
+    def __init__(self) -> None:
+        self.on = self.writes = False
+        self.seen: list[str] = []
+        # What reading whole files brought in, and Python's own; all else would come of a file.
+        self.known = {name.partition(".")[0] for name in sys.modules} | set(sys.stdlib_module_names)
+        self.places = tuple({sys.prefix, sys.base_prefix, str(Path(__file__).parents[2] / "src"), "<frozen"})
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, args: tuple) -> None:
+        if self.on and self.is_strange(event, args):
+            self.seen.append(f"{event} {str(args)[:200]}")
+
+    def is_strange(self, event: str, args: tuple) -> bool:
+        if event.startswith(RUNS):
+            return True
+        if event == "import":
+            return args[0].partition(".")[0] not in self.known
+        if event == "exec":  # the modules that are imported are run; no text ever is
+            return not args[0].co_filename.startswith(self.places)
+        if event == "compile":  # NumPy parses its headers so: to a tree, which literal_eval takes for values alone
+            return not self.called_by("ast.py", "literal_eval") and not self.called_by("importlib", "_find_and_load")
+        if self.writes:
+            return False
+        if event == "open":
+            flags = args[2] if isinstance(args[2], int) else 0
+            return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) or bool(set(str(args[1] or "")) & set("wax+"))
+        return event.startswith(WRITES)
+
+    @staticmethod
+    def called_by(file: str, name: str) -> bool:
+        frame = sys._getframe()
+        while frame is not None and not (file in frame.f_code.co_filename and frame.f_code.co_name == name):
+            frame = frame.f_back
+        return frame is not None
 
 
 class TooSlowError(BaseException):
@@ -43,11 +109,13 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def tried(kind, folder: Path, rng: random.Random) -> str:
+def tried(kind, folder: Path, rng: random.Random, watch: Watch) -> str:
     """What one input ends in: "answer", "refused", or what is wrong."""
     read = kind.mutant(rng, folder)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
+        watch.seen.clear()
+        watch.writes, watch.on = kind.writes, True
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             read()
@@ -60,6 +128,9 @@ def tried(kind, folder: Path, rng: random.Random) -> str:
             end = f"{type(error).__name__}: {str(error)[:200]} at {_place(error)}"
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
+            watch.on = False
+    if watch.seen:
+        return f"it did: {watch.seen[0]}"
     # A warning of farout's own is told of the line outside of it that called it, which is in mutants.py.
     strange = [w for w in told if Path(w.filename).name != "mutants.py"]
     return f"warning: {strange[0].message} at {strange[0].filename}:{strange[0].lineno}" if strange else end
@@ -71,14 +142,14 @@ def _place(error: BaseException) -> str:
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
-def fuzz(name: str, count: int, seed: int, first: int, progress: int) -> dict:
+def fuzz(name: str, count: int, seed: int, first: int, progress: int, watch: Watch) -> dict:
     kind = KINDS[name]()
     begun, ends, failures = time.process_time(), Counter(), []
     for i in range(first, first + count):
         os.pwrite(progress, f"{name} {i}\n".ljust(64).encode(), 0)
         faulthandler.dump_traceback_later(HANGING, exit=True)
         with tempfile.TemporaryDirectory(dir=kind.folder) as folder:
-            end = tried(kind, Path(folder), random.Random(f"{seed}/{name}/{i}"))
+            end = tried(kind, Path(folder), random.Random(f"{seed}/{name}/{i}"), watch)
         faulthandler.cancel_dump_traceback_later()
         if end not in ("answer", "refused"):
             failures.append(f"{name} {i}: {end}")
@@ -92,12 +163,14 @@ def main(names: str, count: int, seed: int, first: int = 0) -> None:
     faulthandler.enable()
     progress = os.open(os.environ.get("FUZZ_PROGRESS", os.devnull), os.O_WRONLY)
     report = {}
-    for kind in names.split(","):
+    counts = dict(part.partition(":")[::2] for part in names.split(","))
+    for kind in counts:
         KINDS[kind]().whole()  # so that all is imported
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     limit_memory()
-    for name in names.split(","):
-        report[name] = fuzz(name, count, seed, first, progress)
+    watch = Watch()
+    for name, own in counts.items():
+        report[name] = fuzz(name, int(own or count), seed, first, progress, watch)
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         report[name]["megabytes"], before = (after - before) // 1024, max(before, after)
     print(json.dumps(report))

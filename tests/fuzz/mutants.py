@@ -3,7 +3,9 @@
 A kind makes mutants: it writes files into a folder, and gives a function that reads them by farout.
 """
 
-import csv
+# ruff: noqa: E501, RUF012
+
+import contextlib
 import gzip
 import hashlib
 import io
@@ -28,7 +30,25 @@ from farout.data import load_data
 from farout.data.sentences import read_sentences
 from farout.errors import DataNotFoundError, DivergedError, InvalidDataError, InvalidSettingError, RunError
 
-NUMBERS = (0, 1, 2, 3, 7, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    127,
+    128,
+    255,
+    256,
+    2**15,
+    2**16 - 1,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63 - 1,
+    2**64 - 1,
+)
 WORDS = (
     "", "a", "x", "label", "0", "-1", "1e999", "nan", "inf", "1,5", "2020-01-31", "true", "\0", "a\0b", "\x1b[31m", "é",
     "\u202e", "\U0001f600", "'", '"', "\n", "\r", "=1+1", "../../x", "NaT", "9" * 5000, "1" * 30, "word " * 50, "None",
@@ -39,6 +59,7 @@ class Kind:
     """One kind of file; ``errors`` are what its reader may raise."""
 
     errors: tuple = (InvalidDataError, InvalidSettingError, DataNotFoundError)
+    writes = False  # whether reading goes on to write
     folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
     def whole(self) -> None:
@@ -46,10 +67,8 @@ class Kind:
         with tempfile.TemporaryDirectory() as folder:
             rng = random.Random(0)
             for _ in range(3):
-                try:
+                with contextlib.suppress(*self.errors):
                     self.mutant(rng, Path(folder))()
-                except self.errors:
-                    pass
 
     def mutant(self, rng: random.Random, folder: Path):
         raise NotImplementedError
@@ -154,7 +173,9 @@ class Idx(Kind):
         path = folder / f"train-images-idx3-ubyte{ending}"
         path.write_bytes(content)
         if rng.random() < 0.4:
-            labels = struct.pack(">BBBBI", 0, 0, 8, 1, shape[0] if shape else 0) + rng.randbytes(min((shape or [0])[0], 20))
+            labels = struct.pack(">BBBBI", 0, 0, 8, 1, shape[0] if shape else 0) + rng.randbytes(
+                min((shape or [0])[0], 20)
+            )
             labels = labels if rng.random() < 0.6 else damaged(rng, labels)
             (folder / "train-labels-idx1-ubyte").write_bytes(labels)
             if rng.random() < 0.5:
@@ -216,7 +237,11 @@ def npy(rng: random.Random, strange: float = 0.4) -> bytes:
     raw += b" " * (-(10 + len(raw) + 1) % 64) + b"\n"
     length = len(raw) if rng.random() > strange / 8 else number(rng)
     form, most = ("<H", 2**16) if version == (1, 0) else ("<I", 2**32)
-    body = rng.randbytes(size) if kind not in ("<U3",) else "".join(rng.choice("ab01") for _ in range(size // 4)).encode("utf-32-le")
+    body = (
+        rng.randbytes(size)
+        if kind not in ("<U3",)
+        else "".join(rng.choice("ab01") for _ in range(size // 4)).encode("utf-32-le")
+    )
     if kind == "<f8" and rng.random() < 0.8:
         body = np.random.default_rng(rng.getrandbits(32)).normal(size=size // 8).astype("<f8").tobytes()
     if kind == "<f4" and rng.random() < 0.8:
@@ -268,7 +293,11 @@ class Npz(Kind):
         npr = np.random.default_rng(rng.getrandbits(32))
         y = np.arange(n) if rng.random() < 0.7 else rng.choice((np.array(["a", "b"] * n)[:n], np.array([b"\xff", b"a"] * n)[:n], npr.normal(size=n),
                         np.array(["\udc80"] * n), np.array(["1970-01-01"] * n, "M8[D]"), np.array([2**63] * n, np.uint64)))  # fmt: skip
-        words = list("abcdefgh")[:d] if rng.random() < 0.6 else rng.choice((["a\0b"] * d, ["\ud800"] * d, ["a"] * d, list(range(d)), [""] * d))
+        words = (
+            list("abcdefgh")[:d]
+            if rng.random() < 0.6
+            else rng.choice((["a\0b"] * d, ["\ud800"] * d, ["a"] * d, list(range(d)), [""] * d))
+        )
         arrays = {"X": npr.normal(size=(n, d)), "y": y, "images": npr.integers(0, 256, (n, 2, 2), np.uint8), "labels": y,
                   "feature_names": np.array(words), "a": npr.normal(size=(n, d)), "b": y}  # fmt: skip
         entries = []
@@ -327,7 +356,16 @@ def table_text(rng: random.Random) -> str:
     if rng.random() < 0.05:
         text = rng.choice(("sep=,\n", "sep=;\r\n", "# comment\n", "\n\n", "\ufeff", " ", "\x1a", "sep=")) + text
     if rng.random() < 0.01:
-        text = rng.choice((text.replace("\n", ""), text * 500, "," * 3000 + "\n" + "," * 3000, '"' + text, "a" * 2_000_000, "x\n" + "1" * 300_000 + "\n"))
+        text = rng.choice(
+            (
+                text.replace("\n", ""),
+                text * 500,
+                "," * 3000 + "\n" + "," * 3000,
+                '"' + text,
+                "a" * 2_000_000,
+                "x\n" + "1" * 300_000 + "\n",
+            )
+        )
     return text
 
 
@@ -348,7 +386,9 @@ class Csv(Kind):
 
     @staticmethod
     def encoded(rng, text: str) -> bytes:
-        encoding = rng.choice(("utf-8",) * 40 + ("utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin1", "utf-7", "cp037"))
+        encoding = rng.choice(
+            ("utf-8",) * 40 + ("utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin1", "utf-7", "cp037")
+        )
         content = text.encode(encoding, "replace")
         return damaged(rng, content) if rng.random() < 0.1 else content
 
@@ -404,7 +444,9 @@ class Parquet(Kind):
         path.write_bytes(content)
         options = {}
         if rng.random() < 0.3:
-            options["label"] = rng.choice(("label", "word", "code", "when", "money", "yes", "list", "blob", "span", "far"))
+            options["label"] = rng.choice(
+                ("label", "word", "code", "when", "money", "yes", "list", "blob", "span", "far")
+            )
         if rng.random() < 0.1:
             options["anomaly"] = rng.choice(("anomaly", "yes", "word", "i"))
         if rng.random() < 0.2:
@@ -476,7 +518,9 @@ def png(rng: random.Random, width: int, height: int) -> bytes:
         chunks.append(extra)
     packed = zlib.compress(pixels)
     if rng.random() < 0.2:
-        packed = rng.choice((packed[:-3], damaged(rng, packed), b"", zlib.compress(pixels[: len(pixels) // 2]), packed + packed))
+        packed = rng.choice(
+            (packed[:-3], damaged(rng, packed), b"", zlib.compress(pixels[: len(pixels) // 2]), packed + packed)
+        )
     chunks += [(b"IDAT", packed), (b"IEND", b"")]
     if rng.random() < 0.05:
         rng.shuffle(chunks)
@@ -496,7 +540,12 @@ def pictures() -> dict[str, list[bytes]]:
         picture = Image.fromarray(npr.integers(0, 256, (8, 8, 3), np.uint8)).convert(mode)
         for form in ("JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "PNG"):
             options = {"exif": exif} if form in ("JPEG", "WEBP", "TIFF", "PNG") else {}
-            for more in ({}, {"save_all": True, "append_images": [picture] * 2}, {"compression": "tiff_lzw"}, {"progressive": True}):
+            for more in (
+                {},
+                {"save_all": True, "append_images": [picture] * 2},
+                {"compression": "tiff_lzw"},
+                {"progressive": True},
+            ):
                 out = io.BytesIO()
                 try:
                     picture.save(out, form, **options, **more)
@@ -507,7 +556,15 @@ def pictures() -> dict[str, list[bytes]]:
 
 
 class Images(Kind):
-    endings = {"JPEG": ".jpg", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "PPM": ".ppm", "PNG": ".png"}
+    endings = {
+        "JPEG": ".jpg",
+        "GIF": ".gif",
+        "BMP": ".bmp",
+        "WEBP": ".webp",
+        "TIFF": ".tif",
+        "PPM": ".ppm",
+        "PNG": ".png",
+    }
 
     def mutant(self, rng, folder):
         if rng.random() < 0.4:
@@ -561,12 +618,25 @@ class Toml(Kind):
         if rng.random() < 0.4:
             lines.insert(0, f'kind = "{rng.choice(("classifier", "discriminator", "detector", "flow"))}"')
         if rng.random() < 0.01:
-            lines.append(rng.choice(("a." * 50_000 + "a = 1", "[" * 100_000, "x = [" + "1," * 100_000 + "]", "# " + "a." * 50_000, '"' * 100_000, "y" * 700_000)))
+            lines.append(
+                rng.choice(
+                    (
+                        "a." * 50_000 + "a = 1",
+                        "[" * 100_000,
+                        "x = [" + "1," * 100_000 + "]",
+                        "# " + "a." * 50_000,
+                        '"' * 100_000,
+                        "y" * 700_000,
+                    )
+                )
+            )
         content = rng.choice(("\n", "\n", "\r\n")).join(lines).encode("utf-8", "surrogatepass")
         if rng.random() < 0.2:
             content = damaged(rng, content)
         if rng.random() < 0.03:
-            content = content.decode("utf-8", "replace").encode(rng.choice(("utf-16", "utf-8-sig", "latin1")), "replace")
+            content = content.decode("utf-8", "replace").encode(
+                rng.choice(("utf-16", "utf-8-sig", "latin1")), "replace"
+            )
         path = folder / "s.toml"
         path.write_bytes(content)
 
@@ -590,7 +660,22 @@ VALUES = (
     {"class": "Training", "fields": {}}, {"class": "Training", "fields": {"devices": -1}}, {"class": "Dataset", "fields": {}}, {"class": [], "fields": {}},
     {"class": "__builtins__", "fields": {}}, {"class": "NormalShell", "params": {}, "fitted": {}, "networks": ["fit"]}, {"fields": {}}, {"params": {}}, {"unknown": 1},
 )  # fmt: skip
-KEYS = ("network_", "flow_", "classes_", "fit", "predict", "__class__", "_networks", "n_features_in_", "event_shape_", "options", "random_state", "x", "", "training")
+KEYS = (
+    "network_",
+    "flow_",
+    "classes_",
+    "fit",
+    "predict",
+    "__class__",
+    "_networks",
+    "n_features_in_",
+    "event_shape_",
+    "options",
+    "random_state",
+    "x",
+    "",
+    "training",
+)
 
 
 def places(tree, path=()):
@@ -616,7 +701,11 @@ def changed(rng: random.Random, tree):
             del holder[key]
         elif how == 6:
             other, name = rng.choice(found)
-            holder[key] = json.loads(json.dumps(other[name])) if (name in other if isinstance(other, dict) else name < len(other)) else None
+            holder[key] = (
+                json.loads(json.dumps(other[name]))
+                if (name in other if isinstance(other, dict) else name < len(other))
+                else None
+            )
         elif how == 7 and isinstance(holder, dict):
             holder[rng.choice(KEYS)] = holder.pop(key)
         elif how == 8 and isinstance(holder, dict):
@@ -716,7 +805,9 @@ class Runs(Kind):
             if change == 0:
                 entry["dtype"] = rng.choice(("F64", "I8", "U8", "BOOL", "F16", "BF16", "X", "F8_E4M3", 5))
             elif change == 1:
-                entry["shape"] = rng.choice(([], [0], [-1], [2**62, 2], entry["shape"][::-1], [1, *entry["shape"]], ["a"], 3))
+                entry["shape"] = rng.choice(
+                    ([], [0], [-1], [2**62, 2], entry["shape"][::-1], [1, *entry["shape"]], ["a"], 3)
+                )
             elif change == 2:
                 entry["data_offsets"] = rng.choice(([0, 0], [0, 2**62], [-1, 4], [8, 4], entry["data_offsets"][::-1]))
             elif change == 3:
@@ -738,7 +829,13 @@ class Records(Kind):
     row = {"auroc": 0.9, "ap_in": 0.9, "ap_out": 0.9, "fpr95": 0.1, "n_in": 3, "n_out": 2, "auroc_low": None}
     evaluation = {"accuracy": 0.5, "confidence": 0.95, "outliers": {"letters": row}, "made": record["made"],
                   "sets": {"inliers": "toy", "outliers": ["letters"], "label": None, "image_size": None, "anomaly": None}}  # fmt: skip
-    counts = {"counts": [2, 3], "explained": [[0.1, 0.2], [0.3, 0.4]], "stability": [0.5, 0.6], "of": "data", "rows": 40}
+    counts = {
+        "counts": [2, 3],
+        "explained": [[0.1, 0.2], [0.3, 0.4]],
+        "stability": [0.5, 0.6],
+        "of": "data",
+        "rows": 40,
+    }
 
     def mutant(self, rng, folder):
         from farout.runs.archetype_story import _kept_counts
@@ -749,15 +846,35 @@ class Records(Kind):
         tree = getattr(self, kind)
         text = json.dumps(changed(rng, tree) if rng.random() < 0.8 else tree).encode()
         if rng.random() < 0.2:
-            text = rng.choice((damaged(rng, text), b"[" * 200_000, b'{"a":' * 5000, b"9" * 5000, b"\xff\xfe", b"", b"null", b"1e999", b'"' + b"\\ud800" * 9 + b'"'))
+            text = rng.choice(
+                (
+                    damaged(rng, text),
+                    b"[" * 200_000,
+                    b'{"a":' * 5000,
+                    b"9" * 5000,
+                    b"\xff\xfe",
+                    b"",
+                    b"null",
+                    b"1e999",
+                    b'"' + b"\\ud800" * 9 + b'"',
+                )
+            )
         (folder / f"{kind}.json").write_bytes(text)
         if kind == "evaluation":
             out = io.BytesIO()
-            names = np.array(rng.choice((["inliers", "letters"], ["inliers", "letters"], ["inliers", "letters"], ["inliers"], [], [1, 2])))
+            names = np.array(
+                rng.choice(
+                    (["inliers", "letters"], ["inliers", "letters"], ["inliers", "letters"], ["inliers"], [], [1, 2])
+                )
+            )
             np.savez_compressed(out, names=names, scores_0=np.arange(3.0), scores_1=np.arange(2.0))
             content = out.getvalue()
             if rng.random() < 0.4:
-                content = damaged(rng, content) if rng.random() < 0.5 else zipped(rng, [("names.npy", npy(rng)), ("scores_0.npy", npy(rng))])
+                content = (
+                    damaged(rng, content)
+                    if rng.random() < 0.5
+                    else zipped(rng, [("names.npy", npy(rng)), ("scores_0.npy", npy(rng))])
+                )
             (folder / "scores.npz").write_bytes(content)
         read_it = {"record": _read_record, "evaluation": read_evaluation, "counts": _kept_counts}[kind]
 
@@ -794,6 +911,7 @@ def trained(folder: Path, steps: int = 3) -> None:
 
 class Checkpoints(Kind):
     errors = (RunError, InvalidDataError, DivergedError)
+    writes = True
 
     def mutant(self, rng, folder):
         import torch
@@ -808,11 +926,22 @@ class Checkpoints(Kind):
                 holder, key = rng.choice(found)
                 value = holder.get(key) if isinstance(holder, dict) else holder[key] if key < len(holder) else None
                 if isinstance(value, torch.Tensor) and rng.random() < 0.7:
-                    holder[key] = rng.choice((value.flatten()[:0], value.double(), value * float("nan"), value.flatten()[:1], value[None], torch.zeros(3, 3, dtype=torch.uint8)))
+                    holder[key] = rng.choice(
+                        (
+                            value.flatten()[:0],
+                            value.double(),
+                            value * float("nan"),
+                            value.flatten()[:1],
+                            value[None],
+                            torch.zeros(3, 3, dtype=torch.uint8),
+                        )
+                    )
                 elif isinstance(holder, dict) and rng.random() < 0.2:
                     holder.pop(key, None)
                 else:
-                    holder[key] = rng.choice((None, -1, 0, 10**30, "x", [], {}, 1.5, [1], True, torch.ones(2), math.nan, (1, 2)))
+                    holder[key] = rng.choice(
+                        (None, -1, 0, 10**30, "x", [], {}, 1.5, [1], True, torch.ones(2), math.nan, (1, 2))
+                    )
             out = io.BytesIO()
             torch.save(saved, out)
             content = out.getvalue()

@@ -190,6 +190,8 @@ class Reader:
         dtype = _checked_type(value["dtype"], "OUS")
         if len(items) * dtype.itemsize > SMALL and dtype.itemsize > _BYTES_A_CHARACTER * max(map(len, items)):
             raise RunError(f"This run holds text at {path} that takes {dtype.itemsize} bytes a word; copy it again.")
+        if min(value["shape"], default=0) < 0:
+            raise RunError(f"This run holds an array at {path} of a negative size; copy it again.")
         flat = np.empty(len(items), dtype=dtype)
         flat[:] = items
         return flat.reshape(value["shape"])
