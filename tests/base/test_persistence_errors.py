@@ -60,8 +60,8 @@ BROKEN = {
     "truncated weights": (lambda r: weights(r, lambda b: b[:-9]), r"isn't the file that was saved .* truncated"),
     "a changed bit": (lambda r: weights(r, flip), "isn't the file that was saved"),
     "empty weights": (lambda r: weights(r, lambda b: b""), "isn't the file that was saved"),
-    "truncated config": (lambda r: (r / "config.json").write_text('{"format": '), "is no JSON"),
-    "binary config": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\x00"), "is no JSON"),
+    "truncated config": (lambda r: (r / "config.json").write_text('{"format": '), "can't be read as JSON"),
+    "binary config": (lambda r: (r / "config.json").write_bytes(b"\xff\xfe\x00"), "can't be read as JSON"),
     "someone else's config": (lambda r: (r / "config.json").write_text('{"lr": 1}'), "wasn't written by farout"),
     "a list": (lambda r: (r / "config.json").write_text("[]"), "wasn't written by farout"),
     "newer": (lambda r: rewrite(r, put("format_version", value=99)), "version 99; this farout reads 3. Update"),
@@ -110,7 +110,7 @@ def test_broken_runs(case, run):
 def test_weights_that_are_no_safetensors(run):
     weights(run, lambda b: b"\xff" * 20)
     rewrite(run, put("weights_sha256", value=hashlib.sha256(b"\xff" * 20).hexdigest()))
-    with pytest.raises(RunError, match="is no safetensors file"):
+    with pytest.raises(RunError, match="can't be read as safetensors"):
         fo.load(run)
 
 
@@ -217,3 +217,44 @@ def test_a_value_that_no_run_can_hold(flow, tmp_path):
     with pytest.raises(RunError, match="records_: an array of type"):
         model.save(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"bytes": "zz"},
+        {"float": "abc"},
+        {"items_of": ["a"], "dtype": "<U400000000", "shape": [1]},
+        {"items_of": [1], "dtype": "O", "shape": [-2]},
+        {"items_of": [1], "dtype": "<f8", "shape": [1]},
+        {"moments": {"array": "/x"}, "dtype": "O"},
+        {"dict": []},
+        {"class": "Popen", "params": {}, "fitted": {}, "networks": []},
+        {"class": "os.system", "fields": {}},
+    ],
+    ids=str,
+)
+def test_values_that_no_run_holds(run, value):
+    rewrite(run, put("model", "fitted", "history_", value=value))
+    with pytest.raises(RunError):
+        fo.load(run)
+
+
+@pytest.mark.parametrize("shape", [{"tuple": [-2]}, {"tuple": [10**15]}, {"tuple": [0]}], ids=str)
+def test_sizes_that_no_network_has(run, shape):
+    rewrite(run, put("model", "fitted", "event_shape_", value=shape))
+    with pytest.raises(RunError, match=r"doesn't describe a model|weights don't fit"):
+        fo.load(run)
+
+
+@pytest.mark.parametrize("name", ["fit", "_networks", "__class__", "score_samples", "n_rows"])
+def test_nothing_takes_the_place_of_a_method(run, name):
+    rewrite(run, put("model", "fitted", name, value=1))
+    with pytest.raises(RunError, match="which no fit makes"):
+        fo.load(run)
+
+
+def test_brackets_without_end(run):
+    (run / "config.json").write_text("[" * 200_000)
+    with pytest.raises(RunError, match=r"can't be read as JSON \(maximum recursion depth"):
+        fo.load(run)

@@ -132,7 +132,7 @@ def test_layers_are_left_as_they_were():
 def test_a_broken_file_names_its_line(tmp_path):
     file = tmp_path / "run.toml"
     file.write_text("seed = 1\nflow 3\n")
-    with pytest.raises(InvalidSettingError, match=r"run.toml is no valid TOML: .*line 2"):
+    with pytest.raises(InvalidSettingError, match=r"run.toml can.t be read as TOML .*line 2"):
         read_settings(file)
     with pytest.raises(InvalidSettingError, match="no settings file"):
         read_settings(tmp_path / "absent.toml")

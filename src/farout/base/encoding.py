@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from farout.base.reading import SMALL
 from farout.columns import from_bytes, is_frame, library_of, to_bytes
 from farout.errors import RunError
 
 __all__ = ["Reader", "Writer", "fitted_state", "in_order", "lay_out_as_saved"]
+
+_BYTES_A_CHARACTER = 256  # of an array's text: four, and as much again as its longest word may have been longer
 
 
 def fitted_state(model: Any) -> dict[str, Any]:
@@ -157,7 +160,7 @@ class Reader:
             "items_of": self._items,
             "array": lambda v, _: self.tensors[v["array"]].numpy(),
             "tensor": lambda v, _: self.tensors[v["tensor"]],
-            "moments": lambda v, path: self.decode(v["moments"], path).view(v["dtype"]),
+            "moments": lambda v, path: self.decode(v["moments"], path).view(_checked_type(v["dtype"], "mM")),
             "moment": lambda v, path: self.decode(v["moment"], path)[()],
             "same": lambda v, _: self._made[v["same"]],
             "own": lambda v, path: self._own(path, v["own"]),
@@ -184,7 +187,12 @@ class Reader:
 
     def _items(self, value: dict[str, Any], path: str) -> Any:
         items = self.decode(value["items_of"], path)
-        flat = np.empty(len(items), dtype=value["dtype"])
+        dtype = _checked_type(value["dtype"], "OUS")
+        if len(items) * dtype.itemsize > SMALL and dtype.itemsize > _BYTES_A_CHARACTER * max(map(len, items)):
+            raise RunError(f"This run holds text at {path} that takes {dtype.itemsize} bytes a word; copy it again.")
+        if min(value["shape"], default=0) < 0:
+            raise RunError(f"This run holds an array at {path} of a negative size; copy it again.")
+        flat = np.empty(len(items), dtype=dtype)
         flat[:] = items
         return flat.reshape(value["shape"])
 
@@ -196,8 +204,14 @@ class Reader:
 
     def _model(self, value: dict[str, Any], path: str) -> Any:
         cls = _public_class(value["class"])
-        if not hasattr(cls, "_networks"):
+        networks = getattr(cls, "_networks", None)
+        if networks is None:
             raise _unknown(value["class"])
+        # Nothing but what `fit` makes is set: a name such as "predict" would take the place of a method.
+        strange = [k for k in value["fitted"] if not k.endswith("_") or k.startswith("_") or hasattr(cls, k)]
+        strange += [name for name in value["networks"] if name not in networks]
+        if strange:
+            raise RunError(f"This run's {value['class']} holds {strange[0]!r}, which no fit makes; copy it again.")
         params = {k: self.decode(v, f"{path}/{k}") for k, v in value["params"].items()}
         model = cls(**params)
         self._made[path] = model
@@ -238,6 +252,14 @@ def _public_class(name: Any) -> type:
     found = getattr(farout, name) if isinstance(name, str) and name in farout.__all__ else None
     if not isinstance(found, type):
         raise _unknown(name)
+    return found
+
+
+def _checked_type(name: Any, kinds: str) -> np.dtype[Any]:
+    """A type of arrays by name, of the kinds that are written so."""
+    found = np.dtype(name) if isinstance(name, str) else None
+    if found is None or found.kind not in kinds:
+        raise RunError(f"This run holds an array of type {name!r:.80}, which isn't written so; copy the run again.")
     return found
 
 

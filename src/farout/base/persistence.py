@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 
 from farout.base.encoding import Reader, Writer, fitted_state
 from farout.base.files import beside, locked, put
+from farout.base.reading import PARSER_ERRORS, parse_json, reading, said
 from farout.errors import NotFittedError, RunError
 
 __all__ = ["FORMAT_VERSION", "is_unfinished", "load", "read_config", "save_model"]
@@ -122,20 +123,20 @@ def load(path: str | Path, **given: Any) -> Any:
             f"{weights} isn't the file that was saved (its check sum differs): it was truncated or changed, or "
             "saving over an older run was cut off. Copy the run again, or save or train it again with force."
         )
-    try:
+    with reading(weights, "safetensors", "copy the run again", error=RunError, also=(safetensors.SafetensorError,)):
         tensors = load_file(weights)
-    except safetensors.SafetensorError as error:
-        raise RunError(f"{weights} is no safetensors file: {error}.") from error
     return _decode(config, Reader(tensors, given), folder)
 
 
 def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
     try:
         model = reader.decode(config["model"], "")
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except RunError:
+        raise
+    except PARSER_ERRORS as error:  # whatever a value that was changed leads to, down to the networks
         raise RunError(
-            f"{folder / CONFIG} doesn't describe a model ({type(error).__name__}: {error}). Copy the run again, or "
-            "train again."
+            f"{folder / CONFIG} doesn't describe a model ({type(error).__name__}: {said(error)}). Copy the run again, "
+            "or train again."
         ) from error
     if not hasattr(model, "_networks"):
         raise RunError(f"{folder / CONFIG} holds a {type(model).__name__}, which is no model. Copy the run again.")
@@ -152,10 +153,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise RunError(f"{path} holds an unfinished run: saving was cut off before {CONFIG}. Save or train it again.")
     if not file.is_file():
         raise RunError(f"{path} is no run folder: it has no {CONFIG}. Make one with `farout fit` or `.save()`.")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{file} is no JSON ({error}): it was truncated or changed.") from error
+    config = parse_json(file, "JSON", "it was truncated or changed: copy the run again", RunError)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise RunError(f"{file} wasn't written by farout; give a folder made by `farout fit` or `.save()`.")
     version = config.get("format_version")
@@ -166,7 +164,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         )
     if version != FORMAT_VERSION:
         raise RunError(f"{file} has format version {version}; this farout reads {FORMAT_VERSION}. Update farout.")
-    if config.get("checksum") != _checksum(config):
+    with reading(file, "JSON", "it was changed: copy the run again", error=RunError):
+        found = _checksum(config)  # which walks down it again
+    if config.get("checksum") != found:
         raise RunError(f"{file} was changed after it was saved (its check sum differs). Copy the run again.")
     return config
 

@@ -304,6 +304,9 @@ def train(
     return history
 
 
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps of each weight
+
+
 @dataclass
 class _State:
     """Where a training is, beside weights, optimizer and noise; all of it is in a checkpoint."""
@@ -599,14 +602,16 @@ class _Loop:
             return
         try:
             saved = torch.load(last, map_location="cpu", weights_only=True)
-            if saved.get("format") != FORMAT:
-                raise ValueError("it is of another version of farout, or of another program")
+            _check_saved(saved, self.module)
             self.state, self.history = _State(**saved["state"]), History(**saved["history"])
             self.module.load_state_dict(saved["weights"])
             self.best_weights = saved["best_weights"]
             for group, own in zip(saved["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
-                group |= {name: own[name] for name in ("lr", "fused", "capturable")}  # this device's
+                group |= {name: value for name, value in own.items() if name != "params"}  # this device's and budget's
             self.optimizer.load_state_dict(saved["optimizer"])
+            for weights, moments in self.optimizer.state.items():
+                if any(moments[name].shape != (() if name == "step" else weights.shape) for name in _MOMENTS):
+                    raise ValueError("its optimizer is of other weights")
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
             drawn = saved["drawn"][self.fabric.global_rank]
             if drawn["objective"] is not None:
@@ -650,6 +655,36 @@ class _Task(nn.Module):
         """Some of the rows, on the device of the weights."""
         device = next(self.module.parameters()).device
         return [t.index_select(0, picked).to(device) for t in rows]
+
+
+def _check_saved(saved: Any, module: nn.Module) -> None:
+    """Refuse a checkpoint whose parts are of other types, which would be missed only steps later or at the end."""
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise ValueError("it is of another version of farout, or of another program")
+    state, history, optimizer = saved["state"], saved["history"], saved["optimizer"]
+    dicts = [state, history, optimizer, saved["weights"]]
+    if all(isinstance(part, dict) for part in dicts):
+        dicts += [history["figures"], optimizer["state"]]
+    if all(isinstance(part, dict) for part in dicts):
+        dicts += [*optimizer["state"].values(), *optimizer["param_groups"], *saved["drawn"]]
+    if not all(isinstance(part, dict) for part in dicts):
+        raise ValueError("it holds parts of another type")
+    counts = [state[name] for name in ("seed", "step", "steps_above", "waited")]
+    losses = [state["best"], *([] if state["first_loss"] is None else [state["first_loss"]])]
+    if not all(type(n) is int and n >= 0 for n in counts) or not all(type(loss) is float for loss in losses):
+        raise ValueError("its counts of steps are no whole numbers, or its losses no numbers")
+    columns = [history["steps"], *history["figures"].values()]
+    if not all(type(c) is list and all(isinstance(v, int | float) for v in c) for c in columns):
+        raise ValueError("its history holds what are no numbers")
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError("its history holds columns of several lengths")
+    shapes = {name: t.shape for name, t in module.state_dict().items()}
+    for weights in (saved["weights"], saved["best_weights"]):
+        if weights is not None and {name: getattr(t, "shape", None) for name, t in weights.items()} != shapes:
+            raise ValueError("its weights are of another network")
+    moments = optimizer["state"].values()
+    if not all(set(m) == _MOMENTS and all(isinstance(t, Tensor) for t in m.values()) for m in moments):
+        raise ValueError("its optimizer is another one")
 
 
 def _mixed(seed: int, n: int) -> int:

@@ -1,25 +1,27 @@
 """Arrays in: `.npy`, `.npz`, and what an array stands for by its shape and type."""
 
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farout.data.convert import scale_images, to_labels, to_marks, to_rows
+from farout.base.reading import check_file, check_fits, check_unpacked, quiet, reading
+from farout.data.convert import check_words, scale_images, to_labels, to_marks, to_rows
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, ReadingOptionError
 
-__all__ = ["channels_first", "dataset_from_arrays", "read_npy", "read_npz"]
+__all__ = ["channels_first", "dataset_from_arrays", "read_arrays", "read_npy", "read_npz"]
 
 _DATA_KEYS = ("X", "x", "images", "data")
 _LABEL_KEYS = ("y", "labels")
 _NAMES_KEY = "feature_names"
+_SAVE_AGAIN = "save it again with np.save or np.savez"
+_MOST_HEADER = 10_000  # bytes, as NumPy has it
 
 
 def read_npy(path: Path) -> Dataset:
@@ -38,12 +40,17 @@ def read_npy(path: Path) -> Dataset:
     Raises
     ------
     InvalidDataError
-        If the file is empty, damaged, or holds something else.
+        If the file is empty, damaged, or holds something else, or if its header asks for more than the file holds.
     """
-    with _opened(path) as array:
-        if not isinstance(array, np.ndarray):
-            raise InvalidDataError(f"{path} is named .npy but is an archive; rename it to .npz")
-    return dataset_from_arrays(array, None, str(path))
+    if _begins_as_zip(path):
+        raise InvalidDataError(f"{path} is named .npy but is an archive; rename it to .npz")
+    size = path.stat().st_size
+    with reading(path, "NumPy data", "check its rights"):
+        stream = path.open("rb")
+    with stream:
+        check_fits(path, size)
+        X = _array(stream, size, str(path))
+    return dataset_from_arrays(X, None, str(path))
 
 
 def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
@@ -67,22 +74,54 @@ def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -
     Raises
     ------
     InvalidDataError
-        If the file is empty or damaged, or if it isn't clear which array is meant.
+        If the file is empty or damaged, if it isn't clear which array is meant, or if it unpacks to more than
+        `farout.base.reading` lets in.
     """
-    with _opened(path) as archive:
-        if isinstance(archive, np.ndarray):
-            raise InvalidDataError(f"{path} is named .npz but is a single array; rename it to .npy")
-        data_key, label_key = _keys(archive.files, path, label, anomaly)
-        X = _entry(archive, data_key, path)
-        y = None if label_key is None else _entry(archive, label_key, path)
-        marks = None if anomaly is None else _entry(archive, anomaly, path)
-        names = _entry(archive, _NAMES_KEY, path) if _NAMES_KEY in archive.files and X.ndim == 2 else None
-    found = dataset_from_arrays(X, y, str(path))
+    if not _begins_as_zip(path):
+        with path.open("rb") as stream:
+            if stream.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+                raise InvalidDataError(f"{path} is named .npz but is a single array; rename it to .npy")
+    found: dict[str, str | None] = {}
+
+    def wanted(keys: list[str]) -> list[str]:
+        found["data"], found["labels"] = _keys(keys, path, label, anomaly)
+        return [key for key in (*found.values(), anomaly, _NAMES_KEY) if key is not None and key in keys]
+
+    arrays = read_arrays(path, wanted)
+    X, y = arrays[str(found["data"])], None if found["labels"] is None else arrays[found["labels"]]
+    data = dataset_from_arrays(X, y, str(path))
     return replace(
-        found,
-        anomaly=None if marks is None else to_marks(marks, len(X), f"{anomaly!r} in {path}"),
-        feature_names=None if names is None else tuple(map(str, names.reshape(-1).tolist())),
+        data,
+        anomaly=None if anomaly is None else to_marks(arrays[anomaly], len(X), f"{anomaly!r} in {path}"),
+        feature_names=_column_names(arrays[_NAMES_KEY], X.shape[1], path)
+        if _NAMES_KEY in arrays and X.ndim == 2
+        else None,
     )
+
+
+def read_arrays(path: Path, wanted: Callable[[list[str]], Iterable[str]] = list) -> dict[str, NDArray[Any]]:
+    """Read arrays of a `.npz` file by their keys.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : callable
+        Picks of all keys those to read, and may raise.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file is damaged, holds Python objects, or unpacks to more than `farout.base.reading` lets in.
+    """
+    check_file(path)
+    with reading(path, "NumPy data", _SAVE_AGAIN):
+        archive = zipfile.ZipFile(path)
+        entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+    with archive:
+        keys = list(dict.fromkeys(wanted(list(entries))))
+        unpacked = sum(entries[key].file_size for key in keys)
+        check_unpacked(path, path.stat().st_size, unpacked, "save it again with np.savez, which doesn't pack")
+        return {key: _entry(archive, entries[key], key, path) for key in keys}
 
 
 def dataset_from_arrays(
@@ -185,32 +224,46 @@ def _pick(known: Sequence[str], keys: Sequence[str], path: Path, what: str) -> s
     return found[0] if found else None
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An array, or an archive that can be read inside; the file is closed in any case."""
-    with path.open("rb") as stream:
-        try:
-            content = np.load(stream, allow_pickle=False)
-        except (EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise InvalidDataError(_explain(path, str(path), error)) from error
-        yield content
+def _column_names(names: NDArray[Any], n: int, path: Path) -> tuple[str, ...]:
+    if names.size != n:
+        raise InvalidDataError(f"{path}: {_NAMES_KEY} holds {names.size} feature names for {n} columns; give {n}")
+    check_words(names, f"{_NAMES_KEY!r} in {path}")
+    return tuple(map(str, names.reshape(-1).tolist()))
 
 
-def _entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(archive[key])
-    except (EOFError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidDataError(_explain(path, f"{key!r} in {path}", error)) from error
-
-
-def _explain(path: Path, what: str, error: Exception) -> str:
+def _begins_as_zip(path: Path) -> bool:
+    check_file(path)
     if path.stat().st_size == 0:
-        return f"{path} is empty; save it again"
-    if "Object arrays" in str(error):
-        return (
+        raise InvalidDataError(f"{path} is empty; save it again")
+    with reading(path, "NumPy data", "check its rights"), path.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
+def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, key: str, path: Path) -> NDArray[Any]:
+    what = f"{key!r} in {path}"
+    with reading(what, "NumPy data", _SAVE_AGAIN):
+        stream = archive.open(entry)
+    with stream:
+        return _array(stream, entry.file_size, what)
+
+
+def _array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
+    """The array of a stream of ``size`` bytes; its header may not ask for more memory than that."""
+    with reading(what, "NumPy data", _SAVE_AGAIN), quiet():  # NumPy warns of headers that Python 2 wrote
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream, max_header_size=_MOST_HEADER)
+        needed = prod(shape) * max(dtype.itemsize, 1)
+    if dtype.hasobject:
+        raise InvalidDataError(
             f"{what} is an array of Python objects, which could run code when loaded; "
             "save numbers (and labels as text or numbers): array.astype(float) or .astype(str)"
         )
-    if "pickle" in str(error):  # NumPy's guess for whatever it doesn't know
-        return f"{what} can't be read as NumPy data; save it again with np.save or np.savez"
-    return f"{what} can't be read as NumPy data ({error}); save it again with np.save or np.savez"
+    if needed > size:
+        raise InvalidDataError(
+            f"{what} can't be read as NumPy data (its header tells of shape {str(shape)[:80]}, which is more than its "
+            f"{size} bytes hold: it was truncated or changed); {_SAVE_AGAIN}"
+        )
+    with reading(what, "NumPy data", _SAVE_AGAIN), quiet():
+        stream.seek(0)
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from farout.errors import InvalidDataError
 
-__all__ = ["float_type", "listed", "scale_images", "to_labels", "to_marks", "to_rows", "warn"]
+__all__ = ["check_words", "float_type", "listed", "scale_images", "to_labels", "to_marks", "to_rows", "warn"]
 
 _NORMAL = frozenset({"normal", "inlier", "benign", "ok", "good", "no", "false"})
 
@@ -72,8 +72,31 @@ def to_labels(y: NDArray[Any], n: int, name: str) -> NDArray[Any]:
                 f"{name}: labels are bytes, and no UTF-8 text ({error}); save them as text"
             ) from error
     if labels.dtype.kind in "UT":
+        check_words(labels, f"{name}: labels")
         return labels.astype(np.str_)
     raise InvalidDataError(f"{name}: labels are {labels.dtype}; give whole numbers, text or dates")
+
+
+def check_words(words: NDArray[Any], what: str) -> None:
+    r"""Refuse text with numbers that are no characters, such as lone surrogates: no file could hold it.
+
+    Examples
+    --------
+    >>> check_words(np.array(["cat", "\ud800"]), "y")
+    Traceback (most recent call last):
+    farout.errors.InvalidDataError: y: word 1 (counted from 0) holds U+D800, which is no character; write it again
+    """
+    if words.dtype.kind != "U" or not words.size or not words.dtype.itemsize:
+        return
+    flat = np.ascontiguousarray(words).reshape(-1)
+    native = flat.astype(flat.dtype.newbyteorder("="), copy=False)
+    codes = native.view(np.uint32).reshape(len(flat), -1)
+    broken = ((codes >= 0xD800) & (codes <= 0xDFFF)) | (codes > 0x10FFFF)
+    if broken.any():
+        row, place = np.argwhere(broken)[0].tolist()
+        raise InvalidDataError(
+            f"{what}: word {row} (counted from 0) holds U+{codes[row, place]:X}, which is no character; write it again"
+        )
 
 
 def to_marks(values: NDArray[Any], n: int, name: str) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Reading IDX, the format of MNIST and its relatives, plain or gzipped."""
 
 import gzip
-import zlib
+from contextlib import ExitStack
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.reading import check_file, check_unpacked, reading
 from farout.errors import DataNotFoundError, InvalidDataError
 
 __all__ = ["is_gzip", "labels_beside", "looks_like_idx", "read_idx", "read_idx_labels"]
@@ -17,6 +18,7 @@ __all__ = ["is_gzip", "labels_beside", "looks_like_idx", "read_idx", "read_idx_l
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 24
+_DEFLATE = 1032  # bytes that one of gzip can hold at most
 
 
 def read_idx(path: Path) -> NDArray[Any]:
@@ -37,7 +39,8 @@ def read_idx(path: Path) -> NDArray[Any]:
     DataNotFoundError
         If there is no such file.
     InvalidDataError
-        If the file is empty, damaged, no IDX, shorter or longer than its header says.
+        If the file is empty, damaged, no IDX, shorter or longer than its header says, or if its header asks for more
+        than `farout.base.reading` lets in.
 
     Examples
     --------
@@ -48,15 +51,14 @@ def read_idx(path: Path) -> NDArray[Any]:
     ...     read_idx(path).tolist()
     [40, 41]
     """
-    try:
-        with gzip.open(path) if is_gzip(path) else path.open("rb") as stream:
-            return _parse(stream, path)
-    except FileNotFoundError as error:
-        raise DataNotFoundError(f"no file {path}; check the path") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidDataError(f"{path} is a damaged gzip file ({error}); get it again from where it came") from error
-    except OSError as error:
-        raise InvalidDataError(f"{path} can't be read ({error}); check its rights") from error
+    check_file(path)
+    if not path.exists():
+        raise DataNotFoundError(f"no file {path}; check the path")
+    with ExitStack() as stack:
+        with reading(path, "a file", "check its rights"):
+            opened = gzip.open if is_gzip(path) else open
+            stream = stack.enter_context(opened(path, "rb"))
+        return _parse(stream, path)
 
 
 def read_idx_labels(path: Path, n: int) -> NDArray[np.int64]:
@@ -131,7 +133,7 @@ def _byte(value: int) -> bytes:
 
 
 def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
-    magic = _read_up_to(stream, 4)
+    magic = _read_up_to(stream, 4, path)
     if not magic:
         raise InvalidDataError(f"{path} is empty; get it again from where it came")
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not magic[3]:
@@ -139,7 +141,7 @@ def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
             f"{path} is no IDX file: it begins with {bytes(magic).hex(' ')}, an IDX file with "
             "00 00, a type and a number of dimensions (00 00 08 03 for images); check what it is"
         )
-    head = _read_up_to(stream, 4 * magic[3])
+    head = _read_up_to(stream, 4 * magic[3], path)
     if len(head) < 4 * magic[3]:
         raise InvalidDataError(
             f"{path} is truncated in its header: {4 + 4 * magic[3]} bytes expected, "
@@ -148,7 +150,15 @@ def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
     shape = tuple(np.frombuffer(head, dtype=">u4").tolist())
     dtype = np.dtype(_TYPES[magic[2]])
     expected = prod(shape) * dtype.itemsize
-    body = _read_up_to(stream, expected + 1)
+    size = path.stat().st_size
+    most = _DEFLATE * size if isinstance(stream, gzip.GzipFile) else size
+    if expected > most:
+        raise InvalidDataError(
+            f"{path} is truncated: {expected} bytes of data expected for shape {shape}, and its {size} bytes hold at "
+            f"most {most}; get it again from where it came"
+        )
+    check_unpacked(path, size, expected, f"unpack it yourself (gunzip -k {path.name})")
+    body = _read_up_to(stream, expected + 1, path)
     if len(body) != expected:
         found = f"{len(body)} found" if len(body) < expected else "more found"
         problem = "is truncated" if len(body) < expected else "does not end where its header says"
@@ -156,15 +166,18 @@ def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
             f"{path} {problem}: {expected} bytes of data expected for shape {shape}, {found}; "
             "get it again from where it came"
         )
-    return np.frombuffer(body, dtype=dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+    with reading(path, "IDX", "check what it is"):  # a zero beside huge sizes, or more dimensions than NumPy has
+        return np.frombuffer(body, dtype=dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
-def _read_up_to(stream: BufferedIOBase, n: int) -> bytearray:
+def _read_up_to(stream: BufferedIOBase, n: int, path: Path) -> bytearray:
     """Read in pieces, so that a wrong size in a header never asks for that much memory at once."""
     data = bytearray()
-    while len(data) < n:
-        piece = stream.read(min(_CHUNK, n - len(data)))
-        if not piece:
-            break
-        data += piece
+    what = "damaged gzip file" if isinstance(stream, gzip.GzipFile) else "damaged file"
+    with reading(path, "IDX", f"it is a {what}: get it again from where it came"):
+        while len(data) < n:
+            piece = stream.read(min(_CHUNK, n - len(data)))
+            if not piece:
+                break
+            data += piece
     return data

@@ -1,8 +1,10 @@
 """Folders of images in: one subfolder a class, or no classes."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from farout.base.reading import check_file, check_fits, check_unpacked, quiet, reading
 from farout.data.convert import scale_images
 from farout.data.dataset import Dataset
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
@@ -27,6 +30,13 @@ __all__ = [
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 ImageSize = int | tuple[int, int]
+MOST_PIXELS = 200_000_000
+"""Of a picture: twice what cameras of medium format have."""
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
+"""Of Pillow's formats those that it decodes itself; for EPS it would start another program."""
+_LARGE = 16_000_000  # pixels from which pictures are decoded one at a time, and JPEG not at full size
+_BYTES_A_PIXEL = 20  # in memory while a picture is decoded, with its copies
+_one_large = threading.Lock()
 _EIGHT_BIT = (
     "1",
     "L",
@@ -65,7 +75,7 @@ def read_image_folder(folder: Path, image_size: ImageSize | None = None) -> Data
     Raises
     ------
     InvalidDataError
-        If there are no images, one can't be read, or sizes differ or are odd.
+        If there are no images, one can't be read or is too large (see `open_picture`), or sizes differ or are odd.
     """
     files, labels = list_pictures(folder)
     pixels = read_images(files, image_size)
@@ -96,6 +106,11 @@ def read_images(files: Sequence[Path], image_size: ImageSize | None = None) -> N
         If an image can't be read, or sizes differ or are odd.
     """
     size = image_size_pair(image_size)
+    with quiet():
+        return _read_images(files, size)
+
+
+def _read_images(files: Sequence[Path], size: tuple[int, int] | None) -> NDArray[np.uint8]:
     first = _decode(files[0], size)
     height, width = first.shape[:2]
     if height % 2 or width % 2:
@@ -103,6 +118,7 @@ def read_images(files: Sequence[Path], image_size: ImageSize | None = None) -> N
             f"{files[0]} is {height}x{width} (height x width), and odd sizes can't be halved by a "
             f"flow; pass image_size, such as {height + height % 2}"
         )
+    check_fits(files[0].parent, len(files) * 3 * height * width)
     pixels = np.empty((len(files), 3, height, width), dtype=np.uint8)
     for i, image in enumerate(_decode_all(files, size)):
         if image.shape != first.shape:
@@ -227,27 +243,67 @@ def _decode_all(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator
 
 def _decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """One image as (H, W, 3)."""
-    upright = open_picture(path)
+    upright = _opened(path, size)
     if size is not None and upright.size != size[::-1]:
         upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
     return np.asarray(upright, dtype=np.uint8)
 
 
-def open_picture(path: Path) -> Image.Image:
-    """A picture as RGB, transparent pixels on white, upright as the camera marked it.
+def open_picture(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """A picture as RGB, transparent pixels on white, upright as the camera marked it; of an animation the first.
+
+    Parameters
+    ----------
+    path : Path
+    size : (int, int) or None
+        Height and width that it will be brought to: a large JPEG is then decoded at no more than eight times that.
 
     Raises
     ------
     InvalidDataError
-        If the file can't be read as a picture, or holds more than 8 bits a channel.
+        If the file can't be read as a picture, holds more than 8 bits a channel, or has more than `MOST_PIXELS`
+        pixels, or more for its size than `farout.base.reading` lets in: its header is asked, before any is decoded.
     """
-    try:
-        with Image.open(path) as image:
-            return as_rgb(image, str(path))
-    except InvalidDataError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidDataError(f"{path} can't be read as an image ({error}); replace or remove it") from error
+    with quiet():
+        return _opened(path, size)
+
+
+def _opened(path: Path, size: tuple[int, int] | None) -> Image.Image:
+    """As `open_picture`, in threads of whoever keeps Pillow quiet."""
+    check_file(path)
+    with reading(path, "an image", "replace or remove it", also=(Image.DecompressionBombError,)):
+        image = Image.open(path, formats=_formats())
+    with image:
+        pixels = image.width * image.height
+        way_out = "make it smaller" if size is not None else "make it smaller, or pass image_size"
+        if pixels > MOST_PIXELS:
+            raise InvalidDataError(
+                f"{path} has {image.width} x {image.height} pixels, {pixels / 1e6:.0f} million, and "
+                f"{MOST_PIXELS / 1e6:.0f} million are the most that is read; make it smaller"
+            )
+        check_unpacked(path, path.stat().st_size, 4 * pixels, way_out)
+        if pixels < _LARGE:
+            return _decoded(image, path)
+        with _one_large:
+            check_fits(path, _BYTES_A_PIXEL * pixels)
+            if size is not None:
+                image.draft(None, (8 * max(size), 8 * max(size)))  # it may yet be turned
+            return _decoded(image, path)
+
+
+def _decoded(image: Image.Image, path: Path) -> Image.Image:
+    """A picture that was opened, as RGB; decoding is Pillow's work, down to turning it upright."""
+    if image.mode not in _EIGHT_BIT:
+        return as_rgb(image, str(path))  # which says what to do
+    with reading(path, "an image", "replace or remove it", also=(Image.DecompressionBombError,)):
+        image.load()
+        return as_rgb(image, str(path))
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def as_rgb(image: Image.Image, name: str) -> Image.Image:

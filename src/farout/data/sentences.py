@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
+from farout.base.reading import check_file
 from farout.data.convert import listed, to_labels, to_marks
-from farout.data.tables import LABEL_NAMES, _delimiter, _utf8
+from farout.data.tables import LABEL_NAMES, _delimiter, _refuse_repeated, _utf8, parquet_table
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 
 __all__ = ["SENTENCE_ENDINGS", "Sentences", "read_sentences"]
@@ -81,6 +81,7 @@ def read_sentences(
     >>> found.texts, found.y.tolist(), found.column
     (['how much is it, please?', 'where are you'], ['price', 'place'], 'text')
     """
+    check_file(path)
     if not path.is_file():
         raise DataNotFoundError(f"no file {path}; check the path")
     name = path.name.lower().removesuffix(".gz")
@@ -146,17 +147,17 @@ def _csv_columns(path: Path) -> dict[str, list[Any]]:
 
 
 def _parquet_columns(path: Path) -> dict[str, list[Any]]:
-    try:
-        table = pyarrow.parquet.ParquetFile(path).read()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise InvalidDataError(f"{path} can't be read as Parquet ({error}); write it again") from error
-    return _named(table.column_names, [column.to_pylist() for column in table.columns], path)
+    table, _ = parquet_table(path)
+    return _named(table.column_names, [_as_cells(column) for column in table.columns], path)
+
+
+def _as_cells(column: pa.ChunkedArray) -> list[Any]:
+    """Cells as Python's values; times as text, since Python has none of nanoseconds."""
+    return list((column.cast(pa.string()) if pa.types.is_temporal(column.type) else column).to_pylist())
 
 
 def _named(names: list[str], columns: list[Any], path: Path) -> dict[str, list[Any]]:
-    if len(set(names)) < len(names):
-        again = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidDataError(f"{path}: more than one column is called {listed(again)}; rename them")
+    _refuse_repeated(names, path)
     if not columns or not len(columns[0]):
         raise InvalidDataError(f"{path} is empty; a header line and at least one row are needed")
     return {name: list(cells) for name, cells in zip(names, columns, strict=True)}

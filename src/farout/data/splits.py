@@ -105,7 +105,7 @@ def _digests(rows: NDArray[Any], key: bytes, dtype: type[np.floating[Any]]) -> N
 
 
 def _digest(row: NDArray[Any], key: bytes, dtype: type[np.floating[Any]]) -> int:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = row.astype(dtype) + dtype(0)  # -0 + 0 is +0
     values[np.isnan(values)] = np.nan
     return int.from_bytes(hashlib.blake2b(values.tobytes(), digest_size=8, key=key).digest(), "big")

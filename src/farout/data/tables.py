@@ -2,13 +2,12 @@
 
 import codecs
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from farout.base.reading import check_file, check_unpacked, read_unpacked, reading, said
 from farout.data.convert import listed, to_labels, to_marks, to_rows, warn
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, ReadingOptionError
 
-__all__ = ["LABEL_NAMES", "read_csv", "read_parquet"]
+__all__ = ["LABEL_NAMES", "parquet_table", "read_csv", "read_parquet"]
 
 LABEL_NAMES = ("label", "class", "target", "y")
 _MARK_NAME = re.compile("anomal|outlier", re.IGNORECASE)
@@ -39,6 +39,7 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _BLOCK = 1 << 20
+_CASTABLE = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 _DECIMAL_COMMA = r"^\s*[-+]?(\d*,)?\d+([eE][-+]?\d+)?\s*$"
 _THOUSANDS = r"^\s*[-+]?([1-9]\d{0,2},\d{3}|\d+)\s*$"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
@@ -69,7 +70,8 @@ def read_csv(path: Path, label: str | None = None, anomaly: str | None = None, d
     ------
     InvalidDataError
         If the file is empty or ragged, its encoding or delimiter isn't sure, its first line looks like data, text
-        comes of a mistake such as a mark for missing cells, or a column that was named is missing.
+        comes of a mistake such as a mark for missing cells, a column that was named is missing, or it unpacks to more
+        than `farout.base.reading` lets in.
 
     Warns
     -----
@@ -127,19 +129,22 @@ def read_parquet(
     ------
     InvalidDataError
         If the file is empty or damaged, a feature holds what has no code, such as lists, or a column that was named
-        is missing.
+        is missing, or it unpacks to more than `farout.base.reading` lets in.
 
     Warns
     -----
     UserWarning
         If a named row index of pandas is left out.
     """
-    if path.stat().st_size == 0:
-        raise InvalidDataError(f"{path} is empty; write it again")
-    try:
-        table = pyarrow.parquet.ParquetFile(path).read()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise InvalidDataError(f"{path} can't be read as Parquet ({_first_line(error)}); write it again") from error
+    table, nested = parquet_table(path)
+    for name, kind in nested.items():
+        if name not in drop:
+            what = "label" if name == label or name.lower() in LABEL_NAMES else "mark" if name == anomaly else "feature"
+            fit = "numbers, text or dates" if what == "feature" else "a whole number, text or a date"
+            raise InvalidDataError(
+                f"column {name!r} of {path} holds {kind}; a {what} is {fit}: convert the column, or remove it"
+            )
+    drop = [name for name in drop if name not in nested]
     index = _pandas_index(table)
     unused = [name for name in index if name not in (label, anomaly)]
     named = [name for name in unused if not name.startswith("__index_level_")]
@@ -151,17 +156,103 @@ def read_parquet(
     return _dataset(table.drop_columns(unused), path, label, anomaly, drop)
 
 
+def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
+    """The columns of a Parquet file, once it is known that they fit into memory.
+
+    A file of megabytes can tell of gigabytes: a column of one value takes no place in it. What the file says of itself
+    is looked at first, and text is read as its distinct words and their places, which are small where the file is.
+
+    Returns
+    -------
+    table : pyarrow.Table
+    nested : dict
+        From name to type, of columns that were not read, since they hold lists and the like.
+
+    Raises
+    ------
+    InvalidDataError
+        If it is damaged, two columns have one name, or it unpacks to more than `farout.base.reading` lets in.
+    """
+    check_file(path)
+    size = path.stat().st_size
+    if size == 0:
+        raise InvalidDataError(f"{path} is empty; write it again")
+
+    def parsing() -> AbstractContextManager[None]:
+        return reading(path, "Parquet", "write it again", also=(pa.ArrowException,))
+
+    with parsing(), pyarrow.parquet.ParquetFile(path) as file:
+        schema, told = file.schema_arrow, file.metadata
+        names = list(schema.names)
+        width = sum(max(8, file.schema.column(i).length or 0) for i in range(told.num_columns))
+        # Of groups of rows, and not of their columns: Arrow ends the process where what is told of one is damaged.
+        groups = [told.row_group(i) for i in range(told.num_row_groups)]
+        stated = sum(max(group.total_byte_size, width * group.num_rows) for group in groups)
+    _refuse_repeated(names, path)
+    way_out = "write its rows as .npy or .csv"
+    check_unpacked(path, size, stated, way_out)
+    nested = {field.name: field.type for field in schema if pa.types.is_nested(field.type)}
+    flat = [name for name in names if name not in nested] if nested else None
+    words = [field.name for field in schema if _is_text(field.type) or pa.types.is_binary(field.type)]
+    with parsing():
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
+            table = file.read(columns=flat)
+        table.validate(full=True)  # text in UTF-8, and places of words within their list
+        unpacked = sum(map(_unpacked, table.columns))
+    check_unpacked(path, size, unpacked, way_out)
+    for field, column in zip(table.schema, table.columns, strict=True):
+        _check_times(column, f"column {field.name!r} of {path}")
+    with parsing():
+        for i, field in enumerate(table.schema):
+            kind = schema.field(field.name).type
+            if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(kind):
+                column = table.column(i).cast(kind if kind in _CASTABLE else pa.large_string())
+                table = table.set_column(i, field.with_type(column.type), column)
+    return table, nested
+
+
+def _check_times(column: pa.ChunkedArray, where: str) -> None:
+    """Refuse dates that no calendar has, and times that no day has: nothing could write them down."""
+    kind = column.type
+    if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
+        return
+    ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+    second = ticks["ms"] if pa.types.is_date64(kind) else ticks[kind.unit] if hasattr(kind, "unit") else None
+    day = 1 if second is None else 86_400 * second
+    low, high = -719_162 * day, 2_932_897 * day  # the years 1 to 9999
+    if pa.types.is_time(kind):
+        low, high = 0, day
+    elif pa.types.is_duration(kind):
+        low, high = -999_999_999 * day, 999_999_999 * day
+    numbers = column.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    ends = pc.min_max(numbers).as_py()
+    for value in (ends["min"], ends["max"]):
+        if value is not None and not low <= value < high:
+            row = pc.index(numbers, value).as_py()
+            raise InvalidDataError(
+                f"{where}: row {row + 1} (the first is 1) holds {value} as {kind}, which is no time of the years 1 to "
+                "9999; mend or remove it"
+            )
+
+
+def _unpacked(column: pa.ChunkedArray) -> int:
+    """Bytes of a column, of text with each word as often as it is there."""
+    if not pa.types.is_dictionary(column.type) or not _is_bytes(column.type.value_type):
+        return int(column.nbytes)
+    parts = ((pc.binary_length(chunk.dictionary).cast(pa.int64()), chunk.indices) for chunk in column.chunks)
+    return sum(int(pc.sum(lengths.take(places)).as_py() or 0) for lengths, places in parts)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(_is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 # --- From bytes to a table -------------------------------------------------------------------------------------------
 
 
 def _utf8(path: Path) -> bytes:
     """The content of a text file as UTF-8, without a byte order mark."""
-    content = path.read_bytes()
-    if content.startswith(b"\x1f\x8b"):  # gzip, whatever the name
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InvalidDataError(f"{path} is no whole gzip file ({error}); write it again") from error
+    content = read_unpacked(path, times=3)  # the text, the columns, and the numbers
     for mark, encoding in _BOMS.items():
         if content.startswith(mark):
             content = content[len(mark) :]
@@ -242,7 +333,7 @@ def _parsed(content: bytes, delimiter: str, path: Path) -> pa.Table:
                 continue
             comment = "remove the lines of comment at its top, and " if content.startswith(b"#") else ""
             raise InvalidDataError(
-                f"{path} is no valid CSV file ({_first_line(error)}); {comment}give every line the same number "
+                f"{path} is no valid CSV file ({said(error)}); {comment}give every line the same number "
                 f"of cells, separated by {_DELIMITERS[delimiter]}"
             ) from error
     raise AssertionError("the last block is as large as the file")
@@ -326,9 +417,7 @@ def _pandas_index(table: pa.Table) -> list[str]:
 
 def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None, drop: Collection[str]) -> Dataset:
     names = table.column_names
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise InvalidDataError(f"{path}: more than one column is called {listed(repeated)}; rename them")
+    _refuse_repeated(names, path)
     for option, asked in (("label", [label]), ("anomaly", [anomaly]), ("drop", list(drop))):
         for name in asked:
             if name is not None and name not in names:
@@ -346,8 +435,9 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
             _warn_of_marks(table.column(name), name, path, is_label=name == label)
     narrow = all(table.schema.field(name).type in (pa.float16(), pa.float32()) for name in features)
     X = np.empty((table.num_rows, len(features)), dtype=np.float32 if narrow else np.float64)
-    for i, name in enumerate(features):
-        X[:, i] = _numbers(table.column(name), name, path)
+    with np.errstate(invalid="ignore"):  # a NaN of some bits raises a flag when it becomes another type
+        for i, name in enumerate(features):
+            X[:, i] = _numbers(table.column(name), name, path)
     return Dataset(
         X,
         None if label is None else to_labels(*_cells(table, label, path, "label")),
@@ -358,6 +448,12 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
         frame=table.select(features),
         label_name=label,
     )
+
+
+def _refuse_repeated(names: list[str], path: Path) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InvalidDataError(f"{path}: more than one column is called {listed(repeated)}; rename them")
 
 
 def _label_column(names: list[str], path: Path, label: str | None, anomaly: str | None) -> str | None:
@@ -469,8 +565,3 @@ def _first(column: pa.ChunkedArray) -> Any:
     """The first cell that isn't empty."""
     filled = column.drop_null()
     return filled[0].as_py() if len(filled) else None
-
-
-def _first_line(error: Exception) -> str:
-    line = str(error).strip().splitlines()[0]
-    return line if len(line) <= 200 else f"{line[:200]} ..."

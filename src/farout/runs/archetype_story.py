@@ -1,9 +1,8 @@
 """What a page shows of a run of archetypes, as plain arrays; the page itself is made by `farout.report`."""
 
 import itertools
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from farout.errors import RunError
 from farout.runs.archetypes import known_labels, some_rows
 from farout.runs.fitting import describe
 from farout.runs.folder import COUNTS, Run
+from farout.runs.records import read_record
 
 __all__ = ["archetype_story", "describe_archetypes", "is_archetypes"]
 
@@ -31,21 +31,28 @@ NEAREST, SHOWN_POINTS, DRAWS, PER_CLASS, MOST_CLASSES, RECONSTRUCTED = 4, 600, 4
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
+class _Counts:
+    """What the file of counts holds, by `farout.runs.archetypes`."""
+
+    counts: list[int]
+    explained: list[list[float]]  # a row a count
+    stability: list[float]
+    of: str
+    rows: int
+
+
 def _kept_counts(folder: Path) -> dict[str, Any]:
     """The comparison of an earlier command; empty if there is none."""
     file = folder / COUNTS
     if not file.is_file():
         return {}
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        shapes = np.shape(kept["explained"]), np.shape(kept["stability"]), (len(kept["counts"]),)
-        if shapes[0][:1] != shapes[2] or shapes[1] != shapes[2] or len(shapes[0]) != 2:
-            raise ValueError(f"shapes {shapes}")
-        return {name: kept[name] for name in ("counts", "explained", "stability", "of", "rows")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{file} was truncated or changed ({error}); delete it, or run `farout archetypes` again."
-        ) from error
+    todo = "delete it, or run `farout archetypes` again."
+    kept = read_record(file, _Counts, todo)
+    n, widths = len(kept.counts), {len(row) for row in kept.explained}
+    if not n or len(kept.explained) != n or len(kept.stability) != n or len(widths) != 1 or 0 in widths:
+        raise RunError(f"{file} was changed: its columns have several lengths; {todo}")
+    return asdict(kept)
 
 
 def is_archetypes(model: Any) -> bool:

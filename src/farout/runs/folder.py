@@ -12,12 +12,14 @@ from farout.archetypes.deep import DeepArchetypes
 from farout.base.estimator import is_fitted
 from farout.base.files import is_part, locked, remove_folder, remove_parts, write_atomically
 from farout.base.persistence import load
+from farout.base.reading import PARSER_ERRORS
 from farout.base.training import Training
 from farout.columns import Schema
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.flows.density import FlowDensity
 from farout.runs.provenance import Provenance, Watch
+from farout.runs.records import read_record
 from farout.runs.settings import RunSettings, read_settings, settings_of
 
 __all__ = [
@@ -395,31 +397,15 @@ def _why_no_run(folder: Path) -> str:
 def _read_record(folder: Path) -> DataRecord | None:
     if not (folder / RECORD).is_file():
         return None
-    try:
-        values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        names = values["feature_names"]
-        shape = tuple(values["event_shape"])
-        # Runs of earlier versions have no name of labels.
-        made = values.get("made")
-        return DataRecord(
-            values["spec"],
-            values["rows"],
-            shape,
-            None if names is None else tuple(names),
-            values.get("label"),
-            None if made is None else Provenance(**made),
-            tuple(values.get("warnings", ())),
-            tuple(values.get("judged_before", ())),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / RECORD} was truncated or changed ({error!r}); copy the run again.") from error
+    # Runs of earlier versions have neither a name of labels nor what is told of how they were made.
+    return read_record(folder / RECORD, DataRecord, "copy the run again.")
 
 
 def _judged_sets(folder: Path) -> tuple[str, ...]:
     """Outlier sets that the run in a folder, and those before it there, were evaluated on."""
     found: set[str] = set()
     for file, *keys in ((RECORD, "judged_before"), (EVALUATION, "sets", "outliers")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # what can't be read tells nothing
+        with contextlib.suppress(*PARSER_ERRORS):  # what can't be read tells nothing
             values = json.loads((folder / file).read_text(encoding="utf-8"))
             for key in keys:
                 values = values[key]

@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from farout.base.files import write_atomically
 from farout.base.progress import stage
+from farout.base.reading import said
 from farout.data import Dataset
+from farout.data.arrays import read_arrays
 from farout.detectors.calibration import conformal
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
-from farout.evaluation import Evaluation, evaluate
+from farout.evaluation import Evaluation, EvaluationRow, as_scores, evaluate
 from farout.flows.density import FlowDensity
 from farout.flows.scores import default_score, flow_scores
 from farout.runs.folder import EVALUATION, SCORES, Run
 from farout.runs.overlap import shared_rows
 from farout.runs.provenance import Provenance, Watch
+from farout.runs.records import read_record
 
 __all__ = [
     "EvaluatedSets",
@@ -295,25 +298,40 @@ def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.f
     """
     if not ((folder / EVALUATION).is_file() and (folder / SCORES).is_file()):
         return None
+    todo = "run `farout evaluate` again."
+    kept = read_record(folder / EVALUATION, _Kept, todo)
+    sets = kept.sets
+    table = Evaluation(tuple(kept.outliers.items()), kept.accuracy, kept.confidence)
+    told = EvaluatedSets(table, sets.inliers, sets.outliers, sets.label, sets.image_size, sets.anomaly, kept.made)
     try:
-        values = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
-        sets = values["sets"]
-        kept = EvaluatedSets(
-            Evaluation.from_dict(values),
-            sets["inliers"],
-            tuple(sets["outliers"]),
-            sets["label"],
-            sets["image_size"],
-            sets.get("anomaly"),
-            Provenance(**values["made"]) if "made" in values else None,
-        )
-        with np.load(folder / SCORES, allow_pickle=False) as archive:
-            scores = {str(name): archive[f"scores_{i}"] for i, name in enumerate(archive["names"])}
-    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
-        raise RunError(
-            f"{folder}: {EVALUATION} or {SCORES} was truncated or changed ({error}); run `farout evaluate` again."
-        ) from error
-    return kept, scores
+        arrays = read_arrays(folder / SCORES)
+        names = arrays["names"].tolist()
+        scores = {str(name): as_scores(arrays[f"scores_{i}"], f"scores of {name}") for i, name in enumerate(names)}
+    except (InvalidDataError, KeyError, ValueError) as error:
+        raise RunError(f"{folder / SCORES} was truncated or changed ({said(error)}); {todo}") from error
+    if set(names) != {"inliers", *kept.outliers}:
+        raise RunError(f"{folder}: {EVALUATION} and {SCORES} tell of different sets; {todo}")
+    return told, scores
+
+
+@dataclass(frozen=True)
+class _Sets:
+    inliers: str
+    outliers: tuple[str, ...]
+    label: str | None
+    image_size: int | None
+    anomaly: str | None = None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the file of an evaluation holds."""
+
+    outliers: dict[str, EvaluationRow]
+    sets: _Sets
+    accuracy: float | None
+    confidence: float | None
+    made: Provenance | None = None  # None of earlier versions
 
 
 def scores_of(run: Run, data: Dataset) -> NDArray[np.float64]:

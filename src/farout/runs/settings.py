@@ -3,6 +3,7 @@
 The commands of `farout.cli` are made from these classes. Nothing heavy is imported, so that ``--help`` stays quick.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from farout.base.reading import reading
 from farout.outliers.registry import SOURCES, default_source, options_of, parsed
 
 __all__ = [
@@ -36,6 +38,13 @@ __all__ = [
 ]
 
 FLAG = "flag"  # key of a field's json_schema_extra that holds what the command line adds to it
+MOST_SETTINGS = 2**19
+"""Bytes of a settings file; those that runs write have some thousand."""
+_DEEPEST = 10  # sections, lists and parts of a key within each other: tomllib takes the square of it in time
+_NO_KEYS = re.compile(  # comments and texts
+    r'#[^\n]*|"{3}(?:\\.|[^\\])*?"{3}|"(?:\\.|[^"\\\n])*+"' r"|'{3}.*?'{3}|'[^'\n]*+'", re.DOTALL
+)
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++\s*+\.\s*+){{{_DEEPEST}}}")
 GENERATED = tuple(name for name, source in SOURCES.items() if source.needs != "data")
 OLD_NAMES = {"auxiliary_weight": "kind_weight", "one_vs_rest": "mismatched"}
 """Settings of models, and what they were called before."""
@@ -212,7 +221,7 @@ class SourceSettings(BaseModel):
             if key not in options_of():
                 raise ValueError(_unknown(f"source.{key}", ["name", *options_of()]))
         name = values.get("name") or default_source(given)
-        if name not in SOURCES:
+        if not isinstance(name, str) or name not in SOURCES:
             raise ValueError(f"source = {name!r} can't be used: expected one of {', '.join(SOURCES)}")
         return {"name": name} | parsed(name, given)
 
@@ -369,12 +378,23 @@ class RunSettings(_Section):
     def to_toml(self) -> str:
         """All settings as TOML, defaults included; what is not set (None) is left out.
 
+        Raises
+        ------
+        InvalidSettingError
+            If that is more than `read_settings` reads: the names of thousands of columns.
+
         Examples
         --------
         >>> print(FitSettings(data="digits", seed=7).to_toml().splitlines()[:2])
         ['data = "digits"', 'seed = 7']
         """
-        return tomli_w.dumps(self.to_dict())
+        text = tomli_w.dumps(self.to_dict())
+        if len(text.encode("utf-8", "replace")) > MOST_SETTINGS:
+            raise invalid(
+                f"the settings take more than {MOST_SETTINGS} bytes, with {len(self.drop)} columns to drop; leave "
+                "those out of the file of data instead."
+            )
+        return text
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values without those that are None."""
@@ -470,7 +490,7 @@ def settings_of(values: Mapping[str, Any], where: str) -> RunSettings:
     """
     cls: type[RunSettings] = ArchetypeSettings if "archetypes" in values else FitSettings
     if "kind" in values:
-        if values["kind"] not in _KINDS:
+        if not isinstance(values["kind"], str) or values["kind"] not in _KINDS:
             raise invalid(f"{where}: kind = {values['kind']!r} can't be used: expected one of {', '.join(_KINDS)}.")
         cls = _KINDS[values["kind"]]
     return cls.from_mapping(values, where)
@@ -490,22 +510,38 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     InvalidSettingError
-        If the file isn't there or is no TOML: with the line.
+        If the file isn't there, has more than `MOST_SETTINGS` bytes, or is no TOML: with the line.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise invalid(f"no settings file {path}; check the path given as --config.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid(f"the settings file {path} can't be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise invalid(f"{path} is no valid TOML: {error}; see https://toml.io.") from error
+    file = Path(path)
+    if not file.exists():
+        raise invalid(f"no settings file {path}; check the path given as --config.")
+    error = type(invalid(""))
+    with reading(f"the settings file {path}", "text", "check what it is, and its rights", error=error):
+        with file.open("rb") as stream:
+            content = stream.read(MOST_SETTINGS + 1)
+        text = content.decode("utf-8").replace("\r\n", "\n")
+    if len(content) > MOST_SETTINGS:
+        raise invalid(f"{path} has more than {MOST_SETTINGS} bytes, and settings have some hundred; check the path.")
+    _check_nesting(text, path)
+    with reading(path, "TOML", "see https://toml.io", error=error):
+        values = tomllib.loads(text)
     model = values.get("model")
     if isinstance(model, dict):
         values["model"] = {_today(key): value for key, value in model.items()}
     if values.get("kind") == "detector":
         values.pop("source", None)  # an earlier version wrote one down, and didn't use it
     return values
+
+
+def _check_nesting(text: str, path: str | Path) -> None:
+    """Refuse what is nested deeper than settings are, before a parser takes minutes or its stack runs over."""
+    bare = _NO_KEYS.sub("s", text)
+    depth = deepest = 0
+    for mark in re.findall(r"[][{}]", bare):
+        depth = max(depth + (1 if mark in "[{" else -1), 0)
+        deepest = max(deepest, depth)
+    if deepest > _DEEPEST or _LONG_KEY.search(bare):
+        raise invalid(f"{path} is nested more than {_DEEPEST} deep, and settings are so twice at most; check the path.")
 
 
 def _today(name: str) -> str:
