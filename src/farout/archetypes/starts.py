@@ -1,5 +1,7 @@
 """Initialization of linear archetypal analysis: distinct rows, scaling, a weighted coreset, first archetypes."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from farout.archetypes.mixing import improved_mixtures, products_of
 
 __all__ = ["coreset", "distinct_rows", "drawn_archetypes", "furthest_archetypes", "standardized"]
 
+SMALL = 1e-12  # largest number of rows below which, or above whose inverse, they are brought to another unit
 STEPS = 10  # gradient steps of the weights in the search for the furthest rows
 
 
@@ -48,13 +51,17 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
     scale : float
         What rows were divided by; 0 where all are equal.
     """
-    centred = X - share @ X
+    largest = float(X.abs().max())
+    # Numbers up to 1 in size, whose squares neither overflow nor vanish; by a power of 2, which rounds nothing.
+    unit = 2.0 ** math.frexp(largest)[1] if largest < SMALL or largest > 1 / SMALL else 1.0
+    centred = X / unit if unit != 1 else X
+    centred = centred - share @ centred
     centred -= share @ centred  # removes the rounding error
     squares = torch.linalg.vector_norm(centred, dim=1).square()
     scale = float((share.double() @ squares.double()).sqrt())
-    if scale <= 4 * torch.finfo(X.dtype).eps * float(X.abs().max()):
+    if scale <= 4 * torch.finfo(X.dtype).eps * largest / unit:
         return centred.zero_(), 0.0
-    return centred.div_(scale), scale
+    return centred.div_(scale), scale * unit
 
 
 def coreset(squares: Tensor, weights: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -78,6 +78,7 @@ class ExposedModel(Estimator):
 
     _networks = ("units_", "network_", "auxiliary_head_")
     _caches = ("_network", "_near")
+    _open_ended = ("history_", "joined_")  # no bound is infinite
     _nested = (Nested("source", "source_"),)
     explain = explaining.explain
 
