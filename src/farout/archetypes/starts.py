@@ -52,8 +52,8 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
         What rows were divided by; 0 where all are equal.
     """
     largest = float(X.abs().max())
-    # Numbers up to 1 in size, whose squares neither overflow nor vanish; by a power of 2, which rounds nothing.
-    unit = 2.0 ** math.frexp(largest)[1] if largest < SMALL or largest > 1 / SMALL else 1.0
+    # Numbers below 2 in size, whose squares neither overflow nor vanish; by a power of 2, which rounds nothing.
+    unit = 2.0 ** (math.frexp(largest)[1] - 1) if largest < SMALL or largest > 1 / SMALL else 1.0
     centred = X / unit if unit != 1 else X
     centred = centred - share @ centred
     centred -= share @ centred  # removes the rounding error

@@ -252,15 +252,15 @@ class FlowDetector(NoveltyMixin, Estimator):
     def _radii_of(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
         """What radius a latent has whose density is so far below the usual one: the dimension's root at the usual."""
         below = np.maximum(self.usual_density_ - densities, 0.0)
-        return np.sqrt(self.n_features_in_ + np.minimum(2 * below, np.finfo(np.float64).max / 4))
+        return np.sqrt(self.n_features_in_ + 2 * np.minimum(below, np.finfo(np.float64).max / 4))
 
     def _of_images(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Ratios of images; of one that lies too far out a score below those of all held-out images."""
         scores, densities = ratios(self.flow_, Rows(X))
-        beyond = self._radii_of(densities) / self.farthest_
-        return np.where(
-            beyond > 1, np.minimum(scores, self.calibration_scores_[0]) - np.log(np.maximum(beyond, 1)), scores
-        )
+        beyond = np.maximum(self._radii_of(densities) / self.farthest_, 1.0)
+        below = np.minimum(scores, self.calibration_scores_[0]) - np.log(beyond)
+        result: NDArray[np.float64] = np.where(beyond > 1, below, scores)
+        return result
 
     def _choose_score(self, flow: FlowDensity, shape: tuple[int, ...] | None, classes: NDArray[Any] | None) -> str:
         """The score in use, by what the flow knows, or will know once it is fitted to these classes."""

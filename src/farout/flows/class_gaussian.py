@@ -1,5 +1,7 @@
 """ClassGaussian: after whitening within classes, a shift for each class and one Gaussian for no class."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -80,11 +82,13 @@ class ClassGaussian(Transform):
 def _factor(roots: NDArray[np.float64]) -> NDArray[np.float64]:
     """Lower triangular F with ``F F^T = I + R^T R``, of shape (d, d), for ``R`` of shape (n_classes, d)."""
     identity = np.eye(roots.shape[1])
+    factor: NDArray[np.float64]
     try:
-        return np.linalg.cholesky(identity + roots.T @ roots)
+        factor = np.linalg.cholesky(identity + roots.T @ roots)
     except np.linalg.LinAlgError:  # class means so far apart that the sum forgets the identity
-        factor: NDArray[np.float64] = np.linalg.qr(np.vstack([roots, identity]), mode="r").T
-        return factor * np.where(factor.diagonal() < 0, -1.0, 1.0)
+        upper = cast(NDArray[np.float64], np.linalg.qr(np.vstack([roots, identity]), mode="r"))
+        factor = np.where(upper.diagonal() < 0, -1.0, 1.0) * upper.T
+    return factor
 
 
 def _labels(condition: Tensor | None) -> Tensor:

@@ -615,7 +615,7 @@ class FlowDensity(DensityMixin, Estimator):
         def of_classes(x: Tensor, _: Tensor | None) -> Tensor:
             u, log_det = before(x)  # the same for all classes
             each = [_log_density(after, u, torch.full((len(u),), k, device=u.device)) for k in range(len(classes))]
-            return torch.stack(each, dim=1) + log_det[:, None]
+            return cast(Tensor, torch.stack(each, dim=1) + log_det[:, None])
 
         return _or_lowest(self._map(of_classes, X, None))
 
@@ -754,7 +754,8 @@ def _require_two_columns(X: NDArray[Any], varies: NDArray[np.bool_], where: str)
 def _log_density(flow: Flow, x: Tensor, y: Tensor | None) -> Tensor:
     """``Flow.log_prob`` summed in float64, where squares of far latents don't overflow; it may be no number."""
     z, log_det = flow.transform(x, flow.condition(y, len(x)))
-    return log_det.double() - 0.5 * z.double().square().sum(1) - 0.5 * flow.latent_size * math.log(2 * math.pi)
+    squares: Tensor = z.double().square().sum(1)
+    return log_det.double() - 0.5 * squares - 0.5 * flow.latent_size * math.log(2 * math.pi)
 
 
 def _or_lowest(found: NDArray[Any]) -> NDArray[np.float64]:

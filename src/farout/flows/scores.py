@@ -18,19 +18,23 @@ def flow_scores(flow: FlowDensity, X: ArrayLike, score: str) -> NDArray[np.float
     away that their density is below any number have the lowest score that there is.
     """
     if classes_of(flow) is None:
-        return np.maximum(flow.densities(X), LOWEST)
+        return _from_lowest(flow.densities(X))
     if score == "ratio":
         return ratios(flow, X)[0]
-    return np.maximum(flow.class_densities(X).max(axis=1), LOWEST)
+    return _from_lowest(flow.class_densities(X).max(axis=1))
 
 
 def ratios(flow: FlowDensity, X: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The "ratio" of rows and their ``log p(x)``, each of shape (n,); the lowest number where it lies too far out."""
     best, of_any = flow.class_densities(X).max(axis=1), flow.densities(X)
     known = np.isfinite(best) & np.isfinite(of_any)
-    return np.where(known, np.subtract(best, of_any, where=known, out=np.zeros_like(best)), LOWEST), np.maximum(
-        of_any, LOWEST
-    )
+    found = np.where(known, np.subtract(best, of_any, where=known, out=np.zeros_like(best)), LOWEST)
+    return _from_lowest(found), _from_lowest(of_any)
+
+
+def _from_lowest(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = np.maximum(scores, LOWEST)
+    return result
 
 
 def default_score(flow: FlowDensity) -> str:

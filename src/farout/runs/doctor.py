@@ -17,7 +17,7 @@ from torch import Tensor
 from farout.base.estimator import Estimator, classes_of, not_finite_parts
 from farout.base.progress import stage
 from farout.base.training import suitable_threads
-from farout.base.validation import seed_of
+from farout.base.validation import Rows, seed_of
 from farout.errors import FaroutError, InvalidDataError, InvalidTypeError
 from farout.flows.actnorm import ActNorm
 from farout.flows.coupling import Coupling
@@ -179,11 +179,11 @@ class _Case:
         self.y: NDArray[Any] | None = None
         if X is not None:
             rows = model._query(X)
+            if y is not None and len(np.asarray(y)) != len(rows):
+                raise InvalidDataError(f"doctor: X has {len(rows)} rows, but y has {len(np.asarray(y))} labels.")
             chosen = np.random.default_rng(seed).permutation(len(rows))[:SCORED]
             self.X = rows[chosen]
             self.y = None if y is None else np.asarray(y)[chosen]
-            if y is not None and len(np.asarray(y)) != len(rows):
-                raise InvalidDataError(f"doctor: X has {len(rows)} rows, but y has {len(np.asarray(y))} labels.")
 
     def labels(self, n: int) -> NDArray[Any] | None:
         """Labels of the first rows, where the flow knows classes and has them."""
@@ -283,9 +283,9 @@ def _radii(case: _Case) -> Iterator[Finding]:
         return
     d, kept = int(flow.varies_.sum()), flow.held_radii_
     verdict: Verdict
+    few = f"The flow held out {len(kept)} rows, too few to tell (validation_fraction)."
     if len(kept) < FEW:
-        told = f"The flow held out {len(kept)} rows, too few to tell (validation_fraction)."
-        yield Finding(names[0], None, "", "absent", told)
+        yield Finding(names[0], None, "", "absent", few)
     else:
         ratio, distance = float(np.median(kept) / chi.median(d)), float(kstest(kept, chi(d).cdf).statistic)
         slack = 2.6 / math.sqrt(len(kept) * d)  # three standard errors of the logarithm of a median radius
@@ -302,14 +302,14 @@ def _radii(case: _Case) -> Iterator[Finding]:
             else "Train the flow longer or on more rows; the sigma of outliers is off by this factor.",
         )
     if case.X is None or len(case.X) < FEW or len(kept) < FEW:
-        yield Finding(names[1], None, "", "absent", _needs_rows(case))
+        yield Finding(names[1], None, "", "absent", few if len(kept) < FEW else _needs_rows(case))
         return
     y = case.labels(len(case.X))
     if y is None and classes_of(flow) is not None:
         yield Finding(names[1], None, "", "absent", "Needs the labels of rows: the flow's own radii are under classes.")
         return
     try:
-        found = np.linalg.norm(flow.encode(flow.clipped(case.X), y, noise=True, random_state=case.seed), axis=1)
+        found = np.linalg.norm(flow.encode(Rows(flow.clipped(case.X)), y, noise=True, random_state=case.seed), axis=1)
     except FaroutError as error:
         yield Finding(names[1], math.inf, "", "broken", str(error), "Leave that row out, and ask again.")
         return
@@ -412,7 +412,7 @@ def _seen(case: _Case, flow: FlowDensity) -> dict[int, Tensor]:
 
     hooks = [m.register_forward_hook(look) for m in net.modules() if isinstance(m, ActNorm | Coupling)]
     try:
-        flow.encode(rows, y, noise=True, random_state=case.seed)
+        flow.encode(Rows(rows), y, noise=True, random_state=case.seed)
     finally:
         for hook in hooks:
             hook.remove()
@@ -428,11 +428,11 @@ def _classes(case: _Case) -> Iterator[Finding]:
     asked = np.repeat(np.arange(len(classes)), max(5, SAMPLES // len(classes)))
     try:
         rows, _ = flow.sample(len(asked), classes[asked], random_state=case.seed)
-        judges = {"the flow": flow.class_densities(rows).argmax(axis=1)}
+        judges = {"the flow": flow.class_densities(Rows(rows)).argmax(axis=1)}
         predict = getattr(case.model, "predict_proba", None)
         known = classes_of(case.model)
         if predict is not None and known is not None and np.array_equal(known, classes):
-            judges["the classifier"] = predict(rows).argmax(axis=1)
+            judges["the classifier"] = predict(Rows(rows)).argmax(axis=1)
     except FaroutError as error:
         yield Finding(name, 0.0, "0.5 or more", "broken", str(error), "Fit the flow again, with a smaller clamp.")
         return
@@ -470,7 +470,7 @@ def _threshold(case: _Case) -> Iterator[Finding]:
         yield from (Finding(n, None, "", "absent", _needs_rows(case)) for n in names)
         return
     try:
-        scores, p = model.score_samples(case.X), model.p_values(case.X)
+        scores, p = model.score_samples(Rows(case.X)), model.p_values(Rows(case.X))
     except FaroutError as error:
         yield from (Finding(n, None, "", "broken", str(error), "Train again.") for n in names)
         return
