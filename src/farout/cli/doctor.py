@@ -58,7 +58,7 @@ def doctor(
     with console.stage(f"opening {run}"):
         loaded = open_run(run)
     rows = held_out_of(loaded, data, data_root, label, image_size, anomaly, show=console.talks)
-    X, y = (None, None) if rows is None else (rows.X, rows.y)
+    X, y = (None, None) if rows is None else (rows, rows.y)
     diagnosis = diagnose(loaded.model, X, y, random_state=seed, verbose=console.talks)
     if as_json:
         console.json({"run": str(run), "data": None if rows is None else rows.name} | diagnosis.to_dict())

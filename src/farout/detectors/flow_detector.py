@@ -252,7 +252,8 @@ class FlowDetector(NoveltyMixin, Estimator):
     def _radii_of(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
         """What radius a latent has whose density is so far below the usual one: the dimension's root at the usual."""
         below = np.maximum(self.usual_density_ - densities, 0.0)
-        return np.sqrt(self.n_features_in_ + 2 * np.minimum(below, np.finfo(np.float64).max / 4))
+        radii: NDArray[np.float64] = np.sqrt(self.n_features_in_ + 2 * np.minimum(below, np.finfo(np.float64).max / 4))
+        return radii
 
     def _of_images(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Ratios of images; of one that lies too far out a score below those of all held-out images."""

@@ -84,7 +84,7 @@ def _factor(roots: NDArray[np.float64]) -> NDArray[np.float64]:
     identity = np.eye(roots.shape[1])
     factor: NDArray[np.float64]
     try:
-        factor = np.linalg.cholesky(identity + roots.T @ roots)
+        factor = np.linalg.cholesky(identity + roots.T @ roots).astype(np.float64, copy=False)
     except np.linalg.LinAlgError:  # class means so far apart that the sum forgets the identity
         upper = cast(NDArray[np.float64], np.linalg.qr(np.vstack([roots, identity]), mode="r"))
         factor = np.where(upper.diagonal() < 0, -1.0, 1.0) * upper.T

@@ -754,8 +754,8 @@ def _require_two_columns(X: NDArray[Any], varies: NDArray[np.bool_], where: str)
 def _log_density(flow: Flow, x: Tensor, y: Tensor | None) -> Tensor:
     """``Flow.log_prob`` summed in float64, where squares of far latents don't overflow; it may be no number."""
     z, log_det = flow.transform(x, flow.condition(y, len(x)))
-    squares: Tensor = z.double().square().sum(1)
-    return log_det.double() - 0.5 * squares - 0.5 * flow.latent_size * math.log(2 * math.pi)
+    density: Tensor = log_det.double() - 0.5 * z.double().square().sum(1)
+    return density - 0.5 * flow.latent_size * math.log(2 * math.pi)
 
 
 def _or_lowest(found: NDArray[Any]) -> NDArray[np.float64]:
