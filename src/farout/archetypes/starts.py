@@ -1,16 +1,13 @@
 """Initialization of linear archetypal analysis: distinct rows, scaling, a weighted coreset, first archetypes."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from farout.archetypes.mixing import improved_mixtures, products_of
+from farout.archetypes.mixing import improved_mixtures, products_of, unit_of
 
 __all__ = ["coreset", "distinct_rows", "drawn_archetypes", "furthest_archetypes", "standardized"]
 
-SMALL = 1e-12  # largest number of rows below which, or above whose inverse, they are brought to another unit
 STEPS = 10  # gradient steps of the weights in the search for the furthest rows
 
 
@@ -52,8 +49,7 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
         What rows were divided by; 0 where all are equal.
     """
     largest = float(X.abs().max())
-    # Numbers below 2 in size, whose squares neither overflow nor vanish; by a power of 2, which rounds nothing.
-    unit = 2.0 ** (math.frexp(largest)[1] - 1) if largest < SMALL or largest > 1 / SMALL else 1.0
+    unit = unit_of(largest)
     centred = X / unit if unit != 1 else X
     centred = centred - share @ centred
     centred -= share @ centred  # removes the rounding error

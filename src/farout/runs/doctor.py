@@ -17,7 +17,7 @@ from torch import Tensor
 from farout.base.estimator import Estimator, classes_of, not_finite_parts
 from farout.base.progress import stage
 from farout.base.training import suitable_threads
-from farout.base.validation import Rows, seed_of
+from farout.base.validation import HoldsRows, Rows, seed_of
 from farout.errors import FaroutError, InvalidDataError, InvalidTypeError
 from farout.flows.actnorm import ActNorm
 from farout.flows.coupling import Coupling
@@ -108,7 +108,12 @@ class Diagnosis:
 
 
 def doctor(
-    model: Any, X: ArrayLike | None = None, y: ArrayLike | None = None, *, random_state: Any = 0, verbose: bool = False
+    model: Any,
+    X: ArrayLike | HoldsRows | None = None,
+    y: ArrayLike | None = None,
+    *,
+    random_state: Any = 0,
+    verbose: bool = False,
 ) -> Diagnosis:
     """Measure whether a fitted model is sound, and say what to do where it isn't.
 
@@ -120,7 +125,7 @@ def doctor(
     ----------
     model : fitted estimator
         A flow, classifier, discriminator, detector, archetypes or source of outliers.
-    X : array of shape (n, d) or (n, *event_shape), optional
+    X : array of shape (n, d) or (n, *event_shape), frame or data set, optional
         Normal rows that the model wasn't trained on. Without them, what only they can tell is not measured.
     y : array of shape (n,), optional
         Their labels, where the flow knows classes.
@@ -167,7 +172,7 @@ def doctor(
 class _Case:
     """A model, its flow, and rows to measure them by."""
 
-    def __init__(self, model: Estimator, X: ArrayLike | None, y: ArrayLike | None, seed: int) -> None:
+    def __init__(self, model: Estimator, X: ArrayLike | HoldsRows | None, y: ArrayLike | None, seed: int) -> None:
         self.model, self.seed = model, seed
         self.bad = [
             f"{type(part).__name__}.{bad}"
@@ -178,7 +183,7 @@ class _Case:
         self.X: NDArray[Any] | None = None
         self.y: NDArray[Any] | None = None
         if X is not None:
-            rows = model._query(X)
+            rows = model._query(cast(ArrayLike, X))
             if y is not None and len(np.asarray(y)) != len(rows):
                 raise InvalidDataError(f"doctor: X has {len(rows)} rows, but y has {len(np.asarray(y))} labels.")
             chosen = np.random.default_rng(seed).permutation(len(rows))[:SCORED]
