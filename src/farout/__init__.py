@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which see what is imported u
     from farout.outliers.source import Schedule as Schedule
     from farout.outliers.turned import Turned as Turned
     from farout.outliers.walk import Walk as Walk
+    from farout.runs.doctor import doctor as doctor
     from farout.stress.stress_test import stress_test as stress_test
 
     __version__: str
@@ -82,6 +83,7 @@ _HOMES = {
     "Features": "farout.backbones.features",
     "evaluate": "farout.evaluation",
     "stress_test": "farout.stress.stress_test",
+    "doctor": "farout.runs.doctor",
     "load_data": "farout.data",
     "list_data": "farout.data",
     "load": "farout.base.persistence",

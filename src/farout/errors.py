@@ -57,7 +57,17 @@ class NotFittedError(FaroutError, _SklearnNotFittedError):
 
 
 class DivergedError(FaroutError, ArithmeticError):
-    """A number that stopped being finite: a diverging loss, an overflowing transform."""
+    """A number that stopped being finite: a diverging loss, an overflowing transform.
+
+    Attributes
+    ----------
+    row : int or None
+        Number of the row, where it is one row's.
+    """
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class RunError(FaroutError, ValueError):

@@ -1,12 +1,15 @@
 """Weights of rows on given archetypes: approximate while fitting, exact at the end."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from farout.archetypes.simplex import project_to_simplex
 
-__all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "products_of"]
+__all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "products_of", "unit_of"]
 
+FARTHEST = 1e6  # times the reach of the archetypes, from where on a row has the same nearest point farther out
 CHUNK = 4096  # rows solved at a time
 ROUND = 30  # accelerated steps between two attempts to solve rows exactly
 ROUNDS = 80
@@ -154,9 +157,33 @@ def mixtures(X: Tensor, Z: Tensor) -> Tensor:
     """
     centre = Z.mean(0)
     corners = Z - centre
+    unit = unit_of(float(corners.abs().max()))
+    corners = corners / unit
     gram = corners @ corners.T
-    parts = [exact_mixtures(products_of(part.double() - centre, corners), gram) for part in X.split(CHUNK)]
+    reach = FARTHEST * corners.abs().max()
+
+    def from_centre(part: Tensor) -> Tensor:
+        """Rows relative to the centre; one that is so far out that the nearest point is the same, brought back."""
+        apart = (part.double() - centre) / unit
+        size = apart.abs().amax(1, keepdim=True)
+        return torch.where(size > reach, apart * (reach / size), apart)
+
+    parts = [exact_mixtures(products_of(from_centre(part), corners), gram) for part in X.split(CHUNK)]
     return torch.cat(parts)
+
+
+def unit_of(largest: float) -> float:
+    """A unit in which squares of numbers up to ``largest`` neither overflow nor vanish; 1 for usual ones.
+
+    It is a power of 2, by which a division rounds nothing.
+
+    Examples
+    --------
+    >>> unit_of(3.0), unit_of(2.0**500)
+    (1.0, 3.273390607896142e+150)
+    """
+    usual = largest == 0 or 1e-12 <= largest <= 1e12
+    return 1.0 if usual else 2.0 ** (math.frexp(largest)[1] - 1)
 
 
 def certificate(X: Tensor, share: Tensor, A: Tensor, Z: Tensor) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from farout.archetypes.mixing import improved_mixtures, products_of
+from farout.archetypes.mixing import improved_mixtures, products_of, unit_of
 
 __all__ = ["coreset", "distinct_rows", "drawn_archetypes", "furthest_archetypes", "standardized"]
 
@@ -48,13 +48,16 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
     scale : float
         What rows were divided by; 0 where all are equal.
     """
-    centred = X - share @ X
+    largest = float(X.abs().max())
+    unit = unit_of(largest)
+    centred = X / unit if unit != 1 else X
+    centred = centred - share @ centred
     centred -= share @ centred  # removes the rounding error
     squares = torch.linalg.vector_norm(centred, dim=1).square()
     scale = float((share.double() @ squares.double()).sqrt())
-    if scale <= 4 * torch.finfo(X.dtype).eps * float(X.abs().max()):
+    if scale <= 4 * torch.finfo(X.dtype).eps * largest / unit:
         return centred.zero_(), 0.0
-    return centred.div_(scale), scale
+    return centred.div_(scale), scale * unit
 
 
 def coreset(squares: Tensor, weights: Tensor, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

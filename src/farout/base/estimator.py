@@ -1,27 +1,28 @@
 """Base of all estimators and sources: ``fit`` resets, checks, learns, and leaves the model unfitted when it fails."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from farout.base.encoding import fitted_state, in_order
 from farout.base.persistence import save_model
 from farout.base.process import alone
-from farout.base.training import Training
+from farout.base.training import Training, not_finite_in
 from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_extreme, warn_scale
 from farout.columns import Schema, frame_of
-from farout.errors import InvalidTypeError, RunError
+from farout.errors import DivergedError, InvalidTypeError, RunError
 
-__all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted"]
+__all__ = ["Defaults", "Estimator", "Nested", "classes_of", "is_fitted", "not_finite_parts"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Estimator(BaseEstimator):
     _nested: ClassVar[tuple[Nested, ...]] = ()
     _networks: ClassVar[tuple[str, ...]] = ()  # fitted attributes that are torch modules, which _build makes anew
     _caches: ClassVar[tuple[str, ...]] = ()  # private attributes that follow from the fitted ones
+    # Fitted attributes whose NaN or infinity has a meaning: no figure at that step, no bound.
+    _open_ended: ClassVar[tuple[str, ...]] = ("history_",)
     _uncopied: ClassVar[tuple[str, ...]] = ()  # parameters that clones share, since no fit changes them
     _handed: Defaults  # by the model around this one; there while it is fitted
 
@@ -102,7 +105,7 @@ class Estimator(BaseEstimator):
         InvalidSettingError
             If a parameter makes no sense.
         DivergedError
-            If training diverges.
+            If training diverges, or what was fitted isn't finite.
         """
         with self._fitting():
             self._fit(X, y)
@@ -127,11 +130,20 @@ class Estimator(BaseEstimator):
                 yield
                 for name, value in fitted_state(self).items():
                     setattr(self, name, in_order(value))
+                self._require_finite_fit()
             except BaseException:
                 self._forget()
                 raise
             finally:
                 del self._handed
+
+    def _require_finite_fit(self) -> None:
+        """Raise if what was fitted holds a number that isn't finite; nested models look at their own."""
+        for bad in not_finite_parts(self):
+            raise DivergedError(
+                f"{type(self).__name__}: {bad} is not finite after the fit, so no model was made. Look for columns "
+                "of extreme or nearly equal values, and scale them (sklearn.preprocessing.StandardScaler)."
+            )
 
     def _forget(self) -> None:
         for name in [*fitted_state(self), *(name for name in self._caches if name in vars(self))]:
@@ -281,6 +293,27 @@ class Estimator(BaseEstimator):
 
     def _generator(self, random_state: Any) -> np.random.Generator:
         return np.random.default_rng(seed_of(random_state))
+
+
+def not_finite_parts(model: Estimator) -> list[str]:
+    """Where a model's own fitted numbers and networks' weights aren't finite: the names of these attributes."""
+    state = fitted_state(model).items()
+    return [bad for name, value in state if name not in model._open_ended and (bad := _not_finite(value, name))]
+
+
+def _not_finite(value: Any, name: str) -> str:
+    """Where a fitted value holds a number that isn't finite, in words; "" where it holds none."""
+    if isinstance(value, nn.Module):
+        bad = not_finite_in(value)
+        return bad and f"{name}: {bad}"
+    if isinstance(value, Mapping | list | tuple):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        return next((bad for key, part in items if (bad := _not_finite(part, f"{name}[{key!r}]"))), "")
+    if isinstance(value, Tensor):
+        return "" if not value.is_floating_point() or bool(torch.isfinite(value).all()) else name
+    if isinstance(value, float | np.floating) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+        return "" if np.isfinite(value).all() else name
+    return ""
 
 
 def is_fitted(model: Any) -> bool:

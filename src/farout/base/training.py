@@ -32,9 +32,20 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Budget", "History", "Objective", "Training", "inference_device", "seeded", "suitable_threads", "train"]
+__all__ = [
+    "Budget",
+    "History",
+    "Objective",
+    "Training",
+    "inference_device",
+    "not_finite_in",
+    "seeded",
+    "suitable_threads",
+    "train",
+]
 
 FAR_ABOVE, STEPS_ABOVE = 20.0, 20  # a loss so far above where it began, for so many steps in a row, has diverged
+LARGE_INPUT = 1000.0  # a number of the training rows that an error of divergence points to
 SAVE_EVERY = 100  # steps between checkpoints, where no validation tells when
 LOG_EVERY = 10  # steps between two points of a TensorBoard log
 AT_ONCE = 10  # losses read from a GPU, or averaged over processes, in one go
@@ -275,7 +286,8 @@ def train(
     Raises
     ------
     DivergedError
-        If the loss stops being finite or climbs far above where it began; the message has advice.
+        If the loss, a gradient or a weight stops being finite, or the loss climbs far above where it began. The message
+        names the step and the first layer or weight, and has advice; checkpoints from before are kept.
     KeyboardInterrupt
         If interrupted: once the step is over and its checkpoint is kept, or at once after a second Ctrl-C.
     SystemExit
@@ -397,6 +409,7 @@ class _Loop:
                 except BaseException as error:
                     self._save_what_was_whole(error)
                     raise
+        self._require_finite_weights()
         if self.best_weights is not None:
             self.module.load_state_dict(self.best_weights)
         self.history.stopped_early = state.step < steps
@@ -425,14 +438,30 @@ class _Loop:
         """Loss, gradients and new weights for the rows of these numbers."""
         with training_step(self.gradients):
             loss = self.loss(picked, self.state.step / self.budget.max_steps)
+            if self._reads_at_once and not math.isfinite(loss.detach()):  # before the weights learn from it
+                raise DivergedError(f"the loss became {float(loss.detach())}{self._first_output(picked)}")
             self.fabric.backward(loss)
-        self.fabric.strategy.clip_gradients_norm(
-            self.task, self.optimizer, self.budget.gradient_clip, error_if_nonfinite=False
-        )
+        self._clip()
         self.before = None  # from here on the step can't be taken again
         self.scaled_optimizer.step()
         self.optimizer.zero_grad()
         return loss.detach(), self.task.figures
+
+    def _clip(self) -> None:
+        """Clip the gradients; where a look at them waits for nothing, those that aren't finite are an error."""
+        # A scaler of half precision skips steps of such gradients, and tries a smaller scale.
+        if not self._reads_at_once or self.fabric.strategy.precision.state_dict():
+            self.fabric.strategy.clip_gradients_norm(
+                self.task, self.optimizer, self.budget.gradient_clip, error_if_nonfinite=False
+            )
+            return
+        named = [(name, p) for name, p in self.module.named_parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([cast(Tensor, p.grad) for _, p in named])
+        if not math.isfinite(norm):
+            bad = _first_of([name for name, p in named if not _finite(cast(Tensor, p.grad))])
+            if bad:  # else the norm alone overflows
+                raise DivergedError(f"the gradient of {bad} is not finite")
+        torch.nn.utils.clip_grads_with_norm_([p for _, p in named], self.budget.gradient_clip, norm)
 
     def _can_replay(self) -> bool:
         """Whether a GPU can replay a recorded step: one process, rows that lie on it, and no casts that are cached."""
@@ -500,10 +529,62 @@ class _Loop:
             raise self._diverged(f"the loss climbed from {state.first_loss:.4g} to {loss:.4g}", step)
 
     def _diverged(self, what: str, step: int | None = None) -> DivergedError:
-        return DivergedError(
-            f"{self.name}: training diverged at step {self.state.step if step is None else step}: {what}. No model was "
-            f"made. Lower learning_rate (it is {self.budget.learning_rate:g}), or look for extreme values in the data."
+        advice = [f"Lower learning_rate (it is {self.budget.learning_rate:g})"]
+        if self.where.precision.startswith("16"):
+            advice.append(f"train in 'bf16-mixed' or '32-true': {self.where.precision!r} ends at 65 504")
+        advice.append(self._extreme_value() or "look for extreme values in the data")
+        kept = (
+            ""
+            if self.where.checkpoint_dir is None
+            else f" The last good checkpoint stays in {self.where.checkpoint_dir}."
         )
+        return DivergedError(
+            f"{self.name}: training diverged at step {self.state.step if step is None else step}: "
+            f"{what.rstrip('.')}. No model was made.{kept} {', or '.join(advice)}."
+        )
+
+    def _require_finite_weights(self) -> None:
+        """Raise if a weight or a running statistic is not finite: before it is kept, written or given back."""
+        bad = not_finite_in(self.module)
+        if bad:
+            raise self._diverged(f"{bad} is not finite")
+
+    @torch.no_grad()
+    def _first_output(self, picked: Tensor) -> str:
+        """The first layer that makes a number that isn't finite of a batch, in words; "" where none does."""
+        bad = not_finite_in(self.module)
+        if bad:
+            return f", since {bad} is not finite"
+        found: list[str] = []
+
+        def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(layer: nn.Module, given: Any, made: Any) -> None:
+                parts = made if isinstance(made, tuple | list) else [made]
+                if not found and not all(_finite(t) for t in parts if isinstance(t, Tensor)):
+                    found.append(f", first in {name or 'the output'} ({type(layer).__name__})")
+
+            return hook
+
+        hooks = [layer.register_forward_hook(look(name)) for name, layer in self.module.named_modules()]
+        try:
+            with contextlib.suppress(FaroutError):
+                self.objective(self.task.pick(self.rows, picked), self.state.step / self.budget.max_steps)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return "".join(found)
+
+    @torch.no_grad()
+    def _extreme_value(self) -> str:
+        """Advice on the largest number of the training rows, where it is large."""
+        rows = self.rows[0].flatten(1) if self.rows[0].is_floating_point() else torch.empty(0, 0)
+        if not rows.numel():
+            return ""
+        row, column = divmod(int(rows.abs().argmax()), rows.shape[1])
+        value = float(rows[row, column])
+        if abs(value) < LARGE_INPUT:
+            return ""
+        return f"look at column {column}, which has {value:.3g} in training row {row}"
 
     def _to_log(self, step: int, figures: Mapping[str, float]) -> None:
         if self.log is not None:
@@ -525,6 +606,7 @@ class _Loop:
         loss = self._validation_loss(rows)
         if not math.isfinite(loss):
             raise self._diverged(f"the validation loss became {loss}")
+        self._require_finite_weights()
         self.figures["validation loss"] = loss
         self.history.add(state.step, {"validation loss": loss})
         self._to_log(state.step, {"validation loss": loss})
@@ -566,6 +648,7 @@ class _Loop:
         if self.where.checkpoint_dir is None:
             return
         self._read(at_least=1)  # so that nothing is saved of a training that has diverged
+        self._require_finite_weights()
         self.before = None  # it is in this checkpoint
         of_all = [drawn]
         if self.processes > 1:
@@ -685,6 +768,33 @@ def _check_saved(saved: Any, module: nn.Module) -> None:
     moments = optimizer["state"].values()
     if not all(set(m) == _MOMENTS and all(isinstance(t, Tensor) for t in m.values()) for m in moments):
         raise ValueError("its optimizer is another one")
+
+
+def not_finite_in(module: nn.Module) -> str:
+    """The first of a network's weights and buffers that holds a number that isn't finite; "" where there is none.
+
+    A buffer may hold -inf, as masks do.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm1d(2)
+    >>> not_finite_in(layer)
+    ''
+    >>> layer.running_var[0] = float("inf")
+    >>> not_finite_in(layer)
+    'running_var'
+    """
+    names = [name for name, p in module.named_parameters() if not _finite(p)]
+    names += [name for name, b in module.named_buffers() if not _finite(b) and not bool((b < torch.inf).all())]
+    return _first_of(names)
+
+
+def _finite(t: Tensor) -> bool:
+    return bool(torch.isfinite(t).all())
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return "".join(names[:1]) + (f" (and of {len(names) - 1} more)" if len(names) > 1 else "")
 
 
 def _mixed(seed: int, n: int) -> int:

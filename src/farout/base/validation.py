@@ -44,6 +44,7 @@ __all__ = [
 
 Shape = tuple[int, ...]
 EXTREME = 1000.0  # spreads from the median beyond which a value of a table looks like a code for a missing one
+LARGEST = 1e100  # number of training rows
 SPARSE = 0.01  # share of rows with different values beyond that, above which a column is sparse
 
 
@@ -224,6 +225,8 @@ def check_rows(estimator: Any, X: Any, event_shape: Any = None, *, reset: bool, 
     fitted_names = getattr(estimator, "feature_names_in_", None)
     names = names if fitted_names is None else tuple(fitted_names)
     _require_finite(values, names, where)
+    if reset:
+        _require_range(values, names, where)
     if any(stride < 0 for stride in values.strides):  # torch takes no rows that run backwards
         values = values.copy()
     return Rows(values, None if fitted_names is None else names, shape or own_shape)
@@ -452,6 +455,18 @@ def _require_finite(X: NDArray[Any], names: Sequence[str] | None, where: str) ->
         f"{where}: X has {kind} in row {row}, {_label(column, names)} ({int(bad.sum())} cells in all are not finite); "
         "fill them in (sklearn.impute.SimpleImputer) or drop these rows; a model that is fitted on a frame (pandas, "
         "polars, pyarrow) with missing cells takes them as they are."
+    )
+
+
+def _require_range(X: NDArray[Any], names: Sequence[str] | None, where: str) -> None:
+    """Raise for training rows with numbers so large that sums of their squares overflow."""
+    if not X.size or max(float(X.max()), -float(X.min())) <= LARGEST:
+        return
+    row, column = np.argwhere(np.abs(X) > LARGEST)[0]
+    raise InvalidDataError(
+        f"{where}: X has {X[row, column]:g} in row {row}, {_label(column, names)}, and a fit takes numbers up to "
+        f"{LARGEST:g}, since squares of larger ones overflow. If it is a code for a missing value, replace it or drop "
+        "the row; else give the column in another unit, or its logarithm."
     )
 
 

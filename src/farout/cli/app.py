@@ -7,6 +7,7 @@ import typer
 
 from farout.cli.console import console
 from farout.cli.data import make_app as make_data_app
+from farout.cli.doctor import doctor
 from farout.cli.embed import embed
 from farout.cli.evaluate import evaluate
 from farout.cli.explore import explore
@@ -59,6 +60,7 @@ def make_app() -> typer.Typer:
         "score": (score, "A score, a p-value and a decision for each row."),
         "evaluate": (evaluate, "AUROC and more, inliers against outlier sets."),
         "stress": (stress, "How models behave as inputs leave what they know."),
+        "doctor": (doctor, "Whether a run is sound, and what to do where it isn't."),
         "explore": (explore, "A page in the browser to play with a run."),
         "report": (report, "One HTML page of all that a run holds."),
         "reproduce": (reproduce, "The talk's figures and tables, ours beside the published."),

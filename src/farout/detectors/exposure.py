@@ -78,6 +78,7 @@ class ExposedModel(Estimator):
 
     _networks = ("units_", "network_", "auxiliary_head_")
     _caches = ("_network", "_near")
+    _open_ended = ("history_", "joined_")  # no bound is infinite
     _nested = (Nested("source", "source_"),)
     explain = explaining.explain
 
@@ -505,8 +506,7 @@ class ExposedModel(Estimator):
     def _chunks(self, X: NDArray[Any], dtype: torch.dtype) -> Iterator[Tensor]:
         """Events for the network, as many at a time as it takes."""
         for i in range(0, len(X), CHUNK):
-            events = self.units_.to_model(X[i : i + CHUNK], dtype)
-            yield events.clamp(-FARTHEST, FARTHEST) if self._is_vector() else events
+            yield self.units_.to_model(X[i : i + CHUNK], dtype).clamp(-FARTHEST, FARTHEST)
 
     @torch.no_grad()
     def _outputs(self, X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

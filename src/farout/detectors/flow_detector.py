@@ -19,7 +19,7 @@ from farout.detectors.reach import in_units, nearest_training_rows
 from farout.detectors.views import ROWS, local_scales, log_distances, view_weights, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.flows.scores import flow_scores
+from farout.flows.scores import flow_scores, ratios
 from farout.flows.sharing import fitted_flow
 
 __all__ = ["TABLE_FLOW", "FlowDetector"]
@@ -36,6 +36,7 @@ TABLE_FLOW: Mapping[str, Any] = {
     "patience": 3,
 }
 FOREST_WEIGHT = 0.4  # to 1 of all distances; docs/results/part-6.md says what decided
+INSIDE, FAR = 0.98, 10.0  # images of a radius so many times that of this share of inliers are outliers by any ratio
 SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
@@ -49,7 +50,8 @@ class FlowDetector(NoveltyMixin, Estimator):
         - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
           What all images share cancels (after Ren et al., 2019). For vectors it begins as the relative Mahalanobis
           distance (Ren et al., 2021), and since a ratio tells nothing of what is far from all classes alike, it falls
-          with the distance to the nearest training row, from beyond what inliers have. Needs labels.
+          with the distance to the nearest training row, from beyond what inliers have; of images, those of a density as
+          low as that of a latent ten times as far out as inliers' are outliers, whatever the ratio. Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
           tells what is too likely.
         - "nearest": minus a weighted mean of z-scores, with regard to held-out inliers. Most of them are log distances
@@ -114,6 +116,7 @@ class FlowDetector(NoveltyMixin, Estimator):
 
     _nested = (Nested("flow", "flow_", shared=True),)
     _caches = ("_near",)
+    _open_ended = ("joined_", "forest_")  # no bound is infinite
     explain = explaining.explain
 
     def __init__(
@@ -172,6 +175,8 @@ class FlowDetector(NoveltyMixin, Estimator):
             scores = self._set_neighbours(X[inner], X[held])
         elif self.score_ == "ratio" and len(self.event_shape_) == 1:
             scores = self._set_edge(X[inner], X[held])
+        elif self.score_ == "ratio":
+            scores = self._set_farthest(X[held] if len(held) else X)
         else:
             scores = self._score(X[held] if len(held) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
@@ -237,6 +242,27 @@ class FlowDetector(NoveltyMixin, Estimator):
         self.joined_ = vars(joined)
         return -joined(against, logs)
 
+    def _set_farthest(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Set from where on no ratio counts, of images, by held-out ones, and give these' scores."""
+        scores, densities = ratios(self.flow_, Rows(rows))
+        self.usual_density_ = float(np.median(densities))
+        self.farthest_ = FAR * float(np.quantile(self._radii_of(densities), INSIDE))
+        return scores
+
+    def _radii_of(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What radius a latent has whose density is so far below the usual one: the dimension's root at the usual."""
+        below = np.maximum(self.usual_density_ - densities, 0.0)
+        radii: NDArray[np.float64] = np.sqrt(self.n_features_in_ + 2 * np.minimum(below, np.finfo(np.float64).max / 4))
+        return radii
+
+    def _of_images(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Ratios of images; of one that lies too far out a score below those of all held-out images."""
+        scores, densities = ratios(self.flow_, Rows(X))
+        beyond = np.maximum(self._radii_of(densities) / self.farthest_, 1.0)
+        below = np.minimum(scores, self.calibration_scores_[0]) - np.log(beyond)
+        result: NDArray[np.float64] = np.where(beyond > 1, below, scores)
+        return result
+
     def _choose_score(self, flow: FlowDensity, shape: tuple[int, ...] | None, classes: NDArray[Any] | None) -> str:
         """The score in use, by what the flow knows, or will know once it is fitted to these classes."""
         if is_fitted(flow):
@@ -268,6 +294,8 @@ class FlowDetector(NoveltyMixin, Estimator):
             return self._mean_z(self._outlyingness(X))
         if self.score_ == "typicality":
             return -np.abs(flow_scores(self.flow_, Rows(X), "likelihood") - self.typical_)
+        if "farthest_" in vars(self):
+            return self._of_images(X)
         scores = flow_scores(self.flow_, Rows(X), self.score_)
         if "joined_" not in vars(self):
             return scores

@@ -37,7 +37,8 @@ def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64
     away in a constant column too.
     """
     departed = flow.units.departure(X)[:, None]
-    return {name: np.hstack([rows, departed]).clip(-FARTHEST, FARTHEST) for name, rows in flow.stages(Rows(X)).items()}
+    stages = {name: np.where(np.isfinite(rows), rows, FARTHEST) for name, rows in flow.stages(Rows(X)).items()}
+    return {name: np.hstack([rows, departed]).clip(-FARTHEST, FARTHEST) for name, rows in stages.items()}
 
 
 def local_scales(reference: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:

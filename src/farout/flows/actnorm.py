@@ -38,18 +38,20 @@ class ActNorm(Transform):
             std = channels.std(dim=1, correction=0)
             target = torch.where(std > 1e-6, -std.clamp(min=1e-6).log(), torch.zeros_like(std))
             self.raw_log_scale.copy_(self.bound * torch.atanh((target / self.bound).clamp(-0.99, 0.99)))
-            self.shift.copy_(-channels.mean(dim=1) * self._log_scale().exp())
+            self.shift.copy_(-channels.mean(dim=1) * self.log_scale.exp())
         return super().initialize(x, condition)
 
-    def _log_scale(self) -> Tensor:
+    @property
+    def log_scale(self) -> Tensor:
+        """Logarithm of each channel's scale, within ``(-bound, bound)``, of shape (channels,)."""
         return self.bound * torch.tanh(self.raw_log_scale / self.bound)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        s = self._log_scale()
+        s = self.log_scale
         return x * _by_channel(s.exp(), x) + _by_channel(self.shift, x), self._log_det(s, x)
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        s = self._log_scale()
+        s = self.log_scale
         return (z - _by_channel(self.shift, z)) * _by_channel((-s).exp(), z), -self._log_det(s, z)
 
     def _log_det(self, s: Tensor, x: Tensor) -> Tensor:

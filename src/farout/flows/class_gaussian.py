@@ -1,7 +1,10 @@
 """ClassGaussian: after whitening within classes, a shift for each class and one Gaussian for no class."""
 
+from typing import cast
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from farout.base.step import in_training_step
@@ -52,10 +55,9 @@ class ClassGaussian(Transform):
         if known.any():
             rows = x[known].detach().cpu().double().numpy()
             mean, means, shares = class_means(rows, labels[known].cpu().numpy(), self.n_classes)
-            between = ((means - mean) * shares[:, None]).T @ (means - mean)
             self.means[:-1] = torch.from_numpy(means)
             self.means[-1] = torch.from_numpy(mean)
-            self.factor.copy_(torch.from_numpy(np.linalg.cholesky(np.eye(len(mean)) + between)))
+            self.factor.copy_(torch.from_numpy(_factor((means - mean) * np.sqrt(shares)[:, None])))
         return super().initialize(x, condition)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -75,6 +77,18 @@ class ClassGaussian(Transform):
 
     def _log_det(self) -> Tensor:
         return self.factor.diagonal().log().sum()
+
+
+def _factor(roots: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower triangular F with ``F F^T = I + R^T R``, of shape (d, d), for ``R`` of shape (n_classes, d)."""
+    identity = np.eye(roots.shape[1])
+    factor: NDArray[np.float64]
+    try:
+        factor = np.linalg.cholesky(identity + roots.T @ roots).astype(np.float64, copy=False)
+    except np.linalg.LinAlgError:  # class means so far apart that the sum forgets the identity
+        upper = cast(NDArray[np.float64], np.linalg.qr(np.vstack([roots, identity]), mode="r"))
+        factor = np.where(upper.diagonal() < 0, -1.0, 1.0) * upper.T
+    return factor
 
 
 def _labels(condition: Tensor | None) -> Tensor:

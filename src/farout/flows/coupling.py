@@ -78,6 +78,20 @@ class Coupling(Transform):
         a, first = self._change_back(a, self.first, b, condition)
         return torch.cat([a, b], dim=1), second + first
 
+    def log_scales(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What the subnets say of scales (for splines: of slopes at knots), for rows of shape (n, *shape).
+
+        Bounded, within ``(-clamp, clamp)``, of shape (n, numbers); to see whether they are at their bound.
+        """
+        a, b = x.split(self.sizes, dim=1)
+        changed = self._change(a, self.first, b, condition)[0]
+        halves = [self._raw_scales(self.first, b, condition), self._raw_scales(self.second, changed, condition)]
+        return soft_clamp(torch.cat([s.flatten(1) for s in halves], dim=1), self.clamp)
+
+    @abstractmethod
+    def _raw_scales(self, networks: nn.Module, u: Tensor, condition: Tensor | None) -> Tensor:
+        """A subnet's log-scales before they are bounded."""
+
     @abstractmethod
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """One half ``v``, changed by what its subnet says of the other half ``u``, and the log-determinant."""

@@ -35,6 +35,9 @@ class AffineCoupling(Coupling):
         s, shift = cast(Tensor, networks(u, condition)).chunk(2, dim=1)
         return s, shift
 
+    def _raw_scales(self, networks: nn.Module, u: Tensor, condition: Tensor | None) -> Tensor:
+        return self._raw(networks, u, condition)[0]
+
     def _bounded(self, s: Tensor) -> Tensor:
         return soft_clamp(s, self.clamp)
 

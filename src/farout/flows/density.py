@@ -26,7 +26,7 @@ from farout.base.validation import (
     encode_labels,
     resolve_event_shape,
 )
-from farout.errors import InvalidDataError
+from farout.errors import DivergedError, InvalidDataError
 from farout.flows.architectures import build_flow, resolved
 from farout.flows.class_gaussian import ClassGaussian
 from farout.flows.columns import OnColumns, on_columns
@@ -194,7 +194,7 @@ class FlowDensity(DensityMixin, Estimator):
         units = Units.of(X, self.event_shape_)
         self.varies_ = units.varies
         if len(self.event_shape_) == 1:
-            _require_two_columns(self.varies_, where)
+            _require_two_columns(X, self.varies_, where)
         self.flow_ = self._assembled(units)
         self._train(X, labels)
 
@@ -438,8 +438,17 @@ class FlowDensity(DensityMixin, Estimator):
             # Not in the half precision of whoever trains on this flow's outliers: the inverse would not be one.
             with suitable_threads(rows.shape[1]), torch.autocast(device.type, enabled=False):
                 events = part.reshape(len(part), *(self.event_shape_ if shape is None else shape))
-                out.append(function(events, c).flatten(1).cpu())
+                try:
+                    out.append(function(events, c).flatten(1).cpu())
+                except DivergedError as error:
+                    raise self._of_row(error, start) from error
         return torch.cat(out).numpy()
+
+    def _of_row(self, error: DivergedError, start: int = 0) -> DivergedError:
+        """An error of one row, or of the flow, with the row's number among all that were given."""
+        row = None if error.row is None else start + error.row
+        at = "" if row is None else f"row {row}: "
+        return DivergedError(f"{type(self).__name__}: {at}{str(error).removeprefix('Flow: ')}", row)
 
     def through(
         self, steps: Chain, rows: NDArray[Any], *, noise: bool = False, random_state: Any = None
@@ -564,18 +573,70 @@ class FlowDensity(DensityMixin, Estimator):
         X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (width,))
         if clip and self.units.value_range is not None:
             X = X.clip(*self.units.value_range)
+        limits = np.finfo(self._dtype)
+        bad = ~(np.abs(X) <= limits.max).all(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            strength = float(np.linalg.norm(Z[row].astype(np.float64))) / math.sqrt(width)
+            message = (
+                f"decoding gave {np.abs(X[row]).max():.3g}, more than {limits.dtype} holds, at strength {strength:.3g}"
+            )
+            raise self._of_row(DivergedError(f"{message}. Lower the strength.", row))
         return X.astype(self._dtype, copy=False)
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Exact ``log p(x|y)`` in data units, or ``log p(x)`` without labels, in nats, of shape (n,).
 
         Constant columns count by the probability that they are what they are, not by a density.
+
+        Raises
+        ------
+        DivergedError
+            If a row lies so far out that its log-density is no number; detectors give such rows their lowest score.
         """
         X = self._query(X)
         return self._log_prob(X, self._label_indices(y, len(X)))
 
+    def densities(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """``score_samples`` for whoever has an answer to what lies too far out: -inf where the result is no number."""
+        X = self._query(X)
+        return self._densities(X, self._label_indices(y, len(X)))
+
+    def class_densities(self, X: ArrayLike) -> NDArray[np.float64]:
+        """``class_log_probs`` for whoever has an answer to what lies too far out: -inf where a result is no number."""
+        check_is_fitted(self)
+        classes = classes_of(self)
+        if classes is None:
+            raise InvalidDataError(f"{type(self).__name__} was fitted without labels; it knows no classes.")
+        X = self._query(X)
+        shared = next(i for i, step in enumerate(self._chain.transforms) if step.condition_features)
+        before, after = self._chain[:shared], self.flow_.on(self._chain[shared:])
+
+        def of_classes(x: Tensor, _: Tensor | None) -> Tensor:
+            u, log_det = before(x)  # the same for all classes
+            each = [_log_density(after, u, torch.full((len(u),), k, device=u.device)) for k in range(len(classes))]
+            return cast(Tensor, torch.stack(each, dim=1) + log_det[:, None])
+
+        return _or_lowest(self._map(of_classes, X, None))
+
+    def _densities(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        return _or_lowest(self._map(lambda x, c: _log_density(self.flow_, x, c)[:, None], X, labels)[:, 0])
+
     def _log_prob(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        return self._map(lambda x, c: self.flow_.log_prob(x, c)[:, None], X, labels)[:, 0].astype(np.float64)
+        return self._known(self._densities(X, labels), X)
+
+    def _known(self, found: NDArray[np.float64], X: NDArray[Any]) -> NDArray[np.float64]:
+        """Log-densities as they are, where all are numbers."""
+        bad = np.isneginf(found.reshape(len(X), -1)).any(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            more = f" ({int(bad.sum())} such rows)" if bad.sum() > 1 else ""
+            message = (
+                f"its log-density is below all numbers; the row has numbers up to {np.abs(X[row]).max():.3g}{more}"
+            )
+            advice = "Leave such rows out; a detector (FlowDetector) gives them its lowest score."
+            raise self._of_row(DivergedError(f"{message}. {advice}", row))
+        return found
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Mean log-likelihood a row, in nats."""
@@ -602,20 +663,8 @@ class FlowDensity(DensityMixin, Estimator):
 
     def class_log_probs(self, X: ArrayLike) -> NDArray[np.float64]:
         """``log p(x|y)`` for each class, in nats, of shape (n, n_classes), in the order of ``classes_``."""
-        check_is_fitted(self)
-        classes = classes_of(self)
-        if classes is None:
-            raise InvalidDataError(f"{type(self).__name__} was fitted without labels; it knows no classes.")
-        X = self._query(X)
-        shared = next(i for i, step in enumerate(self._chain.transforms) if step.condition_features)
-        before, after = self._chain[:shared], self.flow_.on(self._chain[shared:])
-
-        def of_classes(x: Tensor, _: Tensor | None) -> Tensor:
-            u, log_det = before(x)  # the same for all classes
-            each = [after.log_prob(u, torch.full((len(u),), k, device=u.device)) for k in range(len(classes))]
-            return cast(Tensor, torch.stack(each, dim=1) + log_det[:, None])
-
-        return self._map(of_classes, X, None).astype(np.float64)
+        found = self.class_densities(X)
+        return self._known(found, np.asarray(X).reshape(len(found), -1))
 
     def sample(
         self,
@@ -687,15 +736,31 @@ class FlowDensity(DensityMixin, Estimator):
         return self.decode(Z if bound is None else Z.clip(-bound, bound), y, clip=True)
 
 
-def _require_two_columns(varies: NDArray[np.bool_], where: str) -> None:
+def _require_two_columns(X: NDArray[Any], varies: NDArray[np.bool_], where: str) -> None:
     varying = int(varies.sum())
     if varying >= 2:
         return
     constant = "" if varying == len(varies) else f", {varying} of them not constant"
+    if constant and np.abs(X).max() > 2**53:
+        constant += (
+            " (from 9e15 on, whole numbers are told apart by hundreds only: subtract a column's least value first)"
+        )
     raise InvalidDataError(
         f"{where}: X has {len(varies)} feature(s){constant}, and a flow couples features with each other, so it needs "
         "at least 2 that vary; for one column use sklearn.neighbors.KernelDensity."
     )
+
+
+def _log_density(flow: Flow, x: Tensor, y: Tensor | None) -> Tensor:
+    """``Flow.log_prob`` summed in float64, where squares of far latents don't overflow; it may be no number."""
+    z, log_det = flow.transform(x, flow.condition(y, len(x)))
+    density: Tensor = log_det.double() - 0.5 * z.double().square().sum(1)
+    return density - 0.5 * flow.latent_size * math.log(2 * math.pi)
+
+
+def _or_lowest(found: NDArray[Any]) -> NDArray[np.float64]:
+    """Log-densities, -inf where they aren't finite."""
+    return np.where(np.isfinite(found), found, -np.inf).astype(np.float64, copy=False)
 
 
 @torch.no_grad()

@@ -105,20 +105,21 @@ class Flow(nn.Module):
         InvalidDataError
             If a shape or a class index is wrong.
         DivergedError
-            If a result is not finite; the message names the step where this first happens. Within a training step
-            nothing is looked at: whoever trains watches the loss.
+            If a result is not finite; the message names the step where this first happens, and how large the row's
+            numbers are, or how strong its latent is. Within a training step nothing is looked at: whoever trains
+            watches the loss.
         """
         condition = self.condition(y, len(x))
         encode = self._compiled if self._compiled is not None and gradient_type() is not None else self.transform
         z, log_det = encode(x, condition)
-        self._require_finite(z, x, condition, inverse=False)
+        self._require_finite(z, log_det, x, condition, inverse=False)
         return z, log_det
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map latents to data, the exact inverse of ``encode``; returns the inverse map's log-determinant as well."""
         condition = self.condition(y, len(z))
         x, log_det = self.transform.inverse(z, condition)
-        self._require_finite(x, z, condition, inverse=True)
+        self._require_finite(x, log_det, z, condition, inverse=True)
         return x, log_det
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -167,17 +168,29 @@ class Flow(nn.Module):
         """Set data-dependent parameters (ActNorm) from training data, once, before training."""
         self.transform.initialize(x, self.condition(y, len(x)))
 
-    def _require_finite(self, out: Tensor, start: Tensor, condition: Tensor | None, *, inverse: bool) -> None:
-        # The sum is not finite if any number is not; a sum that overflows counts as not finite too.
-        if in_training_step() or bool(torch.isfinite(out.sum())):
+    def _require_finite(
+        self, out: Tensor, log_det: Tensor, start: Tensor, condition: Tensor | None, *, inverse: bool
+    ) -> None:
+        # The sums are not finite if any number is not.
+        if in_training_step() or bool(torch.isfinite(out.sum() + log_det.sum())):
             return
-        step = _first_bad_step(self.transform, start, condition, inverse=inverse)
-        verb, side = ("decoding", "latents") if inverse else ("encoding", "data")
-        raise DivergedError(
-            f"Flow: {verb} gave a number that isn't finite, first in {step}; the largest absolute value "
-            f"of the {side} was {float(start.abs().max()):.3g}. Check the {side} for NaN and for values far "
-            "outside the training range, or build the flow with a smaller clamp."
-        )
+        good = torch.isfinite(out).flatten(1).all(1) & torch.isfinite(log_det)
+        if bool(good.all()):  # only the sums overflow
+            return
+        row = int(good.logical_not().nonzero()[0])
+        part, given = start[row : row + 1], None if condition is None else condition[row : row + 1]
+        step = _first_bad_step(self.transform, part, given, inverse=inverse)
+        many = int((~good).sum())
+        size = float(part.abs().max())
+        if inverse:
+            strength = float(part.double().norm()) / math.sqrt(self.latent_size)
+            what = f"decoding gave a number that isn't finite, first in {step}, for a latent of strength {strength:.3g}"
+            advice = "Lower the strength"
+        else:
+            what = f"encoding gave a number that isn't finite, first in {step}, for a row with numbers up to {size:.3g}"
+            advice = "Look for numbers far outside the training range"
+        more = f" ({many} such rows)" if many > 1 else ""
+        raise DivergedError(f"Flow: {what}{more}. {advice}, or build the flow with a smaller clamp.", row)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from farout.base.estimator import classes_of
 from farout.flows.density import FlowDensity
 
-__all__ = ["compares_classes", "default_score", "flow_scores"]
+__all__ = ["compares_classes", "default_score", "flow_scores", "ratios"]
 
 LOWEST = np.finfo(np.float64).min
 
@@ -18,13 +18,23 @@ def flow_scores(flow: FlowDensity, X: ArrayLike, score: str) -> NDArray[np.float
     away that their density is below any number have the lowest score that there is.
     """
     if classes_of(flow) is None:
-        return np.maximum(flow.score_samples(X), LOWEST)
-    scores: NDArray[np.float64] = flow.class_log_probs(X).max(axis=1)
+        return _from_lowest(flow.densities(X))
     if score == "ratio":
-        of_any = flow.score_samples(X)
-        known = np.isfinite(scores) & np.isfinite(of_any)
-        scores = np.where(known, np.subtract(scores, of_any, where=known, out=np.zeros_like(scores)), LOWEST)
-    return np.maximum(scores, LOWEST)
+        return ratios(flow, X)[0]
+    return _from_lowest(flow.class_densities(X).max(axis=1))
+
+
+def ratios(flow: FlowDensity, X: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The "ratio" of rows and their ``log p(x)``, each of shape (n,); the lowest number where it lies too far out."""
+    best, of_any = flow.class_densities(X).max(axis=1), flow.densities(X)
+    known = np.isfinite(best) & np.isfinite(of_any)
+    found = np.where(known, np.subtract(best, of_any, where=known, out=np.zeros_like(best)), LOWEST)
+    return _from_lowest(found), _from_lowest(of_any)
+
+
+def _from_lowest(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = np.maximum(scores, LOWEST)
+    return result
 
 
 def default_score(flow: FlowDensity) -> str:

@@ -43,6 +43,10 @@ class SplineCoupling(Coupling):
                 f"precision; got {clamp}."
             )
 
+    def _raw_scales(self, networks: nn.Module, u: Tensor, condition: Tensor | None) -> Tensor:
+        raw: Tensor = networks(u, condition)
+        return raw.reshape(len(u), self.outputs, -1)[:, 2 * BINS :]
+
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         bins = _Bins(networks(u, condition), v, self.clamp, back=False)
         inside = v.clamp(-REACH, REACH)

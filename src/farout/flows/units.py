@@ -16,6 +16,7 @@ __all__ = ["Units"]
 
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
 CHUNK = 8192  # rows that are brought to model units at a time: the arithmetic in between takes more memory than they
+TINY = 1e-120  # numbers below which squares, and sums of them in 64 bits, vanish
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
 
@@ -182,8 +183,14 @@ def _columns(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         values = values[usual_values(values)]
         varies = values.max() - values.min() > 0
         # Not the mean of a constant, nor its deviation: both are off by rounding.
-        shift[i], scale[i] = (values.mean(), values.std()) if varies else (values[0], 0.0)
+        shift[i], scale[i] = (values.mean(), _deviation(values)) if varies else (values[0], 0.0)
     return shift, scale
+
+
+def _deviation(values: NDArray[np.float64]) -> float:
+    """Standard deviation; squares of tiny numbers, which vanish, are those of the numbers in a larger unit."""
+    unit = 1.0 if (reach := float(np.abs(values).max())) > TINY else 2.0 ** math.frexp(reach)[1]
+    return float((values / unit).std() * unit)
 
 
 def _value_range(X: NDArray[Any]) -> tuple[float, float]:

@@ -75,6 +75,7 @@ class RatioRule:
             return np.where(self.scores(X) >= self.threshold, 0, -1)
         found = np.full(len(X), -1)
         limit = self._log_p(X, None) + self.threshold
+        limit[np.isneginf(limit)] = np.inf  # no class explains a row that lies too far out for the flow
         order = _order(len(X), len(self._classes), guesses)
         (left,) = np.nonzero(found < 0)
         for k in range(len(self._classes)):
@@ -94,7 +95,7 @@ class RatioRule:
         rows = max(1, NUMBERS // X.shape[1])
         labels = None if classes is None else self._classes[classes]
         parts = [
-            self.flow.score_samples(Rows(X[i : i + rows]), None if labels is None else labels[i : i + rows])
+            self.flow.densities(Rows(X[i : i + rows]), None if labels is None else labels[i : i + rows])
             for i in range(0, len(X), rows)
         ]
         return np.concatenate(parts)

@@ -9,13 +9,14 @@ from farout.base.progress import stage
 from farout.data import Dataset, load_data
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
-from farout.errors import InvalidDataError, ReadingOptionError
+from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 from farout.runs.folder import Run
 from farout.runs.settings import RunSettings
 
 __all__ = [
     "TrainingData",
     "fitted_on",
+    "held_out_of",
     "inliers_of",
     "load_again",
     "load_outliers",
@@ -196,3 +197,40 @@ def fitted_on(run: Run, data_root: str | Path | None) -> Dataset:
     if run.settings is None:
         raise InvalidDataError(f"{run.path} doesn't say what it was trained on; give a run of `farout fit`.")
     return run.matched(load_training(run.settings, data_root).normal)
+
+
+def held_out_of(
+    run: Run,
+    spec: str | None,
+    data_root: str | Path | None,
+    label: str | None = None,
+    image_size: int | None = None,
+    anomaly: str | None = None,
+    *,
+    show: bool = False,
+) -> Dataset | None:
+    """Normal rows that a run wasn't trained on: of ``spec``, or the test split of the named set that it is of.
+
+    None without a ``spec``, for a run of a file, of all of a set or of nothing known, and where the set isn't there.
+
+    Raises
+    ------
+    FaroutError
+        If ``spec`` can't be loaded, doesn't fit the model, or has no normal rows.
+    """
+    asked = spec
+    if spec is None:
+        own = None if run.settings is None else parse_spec(run.settings.data)
+        if own is None or own.source not in CATALOGUE or own.split in ("test", "all"):
+            return None
+        spec = f"{own.source}:test" + ("" if own.classes is None else f"@{','.join(own.classes)}")
+    try:
+        (data,) = load_test_data([spec], data_root, label, image_size, anomaly, run=run, show=show)
+    except DataNotFoundError:
+        if asked is None:
+            return None
+        raise
+    data = run.encoded(inliers_of(data))
+    if not len(data):
+        raise InvalidDataError(f"{data.name}: all rows are marked as anomalies; give normal ones.")
+    return data
