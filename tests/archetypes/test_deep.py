@@ -73,7 +73,7 @@ def test_every_loss_reaches_what_it_should(blobs, flow, deep, name, joint):
         for p in module.parameters():
             torch.nn.init.normal_(p, std=0.3)
     objective = DeepObjective(model.flow_, model.heads_, {name: 1.0}, joint=joint, author=False)
-    rows = model._training_rows(*blobs)
+    rows = model._training_rows(*blobs, np.arange(len(blobs[0])))
     losses = objective.losses(rows[0].double(), *rows[1:])
     if name == "nll" and not joint:
         assert losses == {}

@@ -52,7 +52,7 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
     centred -= share @ centred  # removes the rounding error
     squares = torch.linalg.vector_norm(centred, dim=1).square()
     scale = float((share.double() @ squares.double()).sqrt())
-    if scale <= 4 * torch.finfo(X.dtype).eps * float(X.abs().max()):
+    if scale <= 4 * torch.finfo(X.dtype).eps * max(float(X.max()), -float(X.min())):
         return centred.zero_(), 0.0
     return centred.div_(scale), scale
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from farout.base.blocks import RowsOnDemand
 from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Budget", "History", "Objective", "Training", "inference_device", "seeded", "suitable_threads", "train"]
+__all__ = [
+    "Budget",
+    "History",
+    "Objective",
+    "Training",
+    "TrainingRows",
+    "inference_device",
+    "seeded",
+    "suitable_threads",
+    "train",
+]
 
 FAR_ABOVE, STEPS_ABOVE = 20.0, 20  # a loss so far above where it began, for so many steps in a row, has diverged
 SAVE_EVERY = 100  # steps between checkpoints, where no validation tells when
@@ -47,6 +58,7 @@ GRADIENTS = ("auto", "float32", "bfloat16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook")
 
 Batch = Sequence[Tensor]
+TrainingRows = Sequence[Tensor | RowsOnDemand]
 # (batch, progress from 0 to 1) -> the loss to descend, and figures to show beside it
 Objective = Callable[[Batch, float], tuple[Tensor, Mapping[str, Any]]]
 
@@ -233,7 +245,7 @@ class History:
 def train(
     module: nn.Module,
     objective: Objective,
-    rows: Batch,
+    rows: TrainingRows,
     budget: Budget,
     *,
     validation_rows: Batch | None = None,
@@ -253,7 +265,7 @@ def train(
         ``(batch, progress) -> (loss, figures)``; called under ``module.eval()`` for validation. One that remembers
         batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows.
     rows, validation_rows : sequence of Tensor
-        Tensors with as many rows each; a batch holds the same rows of all.
+        Tensors with as many rows each; a batch holds the same rows of all. `RowsOnDemand` are made a batch at a time.
     budget : Budget
     where : Training, optional
     seed : int, default=0
@@ -324,7 +336,7 @@ class _Loop:
         fabric: "Fabric",
         module: nn.Module,
         objective: Objective,
-        rows: Batch,
+        rows: TrainingRows,
         budget: Budget,
         validation_rows: Batch | None,
         where: Training,
@@ -445,7 +457,7 @@ class _Loop:
         begin = step % batches * self.batch_size + self.fabric.global_rank * self.share
         return self.order[begin : begin + self.share]
 
-    def _placed(self, rows: Batch) -> list[Tensor]:
+    def _placed(self, rows: TrainingRows) -> list[Tensor | RowsOnDemand]:
         """Rows on the device, if they leave half of a GPU's free memory to the rest; else a batch goes there a time."""
         if not self.fabric.strategy.precision.precision.endswith("mixed"):
             rows = self.fabric.strategy.precision.convert_input(list(rows))
@@ -516,7 +528,7 @@ class _Loop:
         every = self.budget.validation_interval
         return step == last or (step % every == 0 and step + every <= last)
 
-    def _validate(self, rows: Batch) -> None:
+    def _validate(self, rows: TrainingRows) -> None:
         state = self.state
         loss = self._validation_loss(rows)
         if not math.isfinite(loss):
@@ -532,7 +544,7 @@ class _Loop:
             state.stopped = self.budget.patience is not None and state.waited >= self.budget.patience
 
     @torch.no_grad()
-    def _validation_loss(self, rows: Batch) -> float:
+    def _validation_loss(self, rows: TrainingRows) -> float:
         """The mean over rows, under the same noise each time, so that only the weights make a difference."""
         modes = {part: part.training for part in self.module.modules()}
         self.module.eval()
@@ -634,7 +646,7 @@ class _Task(nn.Module):
     It takes numbers of rows, since mixed precision would round the rows themselves.
     """
 
-    def __init__(self, module: nn.Module, objective: Objective, rows: Batch) -> None:
+    def __init__(self, module: nn.Module, objective: Objective, rows: TrainingRows) -> None:
         super().__init__()
         self.module = module
         self.objective = objective
@@ -645,7 +657,7 @@ class _Task(nn.Module):
         loss, self.figures = self.objective(self.pick(self.rows, picked), progress)
         return loss
 
-    def pick(self, rows: Batch, picked: Tensor) -> list[Tensor]:
+    def pick(self, rows: TrainingRows, picked: Tensor) -> list[Tensor]:
         """Some of the rows, on the device of the weights."""
         device = next(self.module.parameters()).device
         return [t.index_select(0, picked).to(device) for t in rows]
