@@ -1,7 +1,8 @@
 """How much memory calls take beyond what was there before: measured in a process of its own.
 
-``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE ...]`` prints a line of JSON for each call. Every case is fitted
-to a few rows first, so that what is loaded once doesn't count.
+``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE | CASE:CALL,CALL ...]`` prints a line of JSON for each call: the
+bytes beyond those before it, as a multiple of the data's ("extra"), and how many of them are what it gave ("out").
+Every case is fitted to a few rows first, so that what is loaded once doesn't count.
 """
 
 import contextlib
@@ -43,7 +44,11 @@ def measured(call):
 
 def bytes_of(made):
     """Of what a call gave, if that is arrays."""
-    parts = made if isinstance(made, tuple) else [getattr(made, n, None) for n in ("x", "y", "strength", "source", "kind", "sigma", "tail")]
+    parts = (
+        made
+        if isinstance(made, tuple)
+        else [getattr(made, n, None) for n in ("x", "y", "strength", "source", "kind", "sigma", "tail")]
+    )
     parts = [made] if isinstance(made, np.ndarray) else parts
     return sum(a.nbytes for a in parts if isinstance(a, np.ndarray))
 
@@ -55,7 +60,9 @@ def rows_of(n, columns, dtype):
     X = np.empty((n, columns), dtype)
     for i in range(0, n, 10_000):
         part = X[i : i + 10_000]
-        part[:] = rng.standard_normal(part.shape, dtype=np.float32) + 4.0 * y[i : i + 10_000, None] * (np.arange(columns) % 3 == 0)
+        part[:] = rng.standard_normal(part.shape, dtype=np.float32) + 4.0 * y[i : i + 10_000, None] * (
+            np.arange(columns) % 3 == 0
+        )
     return X, y
 
 
@@ -66,15 +73,11 @@ def cases():
     import farout as fo
 
     flow = lambda: fo.FlowDensity(max_steps=STEPS, random_state=0)  # noqa: E731
+    deep = lambda: fo.DeepArchetypes(3, flow=flow(), max_steps=STEPS, random_state=0)  # noqa: E731
     shell = lambda: fo.NormalShell(2.5, flow=flow())  # noqa: E731
     detector = ("score_samples", "decision_function", "predict", "p_values")
     classifier = ("predict_proba", "predict", "score_samples", "p_values")
     learned = {"max_steps": STEPS, "random_state": 0}
-
-    def network(columns=[0]):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return torch.nn.Sequential(torch.nn.LazyLinear(32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
 
     def wrapped(columns):
         with torch.random.fork_rng():
@@ -84,7 +87,11 @@ def cases():
 
     return {
         "flow": (lambda _: flow(), False, ("score_samples", "encode", "stages", "sample", "noisy_reconstruction")),
-        "flow-table": (lambda _: fo.FlowDensity(architecture="table", max_steps=STEPS, random_state=0), False, ("score_samples",)),
+        "flow-table": (
+            lambda _: fo.FlowDensity(architecture="table", max_steps=STEPS, random_state=0),
+            False,
+            ("score_samples",),
+        ),
         "flow-classes": (lambda _: flow(), True, ("score_samples", "class_log_probs", "sample")),
         "nearest": (lambda _: fo.FlowDetector(random_state=0), False, detector),
         "likelihood": (lambda _: fo.FlowDetector("likelihood", flow=flow(), random_state=0), False, detector[:1]),
@@ -96,12 +103,12 @@ def cases():
         "discriminator-recommended": (lambda _: fo.OutlierDiscriminator(**learned), False, detector[:1]),
         "wrapped": (wrapped, True, classifier),
         "linear": (lambda _: fo.ArchetypalAnalysis(3, random_state=0, max_iter=5, n_init=1), False, ("transform",)),
-        "deep": (lambda _: fo.DeepArchetypes(3, flow=flow(), **learned), False, ("encode", "reconstruct", "sample")),
+        "deep": (lambda _: deep(), False, ("encode", "reconstruct", "sample")),
         "gumbel": (lambda _: fo.GumbelShell(2.5, flow=flow()), False, ("sample",)),
         "gumbel-classes": (lambda _: fo.GumbelShell(2.5, flow=flow()), True, ("sample",)),
         "shell": (lambda _: shell(), False, ("sample", "process_inliers")),
-        "archetypal": (lambda _: fo.Archetypal(flow=flow(), random_state=0), False, ("sample",)),
-        "nullspace": (lambda _: fo.Nullspace(flow=flow(), random_state=0), False, ("sample",)),
+        "archetypal": (lambda _: fo.Archetypal(base=deep()), False, ("sample",)),
+        "nullspace": (lambda _: fo.Nullspace(base=deep()), False, ("sample",)),
         "boundary": (lambda _: fo.Boundary(flow=flow()), True, ("sample",)),
         "recommended": (lambda _: fo.Recommended(random_state=0), False, ("sample",)),
         "recommended-classes": (lambda _: fo.Recommended(random_state=0), True, ("sample",)),
@@ -116,25 +123,40 @@ def run(n, columns, dtype, chosen):
     for name, (make, labelled, asked) in cases().items():
         if chosen and name not in chosen:
             continue
-        y_of = y if labelled else None
+        labels = y if labelled else None
+        calls = chosen.get(name) or asked
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            make(columns).fit(X[:SMALL], None if y_of is None else y_of[:SMALL])
-            model, took, user, system = measured(lambda: make(columns).fit(X, y_of))  # noqa: B023
-            yield {"case": name, "call": "fit", "extra": took / X.nbytes, "out": 0.0, "mb": took / 2**20, "user": user, "system": system}
-            for call in asked:
-                method = getattr(model, call)
-                small = {"sample": lambda: method(100, random_state=0)}.get(call, lambda: method(X[:SMALL]))  # noqa: B023
-                big = {"sample": lambda: method(n, random_state=0)}.get(call, lambda: method(X))  # noqa: B023
-                small()
-                made, took, user, system = measured(big)
-                yield {"case": name, "call": call, "extra": took / X.nbytes, "out": bytes_of(made) / X.nbytes, "mb": took / 2**20, "user": user, "system": system}
-                del made
-            del model, method
+            for call, found in _of_case(make, X, labels, columns, calls):
+                made, took, user, system = found
+                yield {
+                    "case": name,
+                    "call": call,
+                    "extra": took / X.nbytes,
+                    "out": bytes_of(made) / X.nbytes,
+                    "mb": took / 2**20,
+                    "user": user,
+                    "system": system,
+                }
+
+
+def _of_case(make, X, y, columns, calls):
+    make(columns).fit(X[:SMALL], None if y is None else y[:SMALL])
+    model, *figures = measured(lambda: make(columns).fit(X, y))
+    yield "fit", (None, *figures)
+    for call in calls:
+        method = getattr(model, call)
+        if call == "sample":
+            method(100, random_state=0)
+            yield call, measured(lambda: method(len(X), random_state=0))  # noqa: B023
+        else:
+            method(X[:SMALL])
+            yield call, measured(lambda: method(X))  # noqa: B023
 
 
 if __name__ == "__main__":
-    n, columns, dtype, *chosen = sys.argv[1:]
+    n, columns, dtype, *names = sys.argv[1:]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    chosen = {name.split(":")[0]: tuple(filter(None, name.partition(":")[2].split(","))) for name in names}
     for line in run(int(n), int(columns), dtype, chosen):
         print(json.dumps(line), flush=True)

@@ -105,6 +105,7 @@ def test_side_information_tells_the_class(blobs, plain_flow):
     with pytest.raises(InvalidDataError, match="labels unseen in training: z"):
         told.losses(X, np.where(y == "a", "z", y))
     assert "side" not in quick(plain_flow).fit(X).losses(X)
+    assert "side" not in told.losses(X), "without labels there is nothing to tell"
 
 
 @pytest.mark.parametrize("loss", ["free", "author"])

@@ -515,12 +515,15 @@ class DeepArchetypes(TransformerMixin, Estimator):
         Returns
         -------
         dict of str to float
-            "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units.
+            "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units; "side" only with
+            labels.
         """
         X, where = self._query(X), f"{type(self).__name__}.losses"
         check_number(batch_size, "batch_size", where, low=1, integer=True)
         labels = None if y is None else check_labels(y, len(X), where)
         objective, rows = self._objective(self.flow_), self._training_rows(X, labels, np.arange(len(X)))
+        if labels is None:
+            objective.weights.pop("side", None)
         like = next(self.flow_.flow_.parameters())
         self.heads_.to(like.device, like.dtype)
         try:

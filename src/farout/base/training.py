@@ -6,7 +6,6 @@ takes seconds. Batches, schedule, validation, checkpoints and signals are below,
 
 import contextlib
 import io
-import logging
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
 from farout.base.step import quickest_type, training_step
+from farout.base.unnoticed import unnoticed
 from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
 
 if TYPE_CHECKING:
@@ -707,7 +707,7 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
 
 
 def _fabric(where: Training) -> "Fabric":
-    with _import_unnoticed():
+    with unnoticed("lightning_fabric"), warnings.catch_warnings():
         from lightning_fabric import Fabric
     try:
         return Fabric(
@@ -722,20 +722,6 @@ def _fabric(where: Training) -> "Fabric":
             f"Training(accelerator={where.accelerator!r}, devices={where.devices!r}, strategy={where.strategy!r}, "
             f"precision={where.precision!r}) can't be had on this machine: {error}"
         ) from error
-
-
-@contextlib.contextmanager
-def _import_unnoticed() -> Iterator[None]:
-    """Take back what an import of Lightning changes for the whole process: logs, filters of warnings, environment."""
-    logger, variable = logging.getLogger("lightning_fabric"), "PYTORCH_NVML_BASED_CUDA_CHECK"
-    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
-    value = os.environ.get(variable)
-    with warnings.catch_warnings():
-        yield
-    logger.setLevel(level)
-    logger.propagate, logger.handlers = propagate, handlers
-    if value is None:
-        os.environ.pop(variable, None)
 
 
 @contextlib.contextmanager
