@@ -5,6 +5,7 @@ takes seconds. Batches, schedule, validation, checkpoints and signals are below,
 """
 
 import contextlib
+import importlib
 import io
 import math
 import os
@@ -708,6 +709,7 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
 
 def _fabric(where: Training) -> "Fabric":
     with unnoticed("lightning_fabric"), warnings.catch_warnings():
+        importlib.import_module("torch._dynamo")  # which an optimizer imports at its first step
         from lightning_fabric import Fabric
     try:
         return Fabric(
