@@ -182,7 +182,7 @@ class ExposedModel(Estimator):
         augmentation = resolve_augmentation(self.augmentation, self.event_shape_, where)
         self.units_ = Units.of(X, self.event_shape_)
         inner, held = holdout_split(len(X), self._held_share(len(X)), None if labels is None else indices, self.seed_)
-        rows, given = X[inner], None if labels is None else labels[inner]
+        rows, out, given = X[inner], X[held], None if labels is None else labels[inner]
         if self.network is None and self._is_vector() and self._n_outputs() > 1:
             events = RowsOnDemand(np.arange(len(rows)), lambda some: self.units_.to_train(rows[some]))
             self.network_kind_ = chosen_kind(events, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
@@ -203,10 +203,10 @@ class ExposedModel(Estimator):
         self._train(rows, indices[inner], cast(Augmentation | None, augmentation))
         if self._is_distance_aware():
             if self._is_vector():
-                self._set_reach(rows, indices[inner], X[held], indices[held])
+                self._set_reach(rows, indices[inner], out, indices[held])
             else:
-                self._set_distances(rows, indices[inner], X[held])
-        out = X[held] if len(held) else rows
+                self._set_distances(rows, indices[inner], out)
+        out = out if len(out) else rows
         self.offset_, self.calibration_scores_ = threshold_of(self._score(out), self.contamination)
         if len(self.event_shape_) == 1:
             explaining.keep_typical(self, rows, self._abnormality(out))
