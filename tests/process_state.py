@@ -294,6 +294,9 @@ def _command(*words):
 
 def run(folder, chosen=""):
     """Every call, or those whose name the pattern matches; yields its name and what it changed."""
+    # Libraries have filters of warnings and variables of their own, which their import sets.
+    for name in ("sympy", "scipy.special", "scipy.sparse", "sklearn.ensemble", "pandas"):
+        importlib.import_module(name)
     for name, call in calls(folder):
         if not re.search(chosen, name):
             continue
@@ -317,9 +320,6 @@ def run(folder, chosen=""):
 if __name__ == "__main__":
     import tempfile
 
-    # Libraries have filters of warnings and variables of their own, which their import sets.
-    for name in ("sympy", "scipy.special", "scipy.sparse", "sklearn.ensemble", "pandas"):
-        importlib.import_module(name)
     os.environ["MPLBACKEND"] = "agg"
     with tempfile.TemporaryDirectory() as folder:
         for name, leaks in run(Path(folder)):

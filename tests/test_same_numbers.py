@@ -4,7 +4,6 @@ What is stated here is stated in docs/reliability.md: for rows of tables scores 
 images, whose networks work in single precision, to 1e-3; decisions are the same, and so is a fit.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -55,6 +54,12 @@ MODELS = {
 }
 
 
+def some(quick, names):
+    """All of the names, the quick ones by default, the others as slow tests."""
+    others = [name for name in names if name not in quick]
+    return [*quick, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
+
+
 def rows_of(name):
     return PIXELS if name.startswith("image") else X
 
@@ -99,7 +104,7 @@ def forms(rows):
     }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some(["flow", "wrapped", "linear archetypes", "image flow"], MODELS))
 def test_rows_get_the_same_numbers_in_every_form_company_and_number_of_threads(name, models):
     model, rows = models(name), rows_of(name)
     expected = numbers(model, name, rows)
@@ -123,7 +128,9 @@ def test_rows_get_the_same_numbers_in_every_form_company_and_number_of_threads(n
             np.testing.assert_array_equal(together(rows)[:20], each)
 
 
-@pytest.mark.parametrize("name", ["flow", "nearest", "classifier", "wrapped", "linear archetypes", "image flow"])
+@pytest.mark.parametrize(
+    "name", some(["flow"], ["nearest", "classifier", "wrapped", "linear archetypes", "image flow"])
+)
 def test_a_fit_doesnt_depend_on_the_form_of_its_rows_nor_on_the_number_of_threads(name, models):
     rows = rows_of(name)
     expected = numbers(models(name), name, rows)
@@ -138,10 +145,8 @@ def test_a_fit_doesnt_depend_on_the_form_of_its_rows_nor_on_the_number_of_thread
         torch.set_num_threads(threads)
 
 
-SEEDED = ["flow", "nearest", "discriminator", "classifier", "wrapped", "linear archetypes", "deep archetypes"]
-
-
-@pytest.mark.parametrize("name", SEEDED if os.environ.get("FAROUT_ALL_SEEDED") else SEEDED[:3])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("image")])
 def test_fits_in_two_threads_at_once_give_what_one_alone_gives(name, models):
     expected = numbers(models(name), name, X)
     with ThreadPoolExecutor(2) as pool:
@@ -151,14 +156,14 @@ def test_fits_in_two_threads_at_once_give_what_one_alone_gives(name, models):
 
 
 def test_rows_of_a_training_that_are_made_a_batch_at_a_time_are_the_same(monkeypatch):
-    rows, y = blobs(200, 0)
+    rows, y = blobs(100, 0)
     whole = (
-        fo.FlowDensity(max_steps=20, random_state=0).fit(rows, y),
+        fo.FlowDensity(max_steps=5, random_state=0).fit(rows, y),
         fo.DeepArchetypes(2, flow(), **learned).fit(rows, y),
     )
     monkeypatch.setattr("farout.flows.density.KEPT", 0)
     later = (
-        fo.FlowDensity(max_steps=20, random_state=0).fit(rows, y),
+        fo.FlowDensity(max_steps=5, random_state=0).fit(rows, y),
         fo.DeepArchetypes(2, flow(), **learned).fit(rows, y),
     )
     np.testing.assert_array_equal(later[0].score_samples(rows), whole[0].score_samples(rows))

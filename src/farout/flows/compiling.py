@@ -1,7 +1,6 @@
 """A flow's training steps by ``torch.compile``, where a compiler is there and the training is long enough to pay."""
 
 import contextlib
-import importlib
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from farout.base.progress import stage
 from farout.base.step import training_step
 from farout.base.training import Budget, Training, TrainingRows
-from farout.base.unnoticed import unnoticed
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
 from farout.flows.reversible import Reversible
@@ -83,8 +81,6 @@ def compiled_for(
 
 def training_seconds(flow: Flow, rows: TrainingRows, budget: Budget) -> float:
     """About how long a training takes on a core, from the arithmetic of its steps."""
-    with unnoticed():
-        importlib.import_module("torch._dynamo")  # which the counter would import
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         flow.log_prob(*(t[:2] for t in rows))
     a_row = counter.get_total_flops() / min(2, len(rows[0]))
