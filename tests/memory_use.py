@@ -124,7 +124,7 @@ def run(n, columns, dtype, chosen):
         if chosen and name not in chosen:
             continue
         labels = y if labelled else None
-        calls = chosen.get(name) or asked
+        calls = asked if chosen.get(name) is None else chosen[name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for call, found in _of_case(make, X, labels, columns, calls):
@@ -157,6 +157,9 @@ def _of_case(make, X, y, columns, calls):
 if __name__ == "__main__":
     n, columns, dtype, *names = sys.argv[1:]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    chosen = {name.split(":")[0]: tuple(filter(None, name.partition(":")[2].split(","))) for name in names}
+    chosen = {
+        name.split(":")[0]: tuple(filter(None, name.split(":")[1].split(","))) if ":" in name else None
+        for name in names
+    }
     for line in run(int(n), int(columns), dtype, chosen):
         print(json.dumps(line), flush=True)
