@@ -105,11 +105,14 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name, missp
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             return _version()
-        if name in _PACKAGES:
-            return importlib.import_module(f"farout.{name}")
-        if name not in _HOMES:
+        if name not in __all__:
             raise AttributeError(f"module 'farout' has no attribute {name!r}")
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        from farout.base.unnoticed import unnoticed
+
+        with unnoticed():
+            if name in _PACKAGES:
+                return importlib.import_module(f"farout.{name}")
+            return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def _version() -> str:

@@ -73,7 +73,7 @@ def test_every_loss_reaches_what_it_should(blobs, flow, deep, name, joint):
         for p in module.parameters():
             torch.nn.init.normal_(p, std=0.3)
     objective = DeepObjective(model.flow_, model.heads_, {name: 1.0}, joint=joint, author=False)
-    rows = model._training_rows(*blobs)
+    rows = model._training_rows(*blobs, np.arange(len(blobs[0])))
     losses = objective.losses(rows[0].double(), *rows[1:])
     if name == "nll" and not joint:
         assert losses == {}
@@ -105,6 +105,7 @@ def test_side_information_tells_the_class(blobs, plain_flow):
     with pytest.raises(InvalidDataError, match="labels unseen in training: z"):
         told.losses(X, np.where(y == "a", "z", y))
     assert "side" not in quick(plain_flow).fit(X).losses(X)
+    assert "side" not in told.losses(X), "without labels there is nothing to tell"
 
 
 @pytest.mark.parametrize("loss", ["free", "author"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from farout.base import blocks
-from farout.base.blocks import in_blocks
+from farout.base.blocks import RowsOnDemand, filled, in_blocks
 
 
 @pytest.fixture
@@ -51,3 +51,30 @@ def test_what_a_block_raises_is_raised(threads, monkeypatch):
     monkeypatch.setattr(blocks, "ROWS", 1)
     with pytest.raises(ZeroDivisionError):
         in_blocks(lambda rows: 1 // int(rows[0, 0]), np.array([[1.0], [0.0], [1.0]]))
+
+
+def test_what_is_made_block_by_block_is_one_array_in_order():
+    X = np.arange(20).reshape(10, 2)
+    asked = []
+
+    def made(part):
+        asked.append((part.start, part.stop))
+        return X[part] + 1
+
+    np.testing.assert_array_equal(filled(10, made, size=4), X + 1)
+    assert asked == [(0, 4), (4, 8), (8, 10)]
+    assert filled(0, lambda part: X[part][:0]).shape == (0, 2), "no rows have a width too"
+
+
+def test_rows_on_demand_are_those_of_a_tensor():
+    X = torch.arange(30.0).reshape(10, 3)
+    later = RowsOnDemand(np.arange(9, -1, -1), lambda rows: X[torch.from_numpy(rows)])
+    whole = X.flip(0)
+    assert (len(later), later.numel(), later.element_size()) == (10, 30, 4)
+    for found, expected in (
+        (later[2], whole[2]),
+        (later[:4], whole[:4]),
+        (later.index_select(0, torch.tensor([5, 5, 0])), whole[[5, 5, 0]]),
+    ):
+        assert torch.equal(found, expected)
+    assert later.to("cpu") is later, "and are made where they are needed"

@@ -40,12 +40,17 @@ def test_the_kind_is_chosen_by_held_out_rows(whole_choices):
     """Rings want a hidden layer; two noisy clouds that a line divides, with many columns and few rows, a line."""
     rng = np.random.default_rng(0)
     ring = rng.normal(size=(600, 2))
-    assert chosen_kind(ring, (np.square(ring).sum(axis=1) > 1.4).astype(int), seed=0, max_steps=300) != "linear"
-    assert chosen_kind(ring[:50], np.arange(50) % 2, seed=0, max_steps=300) == "both", "too few rows to choose by"
+    assert (
+        chosen_kind(torch.from_numpy(ring), (np.square(ring).sum(axis=1) > 1.4).astype(int), seed=0, max_steps=300)
+        != "linear"
+    )
+    assert chosen_kind(torch.from_numpy(ring[:50]), np.arange(50) % 2, seed=0, max_steps=300) == "both", (
+        "too few rows to choose by"
+    )
     X = rng.normal(size=(300, 40))
     y = (X[:, :10].sum(axis=1) + 4 * rng.normal(size=300) > 0).astype(int)
-    first = chosen_kind(X, y, seed=0, max_steps=300)
-    assert first == chosen_kind(X, y, seed=0, max_steps=300)
+    first = chosen_kind(torch.from_numpy(X), y, seed=0, max_steps=300)
+    assert first == chosen_kind(torch.from_numpy(X), y, seed=0, max_steps=300)
 
 
 def test_seed_sets_the_first_weights_and_leaves_torch_alone():

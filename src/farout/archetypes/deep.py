@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from farout.archetypes.heads import ArchetypeHeads
 from farout.archetypes.interpolation import interpolated
@@ -20,6 +20,7 @@ from farout.archetypes.objective import DeepObjective, mean_losses
 from farout.archetypes.simplex import check_concentration, dirichlet_weights
 from farout.archetypes.support import HullRow, hull_rows
 from farout.archetypes.warm_start import warm_start
+from farout.base.blocks import filled
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.training import Budget, Training, seeded, train
@@ -232,8 +233,8 @@ class DeepArchetypes(TransformerMixin, Estimator):
 
     def _train(self, X: NDArray[Any], y: NDArray[Any] | None) -> None:
         """Train the heads and, jointly with them, the flow."""
-        rows = self._training_rows(X, y)
         inner, held = holdout_split(len(X), self.validation_fraction, None, self.seed_, at_least=10)
+        rows, validation = self._training_rows(X, y, inner), self._training_rows(X, y, held) if len(held) else None
         if self.warm_start:
             first = inner[:START_ROWS]
             warm_start(self.heads_, self._latents_of(X[first], None if y is None else y[first]), self.seed_)
@@ -243,9 +244,9 @@ class DeepArchetypes(TransformerMixin, Estimator):
         history = train(
             nn.ModuleDict({"heads": self.heads_.float(), "flow": flow.flow_}),
             self._objective(flow),
-            [t[inner] for t in rows],
+            rows,
             self._budget(len(inner)),
-            validation_rows=[t[held] for t in rows] if len(held) else None,
+            validation_rows=validation,
             where=self.training,
             seed=self.seed_,
             verbose=self.verbose,
@@ -255,14 +256,20 @@ class DeepArchetypes(TransformerMixin, Estimator):
         self.heads_.eval().requires_grad_(False).cpu().double()
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
 
-    def _training_rows(self, X: NDArray[Any], y: NDArray[Any] | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows for the learned part of the flow, their class indices for it, and those for the heads; -1 without."""
-        events, own = self.flow_.model_units(Rows(X), self._condition(y))
-        none = torch.full((len(X),), NO_CLASS)
+    def _training_rows(self, X: NDArray[Any], y: NDArray[Any] | None, rows: NDArray[np.int64]) -> list[Any]:
+        """Some rows for the learned part of the flow, their class indices for it, and those for the heads; -1 without.
+
+        They are as `train` takes them.
+        """
+        where = type(self).__name__
+        events, none = self.flow_.model_units(X, rows), torch.full((len(rows),), NO_CLASS)
         if y is None:
-            return events, none, none
-        side = torch.from_numpy(encode_labels(y, self.side_classes_, len(X), type(self).__name__))
-        return events, none if own is None else own, side
+            return [events, none, none]
+        side, own = (
+            none if known is None else torch.from_numpy(encode_labels(y[rows], known, len(rows), where))
+            for known in (self.side_classes_, classes_of(self))
+        )
+        return [events, own, side]
 
     def _objective(self, flow: FlowDensity) -> DeepObjective:
         author = self.loss == "author"
@@ -317,7 +324,9 @@ class DeepArchetypes(TransformerMixin, Estimator):
         ndarray of shape (n, k)
             Each row is 0 or more and adds up to 1.
         """
-        return self._weights_of(self._latents_of(self._query(X), y))
+        X = self._query(X)
+        labels = self._flow_labels(y, len(X))
+        return filled(len(X), lambda rows: self._weights_of(self._latents_of(X[rows], _part(labels, rows))))
 
     def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """The same as ``encode``."""
@@ -362,10 +371,15 @@ class DeepArchetypes(TransformerMixin, Estimator):
             If ``nullspace`` is unknown.
         """
         check_is_fitted(self)
-        A = self._check_weights(A)
-        part = None if nullspace is None else self.draw_nullspace(len(A), nullspace, random_state=random_state)
-        labels = np.full(len(A), y) if y is not None and np.ndim(y) == 0 else y
-        return self.flow_.decode(self.latents_of_weights(A, part, exact=exact), self._condition(labels), clip=clip)
+        weights = self._check_weights(A)
+        draw = None if nullspace is None else self.nullspace_draws(nullspace, random_state=random_state)
+
+        def latents(rows: slice) -> Floats:
+            part = None if draw is None else draw(rows.stop - rows.start)
+            return self.latents_of_weights(weights[rows], part, exact=exact)
+
+        labels = np.full(len(weights), y) if y is not None and np.ndim(y) == 0 else y
+        return self.flow_.decode_drawn(len(weights), latents, self._condition(labels), clip=clip)
 
     def latents_of_weights(self, A: ArrayLike, part: NDArray[Any] | None = None, *, exact: bool = True) -> Floats:
         """Latents of weights (n, k), with a nullspace part (n, d) or without; as in `decode`."""
@@ -384,14 +398,19 @@ class DeepArchetypes(TransformerMixin, Estimator):
         InvalidSettingError
             If ``law`` is neither "fitted" nor "normal".
         """
+        return self.nullspace_draws(law, random_state=random_state)(n)
+
+    def nullspace_draws(self, law: str = "fitted", *, random_state: Any = None) -> Callable[[int], Floats]:
+        """What gives, called with numbers of rows, one part after the other of the draws of `draw_nullspace`."""
         if law not in ("fitted", "normal"):
             raise InvalidSettingError(
                 f"{type(self).__name__}: nullspace={law!r} is unknown here; choose 'fitted' or 'normal', or None."
             )
         rng = self._generator(random_state)
         if law == "normal":
-            return rng.standard_normal((n, self._width))
-        return NullLaw(self.null_mean_, self.null_factor_).draw(n, rng)
+            return lambda n: rng.standard_normal((n, self._width))
+        fitted = NullLaw(self.null_mean_, self.null_factor_)
+        return lambda n: fitted.draw(n, rng)
 
     def nullspace_part(self, X: ArrayLike, y: ArrayLike | None = None) -> Floats:
         """The part of the latents of data that weights are blind to, of shape (n, d)."""
@@ -469,16 +488,19 @@ class DeepArchetypes(TransformerMixin, Estimator):
             raise InvalidSettingError(
                 f"{type(self).__name__}.reconstruct: nullspace must be None or one of {NULLSPACES}; got {nullspace!r}."
             )
-        T = self._latents_of(self._query(X), y)
-        A = self._weights_of(T)
-        part: NDArray[Any] | None = T if nullspace == "own" else None
-        if nullspace in ("fitted", "normal"):
-            part = self.draw_nullspace(len(T), str(nullspace), random_state=random_state)
-        if nullspace == "own" and exact:  # weights that a latent has are none too small
-            back = self._row_space.preimage(A, least=TINY) + self._row_space.null_part(T)
-        else:
-            back = self.latents_of_weights(A, part, exact=exact)
-        return self.flow_.decode(back, self._condition(y), clip=True)
+        rows, drawn = self._query(X), nullspace in ("fitted", "normal")
+        labels = self._flow_labels(y, len(rows))
+        draw = self.nullspace_draws(str(nullspace), random_state=random_state) if drawn else None
+
+        def back(which: slice) -> Floats:
+            T = self._latents_of(rows[which], _part(labels, which))
+            A = self._weights_of(T)
+            if nullspace == "own" and exact:  # weights that a latent has are none too small
+                return self._row_space.preimage(A, least=TINY) + self._row_space.null_part(T)
+            part = draw(len(T)) if draw is not None else T if nullspace == "own" else None
+            return self.latents_of_weights(A, part, exact=exact)
+
+        return self.flow_.decode_drawn(len(rows), back, labels)
 
     def losses(self, X: ArrayLike, y: ArrayLike | None = None, *, batch_size: int = 128) -> dict[str, float]:
         """Each loss by name, the mean over batches of these data, without weights.
@@ -493,18 +515,20 @@ class DeepArchetypes(TransformerMixin, Estimator):
         Returns
         -------
         dict of str to float
-            "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units.
+            "nll" in nats a dimension; "reconstruction" the mean square of an element, in model units; "side" only with
+            labels.
         """
         X, where = self._query(X), f"{type(self).__name__}.losses"
         check_number(batch_size, "batch_size", where, low=1, integer=True)
         labels = None if y is None else check_labels(y, len(X), where)
-        objective, rows = self._objective(self.flow_), self._training_rows(X, labels)
+        objective, rows = self._objective(self.flow_), self._training_rows(X, labels, np.arange(len(X)))
+        if labels is None:
+            objective.weights.pop("side", None)
         like = next(self.flow_.flow_.parameters())
-        rows = (rows[0].to(like), rows[1].to(like.device), rows[2].to(like.device))
         self.heads_.to(like.device, like.dtype)
         try:
             with torch.no_grad(), seeded(self.seed_):
-                return mean_losses(objective, rows, int(batch_size))
+                return mean_losses(objective, rows, int(batch_size), like)
         finally:
             self.heads_.eval().cpu().double()
 
@@ -588,6 +612,11 @@ class DeepArchetypes(TransformerMixin, Estimator):
             raise InvalidDataError(f"{type(self).__name__}: got y, but it was fitted without labels; leave y out.")
         return None if classes_of(self) is None else y
 
+    def _flow_labels(self, y: ArrayLike | None, n: int) -> NDArray[Any] | None:
+        """Labels of n rows for the flow, checked, to be taken in parts."""
+        condition = self._condition(y)
+        return None if condition is None else check_labels(condition, n, type(self).__name__)
+
     def _latents_of(self, X: NDArray[Any], y: ArrayLike | None) -> Floats:
         return self.flow_.encode(Rows(X), self._condition(y)).astype(np.float64)
 
@@ -609,3 +638,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
                 f"{type(self).__name__}.decode: the weights of a row must add up to 1; one is off by {off:.3g}."
             )
         return weights
+
+
+def _part(labels: NDArray[Any] | None, rows: slice) -> NDArray[Any] | None:
+    return None if labels is None else labels[rows]

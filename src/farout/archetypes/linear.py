@@ -313,9 +313,20 @@ def rows_as_tensor(estimator: Any, X: ArrayLike | Tensor, *, reset: bool) -> Ten
 
 def _tensor_of(X: NDArray[Any]) -> Tensor:
     """A tensor that shares the memory of ``X`` where torch can; it must not be written to."""
-    if not X.flags.writeable or any(s < 0 for s in X.strides):
+    if any(s < 0 for s in X.strides):
         X = X.copy()
+    if not X.flags.writeable:  # torch would warn of what nobody does here
+        X = np.asarray(_Lent(X))
     return torch.from_numpy(X)
+
+
+class _Lent:
+    """An array that says of itself that it may be written to."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array  # whose memory it is
+        interface = array.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
 
 
 def _mean_alone(X: Tensor, share: Tensor) -> Solution:

@@ -11,6 +11,7 @@ __all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "pr
 
 FARTHEST = 1e6  # times the reach of the archetypes, from where on a row has the same nearest point farther out
 CHUNK = 4096  # rows solved at a time
+BLOCK = 2**16  # rows improved at a time
 ROUND = 30  # accelerated steps between two attempts to solve rows exactly
 ROUNDS = 80
 NUMBERS = 2**22  # elements in one batch of small linear systems
@@ -34,6 +35,9 @@ def improved_mixtures(products: Tensor, gram: Tensor, A: Tensor, n_steps: int) -
     -------
     Tensor of shape (n, k)
     """
+    if len(products) > BLOCK:  # what lies between is many times as large as the weights
+        blocks = zip(products.split(BLOCK), A.split(BLOCK), strict=True)
+        return torch.cat([improved_mixtures(part, gram, a, n_steps) for part, a in blocks])
     linear, quadratic, step = _centred(products, gram)
     new = _descend(linear, quadratic, step, A, n_steps)
     # Acceleration is not monotone; a row that got worse keeps its weights, so that the sum of squares never rises.

@@ -1,7 +1,7 @@
 """The objective of deep archetypal analysis, with a flow that is trained jointly or frozen."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from farout.archetypes.losses import (
     reconstruction_loss,
     weighted,
 )
+from farout.base.blocks import RowsOnDemand
 from farout.base.estimator import classes_of
 from farout.flows.density import FlowDensity
 
@@ -107,31 +108,39 @@ class DeepObjective:
         return archetype_loss(self.heads, self.pool.joined(t))
 
 
-def mean_losses(objective: DeepObjective, rows: tuple[Tensor, Tensor, Tensor], batch_size: int) -> dict[str, float]:
-    """Average each loss over shuffled batches of one epoch.
+def mean_losses(
+    objective: DeepObjective, rows: Sequence[Tensor | RowsOnDemand], batch_size: int, like: Tensor
+) -> dict[str, float]:
+    """Average each loss over shuffled batches of one epoch, which are brought to the type and device of ``like``.
 
     The archetype loss depends on the few samples with the largest weights in a pool, so it is averaged over as many
     rows as fill `POOLS` pools. Noise and order are the same for all batch sizes.
     """
-    events, labels, side_labels = rows
-    n = len(events)
+    n = len(rows[0])
     totals: dict[str, float] = {}
+
+    def batch(picked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        events, labels, side_labels = (t.index_select(0, picked) for t in rows)
+        return events.to(like), labels.to(like.device), side_labels.to(like.device)
+
     for picked in torch.randperm(n).split(batch_size):
-        losses = objective.losses(events[picked], labels[picked], side_labels[picked], skip=("archetype",))
+        losses = objective.losses(*batch(picked), skip=("archetype",))
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + len(picked) / n * float(value)
     if "archetype" in objective.weights:
-        totals["archetype"] = _mean_archetype_loss(objective, events, labels, batch_size)
+        totals["archetype"] = _mean_archetype_loss(objective, batch, n, batch_size)
     return totals
 
 
-def _mean_archetype_loss(objective: DeepObjective, events: Tensor, labels: Tensor, batch_size: int) -> float:
-    n, size = len(events), objective.pool.size
+def _mean_archetype_loss(
+    objective: DeepObjective, batch: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], n: int, batch_size: int
+) -> float:
+    size = objective.pool.size
     generator = torch.Generator().manual_seed(0)
     found, seen = 0.0, 0
     for _ in range(math.ceil((POOLS + 1) * size / n)):  # + 1: the first pool is only filled
         order = torch.randperm(n, generator=generator)
-        latents = [objective.encoded(events[part], labels[part])[0] for part in order.split(size)]
+        latents = [objective.encoded(*batch(part)[:2])[0] for part in order.split(size)]
         for t in torch.cat(latents).split(batch_size):
             if objective.author or objective.pool.filled:
                 found += len(t) * float(objective.archetype(t))

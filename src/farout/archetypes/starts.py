@@ -48,7 +48,7 @@ def standardized(X: Tensor, share: Tensor) -> tuple[Tensor, float]:
     scale : float
         What rows were divided by; 0 where all are equal.
     """
-    largest = float(X.abs().max())
+    largest = max(float(X.max()), -float(X.min()))
     unit = unit_of(largest)
     centred = X / unit if unit != 1 else X
     centred = centred - share @ centred

@@ -1,20 +1,23 @@
-"""Rows in blocks, so that what is made of them takes little memory, and several at a time."""
+"""Rows in blocks, so that what is made of them takes little memory: in order, several at a time, or on demand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from farout.base.process import suitable_threads
 
-__all__ = ["in_blocks"]
+__all__ = ["BLOCK", "RowsOnDemand", "blocks_of", "filled", "in_blocks"]
 
 Made = TypeVar("Made")
 
 ROWS = 8192  # in a block, at most
 NUMBERS = 2**20  # in a block, at most, if that leaves it a row
+BLOCK = 8192  # rows whose arithmetic is done at a time, where all rows' results are kept
 
 
 def in_blocks(function: Callable[[NDArray[Any]], Made], X: NDArray[Any]) -> list[Made]:
@@ -49,3 +52,85 @@ def in_blocks(function: Callable[[NDArray[Any]], Made], X: NDArray[Any]) -> list
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(alone, blocks))
+
+
+def blocks_of(n: int, size: int = BLOCK) -> Iterator[slice]:
+    """Consecutive parts of ``n`` rows; one, which is empty, of no rows.
+
+    Examples
+    --------
+    >>> [(part.start, part.stop) for part in blocks_of(5, 2)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return (slice(i, min(i + size, n)) for i in range(0, max(n, 1), size))
+
+
+def filled(n: int, make: Callable[[slice], NDArray[Any]], size: int = BLOCK) -> NDArray[Any]:
+    """One array of ``n`` rows from what is made for each of `blocks_of` them; no second copy of all rows is made.
+
+    Examples
+    --------
+    >>> filled(3, lambda part: np.ones((part.stop - part.start, 2)), size=2).shape
+    (3, 2)
+    """
+    made: NDArray[Any] | None = None
+    for part in blocks_of(n, size):
+        block = make(part)
+        if len(block) == n:
+            return block
+        if made is None:
+            made = np.empty((n, *block.shape[1:]), block.dtype)
+        made[part] = block
+    return np.empty(0) if made is None else made
+
+
+class RowsOnDemand:
+    """Rows of a tensor that are made when they are asked for, as a training asks for those of its next batch.
+
+    A training takes it in place of a tensor of all rows, which would be another copy of the data. A device other than
+    the CPU gets all rows, since it has memory of its own.
+
+    Parameters
+    ----------
+    rows : int64 ndarray of shape (n,)
+        Numbers of the rows.
+    make : callable
+        Gives for numbers of rows, of shape (m,), a tensor of shape (m, ...). What it gives for a row must not depend
+        on the rows beside it.
+
+    Examples
+    --------
+    >>> later = RowsOnDemand(np.array([2, 0, 1]), lambda rows: torch.from_numpy(10.0 * rows))
+    >>> later[:2].tolist(), later.index_select(0, torch.tensor([2])).tolist(), len(later)
+    ([20.0, 0.0], [10.0], 3)
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, rows: NDArray[np.int64], make: Callable[[NDArray[np.int64]], Tensor]) -> None:
+        self.rows = rows
+        self.make = make
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: int | slice) -> Tensor:
+        return self.make(self.rows[which]) if isinstance(which, slice) else self.make(self.rows[[which]])[0]
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The rows of these places."""
+        return self.make(self.rows[index.numpy()])
+
+    def numel(self) -> int:
+        """Numbers in all rows."""
+        return len(self) * self[0].numel()
+
+    def element_size(self) -> int:
+        """Bytes of a number."""
+        return self[0].element_size()
+
+    def to(self, device: torch.device) -> "Self | Tensor":
+        """All rows as a tensor on a GPU; as they are for the CPU."""
+        if torch.device(device).type == "cpu":
+            return self
+        return torch.cat([self[part].to(device) for part in blocks_of(len(self))])

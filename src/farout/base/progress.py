@@ -2,12 +2,13 @@
 
 import contextlib
 import importlib.util
-import random
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
+
+from farout.base.unnoticed import unnoticed
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -116,10 +117,9 @@ def _duration(seconds: float) -> str:
 
 def _draws() -> bool:
     """Whether stderr can show a bar; a notebook needs ipywidgets for it."""
-    state = random.getstate()  # from which rich draws as it is imported
-    from rich.console import Console
+    with unnoticed():
+        from rich.console import Console
 
-    random.setstate(state)
     console = Console(stderr=True)
     if console.is_jupyter:
         return importlib.util.find_spec("ipywidgets") is not None

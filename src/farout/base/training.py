@@ -5,8 +5,8 @@ takes seconds. Batches, schedule, validation, checkpoints and signals are below,
 """
 
 import contextlib
+import importlib
 import io
-import logging
 import math
 import os
 import re
@@ -21,11 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from farout.base.blocks import RowsOnDemand, blocks_of
 from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.files import write_atomically
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
 from farout.base.step import quickest_type, training_step
+from farout.base.unnoticed import unnoticed
 from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "History",
     "Objective",
     "Training",
+    "TrainingRows",
     "inference_device",
     "not_finite_in",
     "seeded",
@@ -59,6 +62,7 @@ GRADIENTS = ("auto", "float32", "bfloat16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook")
 
 Batch = Sequence[Tensor]
+TrainingRows = Sequence[Tensor | RowsOnDemand]
 # (batch, progress from 0 to 1) -> the loss to descend, and figures to show beside it
 Objective = Callable[[Batch, float], tuple[Tensor, Mapping[str, Any]]]
 
@@ -245,7 +249,7 @@ class History:
 def train(
     module: nn.Module,
     objective: Objective,
-    rows: Batch,
+    rows: TrainingRows,
     budget: Budget,
     *,
     validation_rows: Batch | None = None,
@@ -265,7 +269,7 @@ def train(
         ``(batch, progress) -> (loss, figures)``; called under ``module.eval()`` for validation. One that remembers
         batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows.
     rows, validation_rows : sequence of Tensor
-        Tensors with as many rows each; a batch holds the same rows of all.
+        Tensors with as many rows each; a batch holds the same rows of all. `RowsOnDemand` are made a batch at a time.
     budget : Budget
     where : Training, optional
     seed : int, default=0
@@ -340,7 +344,7 @@ class _Loop:
         fabric: "Fabric",
         module: nn.Module,
         objective: Objective,
-        rows: Batch,
+        rows: TrainingRows,
         budget: Budget,
         validation_rows: Batch | None,
         where: Training,
@@ -478,7 +482,7 @@ class _Loop:
         begin = step % batches * self.batch_size + self.fabric.global_rank * self.share
         return self.order[begin : begin + self.share]
 
-    def _placed(self, rows: Batch) -> list[Tensor]:
+    def _placed(self, rows: TrainingRows) -> list[Tensor | RowsOnDemand]:
         """Rows on the device, if they leave half of a GPU's free memory to the rest; else a batch goes there a time."""
         if not self.fabric.strategy.precision.precision.endswith("mixed"):
             rows = self.fabric.strategy.precision.convert_input(list(rows))
@@ -577,11 +581,13 @@ class _Loop:
     @torch.no_grad()
     def _extreme_value(self) -> str:
         """Advice on the largest number of the training rows, where it is large."""
-        rows = self.rows[0].flatten(1) if self.rows[0].is_floating_point() else torch.empty(0, 0)
-        if not rows.numel():
-            return ""
-        row, column = divmod(int(rows.abs().argmax()), rows.shape[1])
-        value = float(rows[row, column])
+        found = (0.0, 0, 0)  # the number, its row and its column
+        for part in blocks_of(len(self.rows[0])):
+            rows = self.rows[0][part].flatten(1)
+            if rows.is_floating_point() and rows.numel():
+                row, column = divmod(int(rows.abs().argmax()), rows.shape[1])
+                found = max(found, (float(rows[row, column]), part.start + row, column), key=lambda one: abs(one[0]))
+        value, row, column = found
         if abs(value) < LARGE_INPUT:
             return ""
         return f"look at column {column}, which has {value:.3g} in training row {row}"
@@ -601,7 +607,7 @@ class _Loop:
         every = self.budget.validation_interval
         return step == last or (step % every == 0 and step + every <= last)
 
-    def _validate(self, rows: Batch) -> None:
+    def _validate(self, rows: TrainingRows) -> None:
         state = self.state
         loss = self._validation_loss(rows)
         if not math.isfinite(loss):
@@ -618,7 +624,7 @@ class _Loop:
             state.stopped = self.budget.patience is not None and state.waited >= self.budget.patience
 
     @torch.no_grad()
-    def _validation_loss(self, rows: Batch) -> float:
+    def _validation_loss(self, rows: TrainingRows) -> float:
         """The mean over rows, under the same noise each time, so that only the weights make a difference."""
         modes = {part: part.training for part in self.module.modules()}
         self.module.eval()
@@ -723,7 +729,7 @@ class _Task(nn.Module):
     It takes numbers of rows, since mixed precision would round the rows themselves.
     """
 
-    def __init__(self, module: nn.Module, objective: Objective, rows: Batch) -> None:
+    def __init__(self, module: nn.Module, objective: Objective, rows: TrainingRows) -> None:
         super().__init__()
         self.module = module
         self.objective = objective
@@ -734,7 +740,7 @@ class _Task(nn.Module):
         loss, self.figures = self.objective(self.pick(self.rows, picked), progress)
         return loss
 
-    def pick(self, rows: Batch, picked: Tensor) -> list[Tensor]:
+    def pick(self, rows: TrainingRows, picked: Tensor) -> list[Tensor]:
         """Some of the rows, on the device of the weights."""
         device = next(self.module.parameters()).device
         return [t.index_select(0, picked).to(device) for t in rows]
@@ -835,7 +841,8 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
 
 
 def _fabric(where: Training) -> "Fabric":
-    with _import_unnoticed():
+    with unnoticed("lightning_fabric"), warnings.catch_warnings():
+        importlib.import_module("torch._dynamo")  # which an optimizer imports at its first step
         from lightning_fabric import Fabric
     try:
         return Fabric(
@@ -850,20 +857,6 @@ def _fabric(where: Training) -> "Fabric":
             f"Training(accelerator={where.accelerator!r}, devices={where.devices!r}, strategy={where.strategy!r}, "
             f"precision={where.precision!r}) can't be had on this machine: {error}"
         ) from error
-
-
-@contextlib.contextmanager
-def _import_unnoticed() -> Iterator[None]:
-    """Take back what an import of Lightning changes for the whole process: logs, filters of warnings, environment."""
-    logger, variable = logging.getLogger("lightning_fabric"), "PYTORCH_NVML_BASED_CUDA_CHECK"
-    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
-    value = os.environ.get(variable)
-    with warnings.catch_warnings():
-        yield
-    logger.setLevel(level)
-    logger.propagate, logger.handlers = propagate, handlers
-    if value is None:
-        os.environ.pop(variable, None)
 
 
 @contextlib.contextmanager

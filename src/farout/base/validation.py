@@ -311,8 +311,10 @@ def _frame(X: Any, where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     with _as_ours(where, "Rename or drop columns of the same name."):
         frame = nw.from_native(X, eager_only=True)
         columns = list(frame.iter_columns())
-    values = [_column(series, where) for series in columns]
-    together = np.column_stack(values) if values else np.empty((len(frame), 0))
+    dtypes = [np.float32 if series.dtype == nw.Float32 else np.float64 for series in columns]
+    together = np.empty((len(frame), len(columns)), np.result_type(*dtypes) if dtypes else np.float64)
+    for i, series in enumerate(columns):  # none is kept: all of them would be another copy
+        together[:, i] = _column(series, where)
     return together, tuple(str(series.name) for series in columns)
 
 

@@ -14,6 +14,8 @@ from farout.errors import InvalidDataError, InvalidTypeError
 
 __all__ = ["Schema"]
 
+ROWS = 8192  # looked at at a time
+
 
 @dataclass(frozen=True, repr=False)
 class Schema:
@@ -150,13 +152,16 @@ class Schema:
         """
         table, types = as_table(frame, where), self._types()
         self._check_names(table.column_names, where)
+        codes, start = np.empty((table.num_rows, self.width)), 0
         try:
-            parts = [c.encode(_in_unit(table.column(i), c, types.field(i).type)) for i, c in enumerate(self.columns)]
+            for i, c in enumerate(self.columns):  # no part is kept: all of them would be another copy
+                end = start + len(c.encoded_names)
+                codes[:, start:end] = c.encode(_in_unit(table.column(i), c, types.field(i).type))
+                start = end
         except InvalidDataError as error:
             raise type(error)(f"{where}: {error}") from error
-        codes = np.hstack(parts) if parts else np.empty((table.num_rows, 0))
-        infinite = ~np.isfinite(codes)
-        if infinite.any():
+        if not all(np.isfinite(codes[i : i + ROWS]).all() for i in range(0, len(codes), ROWS)):
+            infinite = ~np.isfinite(codes)
             row, place = (int(i) for i in np.argwhere(infinite)[0])
             raise InvalidDataError(
                 f"{where}: X has infinity in row {row}, column {self.encoded_names[place]!r} ({int(infinite.sum())} "

@@ -39,13 +39,15 @@ class Explained(Protocol):
         """Rows, checked."""
 
 
-def keep_typical(model: Explained, inner: NDArray[Any], found: Floats) -> None:
+def keep_typical(model: Explained, X: NDArray[Any], found: Floats, rows: Indices | None = None) -> None:
     """Keep what `explain` needs: training rows, and how unusual held-out rows are, or these where none are held out.
+
+    Training rows are those of ``X``, or these ``rows`` of it.
 
     ``typical_rows_`` has the shape (m, d), m at most 1 000; ``usual_abnormality_`` are the median of what was ``found``
     and the quantile that only a share of ``contamination`` exceeds.
     """
-    model.typical_rows_ = typical_rows(inner, model.seed_)
+    model.typical_rows_ = typical_rows(X, model.seed_, rows)
     model.usual_abnormality_ = np.quantile(found.clip(-LARGEST, LARGEST), [0.5, 1 - model.contamination])
 
 
@@ -100,16 +102,18 @@ def explain(self: Explained, X: ArrayLike) -> Floats:
     return explain_rows(self._abnormality, rows, self.typical_rows_, groups, usual=(low, high))
 
 
-def typical_rows(X: NDArray[Any], seed: int) -> Floats:
+def typical_rows(X: NDArray[Any], seed: int, rows: Indices | None = None) -> Floats:
     """Some training rows, at most 1 000, of shape (m, d): `explain_rows` takes expected values from them.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
     seed : int
+    rows : int64 ndarray of shape (k,), optional
+        Which of the rows to choose from; all when omitted.
     """
-    kept = np.sort(np.random.default_rng(seed).permutation(len(X))[:ROWS])
-    return X[kept].astype(np.float64)
+    kept = np.sort(np.random.default_rng(seed).permutation(len(X) if rows is None else len(rows))[:ROWS])
+    return X[kept if rows is None else rows[kept]].astype(np.float64)
 
 
 def explain_rows(

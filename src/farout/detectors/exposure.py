@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from farout.base.blocks import in_blocks
+from farout.base.blocks import RowsOnDemand, in_blocks
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
@@ -183,9 +183,9 @@ class ExposedModel(Estimator):
         augmentation = resolve_augmentation(self.augmentation, self.event_shape_, where)
         self.units_ = Units.of(X, self.event_shape_)
         inner, held = holdout_split(len(X), self._held_share(len(X)), None if labels is None else indices, self.seed_)
-        rows, given = X[inner], None if labels is None else labels[inner]
+        rows, out, given = X[inner], X[held], None if labels is None else labels[inner]
         if self.network is None and self._is_vector() and self._n_outputs() > 1:
-            events = self.units_.to_train(rows).double().numpy()
+            events = RowsOnDemand(np.arange(len(rows)), lambda some: self.units_.to_train(rows[some]))
             self.network_kind_ = chosen_kind(events, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
         self.network_ = self._build("network_")
         if self.rotations is True and self._is_vector():
@@ -204,13 +204,13 @@ class ExposedModel(Estimator):
         self._train(rows, indices[inner], cast(Augmentation | None, augmentation))
         if self._is_distance_aware():
             if self._is_vector():
-                self._set_reach(rows, indices[inner], X[held], indices[held])
+                self._set_reach(rows, indices[inner], out, indices[held])
             else:
-                self._set_distances(rows, indices[inner], X[held])
-        scores = self._score(X[held] if len(held) else X)
-        self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
+                self._set_distances(rows, indices[inner], out)
+        out = out if len(out) else rows
+        self.offset_, self.calibration_scores_ = threshold_of(self._score(out), self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, rows, self._abnormality(X[held] if len(held) else rows))
+            explaining.keep_typical(self, rows, self._abnormality(out))
 
     def _held_share(self, n: int) -> float:
         """Share of rows to set the threshold on."""
@@ -418,11 +418,14 @@ class ExposedModel(Estimator):
         """For vectors: keep training rows in units of their columns, learn the classes, and join the scores."""
         rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
         own = not len(held)
-        reference = in_units(self.units_, self.units_.clipped(X))
-        self.reference_ = reference[rows].astype(np.float32)
+
+        def clipped(part: NDArray[Any]) -> NDArray[np.float64]:
+            return in_units(self.units_, self.units_.clipped(part))
+
+        self.reference_ = clipped(X[rows]).astype(np.float32)
         self.reference_classes_ = y[rows]
         if self._n_outputs() > 1 and X.shape[1] <= MOST_COLUMNS:
-            self.discriminant_ = vars(Discriminant.fitted(reference[:, :-1], y))
+            self.discriminant_ = vars(Discriminant.fitted(X, y, lambda part: clipped(part)[:, :-1]))
         judged = X[rows[:JUDGED]] if own else held
         logits = self._logits(judged)
         scores, nearest = self._vector_scores(judged, logits, own=own)
@@ -500,8 +503,8 @@ class ExposedModel(Estimator):
         """Logits of checked rows, of shape (n, n_outputs), without noise or flow."""
         network = self._inference_network()
         with suitable_threads(X.shape[1]):
-            parts = [network(events).cpu() for events in self._chunks(X, dtype_of(network))]
-        return cast(NDArray[np.float64], torch.cat(parts).double().numpy())
+            parts = [network(events).cpu().double() for events in self._chunks(X, dtype_of(network))]
+        return cast(NDArray[np.float64], torch.cat(parts).numpy())
 
     def _chunks(self, X: NDArray[Any], dtype: torch.dtype) -> Iterator[Tensor]:
         """Events for the network, as many at a time as it takes."""

@@ -1,13 +1,14 @@
 """Training batches of inliers and outliers, processed and augmented alike."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.blocks import blocks_of
 from farout.base.estimator import classes_of
 from farout.base.validation import Rows, seed_of
 from farout.detectors.augmentation import Augmentation
@@ -17,6 +18,7 @@ from farout.outliers.source import OutlierBatches, OutlierSource, OutlierStream
 __all__ = ["Feed", "Step"]
 
 TURNED = 0.5  # rotated rows for each inlier of a step
+ONCE = 2**16  # rows processed at a time, where all are processed once
 
 
 class Step(NamedTuple):
@@ -100,7 +102,7 @@ class Feed:
             self.outliers = iter(OutlierBatches(source, batch_size, seed_of(rng), n_outliers, kinds=True, dtype=None))
             self.lookup = self._class_lookup(source)
         if source is None or n_outliers is not None:
-            self.events = self._inliers(np.arange(len(X)))
+            self.events = self._all_inliers()
         if self.outliers is not None and self.outliers.pool is not None:
             x, *labels = self.outliers.pool
             self.outliers.pool = (self._in_model_units(x), *labels)
@@ -158,6 +160,16 @@ class Feed:
             labels = None if self.classes is None else self.classes[self.y[rows]]
             X = self.source.process_inliers(Rows(X), labels, random_state=self.rng)
         return self.units.to_train(X).to(self.dtype)
+
+    def _all_inliers(self) -> Tensor:
+        """Every row, processed many at a time: what lies between is another copy of them, or two."""
+        events: Tensor | None = None
+        for part in blocks_of(len(self.X), ONCE):
+            made = self._inliers(np.arange(part.start, part.stop))
+            if events is None:
+                events = made if len(made) == len(self.X) else made.new_empty(len(self.X), *made.shape[1:])
+            events[part] = made
+        return cast(Tensor, events)
 
     def _class_lookup(self, source: OutlierSource) -> NDArray[np.int64]:
         """Index, for this model, of each of the source's classes: -1 for an unknown one and, last, for no class."""

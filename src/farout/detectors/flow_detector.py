@@ -156,32 +156,35 @@ class FlowDetector(NoveltyMixin, Estimator):
         X = self._check_rows(X, shape)
         meaning = "classes" if self.labels == "auto" and self.score_by == "ratio" else self.labels
         labels, normal = normal_rows(y, len(X), meaning, where)
-        X = X if normal is None else X[normal]
         classes, indices = (None, None) if labels is None else np.unique(labels, return_inverse=True)
         table = classes is None and len(shape or (1,)) == 1
         if flow is None:
             flow = FlowDensity(**(TABLE_FLOW if table else {}))
         self.score_ = self._choose_score(flow, shape, classes)  # an error before the flow is fitted
-        inner, held = holdout_split(len(X), self._held_fraction(len(X)), indices, self.seed_)
-        self.flow_ = fitted_flow(self, flow, X[inner], None if labels is None else labels[inner])
+        n = len(X) if normal is None else int(normal.sum())
+        inner, held = holdout_split(n, self._held_fraction(n), indices, self.seed_)
+        if normal is not None:
+            inner, held = (np.flatnonzero(normal)[rows] for rows in (inner, held))
+        X, out = X[inner], X[held]  # the one copy of them
+        self.flow_ = fitted_flow(self, flow, X, None if labels is None else labels[inner])
         self.event_shape_ = self.flow_.event_shape_
         classes = classes_of(self.flow_)
         if classes is not None:
             self.classes_ = classes
         if self.score_ == "typicality":
-            likelihoods = flow_scores(self.flow_, Rows(self.flow_.clipped(X[inner])), "likelihood")
+            likelihoods = flow_scores(self.flow_, Rows(self.flow_.clipped(X)), "likelihood")
             self.typical_ = float(likelihoods[usual_values(likelihoods)].mean())
         if self.score_ == "nearest":
-            scores = self._set_neighbours(X[inner], X[held])
+            scores = self._set_neighbours(X, out)
         elif self.score_ == "ratio" and len(self.event_shape_) == 1:
-            scores = self._set_edge(X[inner], X[held])
+            scores = self._set_edge(X, out)
         elif self.score_ == "ratio":
-            scores = self._set_farthest(X[held] if len(held) else X)
+            scores = self._set_farthest(out if len(out) else X)
         else:
-            scores = self._score(X[held] if len(held) else X)
+            scores = self._score(out if len(out) else X)
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, X[inner], -scores if len(held) else self._abnormality(X[inner]))
+            explaining.keep_typical(self, X, -scores if len(out) else self._abnormality(X))
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":

@@ -1,7 +1,8 @@
 """A forest that tells training rows from rows made of their columns, stored as arrays."""
 
+import multiprocessing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,12 @@ def contrast_forest(rows: NDArray[np.float64], seed: int) -> dict[str, NDArray[n
     made = contrasts(rows, CONTRASTS * len(rows), rng)
     truth = np.r_[np.zeros(len(rows)), np.ones(len(made))]
     model = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, class_weight="balanced", random_state=seed % 2**32)
-    trees = [tree.tree_ for tree in model.fit(np.vstack([rows, made]), truth).estimators_]
+    method: str | None = multiprocessing.get_start_method(allow_none=True)
+    try:
+        trees = [tree.tree_ for tree in model.fit(np.vstack([rows, made]), truth).estimators_]
+    finally:
+        if method is None:  # joblib has set the default, and others may want to set another one
+            multiprocessing.set_start_method(cast(Any, None), force=True)
     roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
     nodes = [_nodes(tree, int(root)) for tree, root in zip(trees, roots, strict=True)]
     return {name: np.concatenate([part[name] for part in nodes]) for name in nodes[0]} | {"roots": roots}

@@ -14,6 +14,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from farout.base.blocks import filled
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator
 from farout.base.holdout import holdout_split
@@ -285,7 +286,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         """Keep what rows are compared with, join the scores, and set the threshold."""
         both, n = np.concatenate([kept, held]), len(kept)
         with self._asking(len(both)) as advance:
-            outputs, features = self._ask(X[both], both, advance)
+            outputs, features = self._ask_in_blocks(X, both, advance, with_features=n > 0)
         self.outputs_ = self._kind(outputs)
         logits = as_logits(outputs, self.outputs_)
         classes = logits.argmax(axis=1)
@@ -296,14 +297,15 @@ class WrappedClassifier(ClassifierMixin, Estimator):
             self._compare_with(X[kept], features[:n], classes[:n])
         own = not len(held)  # each row is then compared with all others
         judged = slice(None) if own else slice(n, None)
-        scores, logs = self._scores(X[both[judged]], logits[judged], features[judged], own=own)
+        rows = X[both[judged]] if "reference_inputs_" in vars(self) else X[:0]
+        scores, logs = self._scores(rows, logits[judged], features[judged], own=own)
         if self.score_by_ == "joined":
             self.joined_ = vars(Joined.fitted(scores, WEIGHTS, logs=logs, contamination=self.contamination))
         against = self._against(logits[judged], scores, logs)
         normality = self._normality(logits[judged], against)
         self.offset_, self.calibration_scores_ = threshold_of(normality, self.contamination)
         if len(self.event_shape_) != 3:
-            explaining.keep_typical(self, X[kept if n else held], against)
+            explaining.keep_typical(self, X, against, kept if n else held)
 
     def _kind(self, outputs: Floats) -> str:
         """Whether the outputs are logits or probabilities, checked."""
@@ -433,6 +435,19 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         """Outputs and features of rows."""
         return self._trained().outputs_and_features(self._clipped(X), vars(self).get("layer_"), places, advance)
 
+    def _ask_in_blocks(
+        self, X: NDArray[Any], places: NDArray[np.int64], advance: Callable[[int], Any], *, with_features: bool
+    ) -> tuple[Floats, Floats]:
+        """Outputs and features of the rows of ``X`` that lie in these places; without features, none of these."""
+        kept: list[Floats] = []
+
+        def outputs(part: slice) -> Floats:
+            made, features = self._ask(X[places[part]], places[part], advance)
+            kept.append(features if with_features else features[:, :0])
+            return made
+
+        return filled(len(places), outputs, BLOCK), np.concatenate(kept)
+
     def _clipped(self, X: NDArray[Any]) -> NDArray[Any]:
         """Rows of a table without numbers so far out that a network may overflow on them."""
         if not self._is_table():
@@ -504,7 +519,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         """The network's logits, of shape (n, n_classes); logarithms of its probabilities if it gives these."""
         rows = self._query(X)
         with self._asking(len(rows)) as advance:
-            outputs, _ = self._trained().outputs_and_features(self._clipped(rows), None, advance=advance)
+            outputs, _ = self._ask_in_blocks(rows, np.arange(len(rows)), advance, with_features=False)
         return as_logits(outputs, self.outputs_)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from farout.base.unnoticed import unnoticed
 from farout.base.validation import check_flag, check_number
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
@@ -104,7 +105,8 @@ def _size(architecture: str, event_shape: Shape, n_classes: int, options: Mappin
     """Numbers that a ready-made flow would hold; it is counted once, since that takes as long as to build the flow."""
     key = f"{architecture} {event_shape} {n_classes} {sorted(options.items())}"
     if key not in _sizes:
-        with torch.device("meta"):  # shapes without numbers, to count before there is anything in memory
+        # Shapes without numbers, to count before there is anything in memory; torch imports its compiler for them.
+        with unnoticed(), torch.device("meta"):
             _sizes[key] = count_weights(ARCHITECTURES[architecture](event_shape, n_classes=n_classes, **options))
     return _sizes[key]
 

@@ -53,7 +53,7 @@ class ClassGaussian(Transform):
         labels = _labels(condition)
         known = labels < self.n_classes
         if known.any():
-            rows = x[known].detach().cpu().double().numpy()
+            rows = x[known].detach().cpu().numpy()
             mean, means, shares = class_means(rows, labels[known].cpu().numpy(), self.n_classes)
             self.means[:-1] = torch.from_numpy(means)
             self.means[-1] = torch.from_numpy(mean)

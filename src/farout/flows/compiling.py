@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from farout.base.progress import stage
 from farout.base.step import training_step
-from farout.base.training import Budget, Training
+from farout.base.training import Budget, Training, TrainingRows
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
 from farout.flows.reversible import Reversible
@@ -25,7 +25,7 @@ COST = 100.0  # seconds of a core that compiling takes
 
 @contextlib.contextmanager
 def compiled_for(
-    flow: Flow, rows: Sequence[Tensor], budget: Budget, where: Training | None = None, *, show: bool = False
+    flow: Flow, rows: TrainingRows, budget: Budget, where: Training | None = None, *, show: bool = False
 ) -> Iterator[bool]:
     """Within, training steps of ``flow`` are compiled if ``where.compile`` asks for it, or pays with "auto".
 
@@ -79,7 +79,7 @@ def compiled_for(
         yield flow.is_compiled
 
 
-def training_seconds(flow: Flow, rows: Sequence[Tensor], budget: Budget) -> float:
+def training_seconds(flow: Flow, rows: TrainingRows, budget: Budget) -> float:
     """About how long a training takes on a core, from the arithmetic of its steps."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         flow.log_prob(*(t[:2] for t in rows))

@@ -13,10 +13,21 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from farout.base.blocks import RowsOnDemand, blocks_of, filled
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.training import Budget, History, Objective, Training, inference_device, seeded, suitable_threads, train
+from farout.base.training import (
+    Budget,
+    History,
+    Objective,
+    Training,
+    TrainingRows,
+    inference_device,
+    seeded,
+    suitable_threads,
+    train,
+)
 from farout.base.validation import (
     Rows,
     check_flag,
@@ -40,7 +51,9 @@ from farout.flows.whitening import Whitening
 __all__ = ["CHUNK", "FlowDensity"]
 
 HELD = 10_000  # rows held out to keep the best weights, at most
-LEARNED = 100_000  # rows that the steps before the trained ones are fitted to, at most, where there are no classes
+LEARNED = 100_000  # rows that steps are fitted to before training, at most
+FEWEST = 2000  # of a class among these, if it has so many
+KEPT = 2**24  # numbers in training rows, from which on these are made a batch at a time, where they aren't on a GPU
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
@@ -254,18 +267,13 @@ class FlowDensity(DensityMixin, Estimator):
         fraction = min(self.validation_fraction, HELD / len(X))  # more would make validations long, and no surer
         inner, held = holdout_split(len(X), fraction, labels, self.seed_, at_least=10)
         first, rest = self.parts()
-        events = self.units.to_train(X)
-        some = len(inner) if labels is not None else LEARNED  # of any class there may be few
+        learned = _learned_from(inner, labels)
         if len(first) > 1:
-            learned = inner[:some]
-            first[1:].initialize(events[learned], None if labels is None else self._condition(labels[learned]))
-            events = first[1:].mapped(events)
-        rows = [events, *([] if labels is None else [torch.from_numpy(labels)])]
+            first[1:].initialize(self.units.to_train(X[learned]), *self._with_condition(labels, learned))
         judging = held[:: max(1, math.ceil(len(held) / self._usual().judging))]
-        fitted, validation = [t[inner] for t in rows], [t[judging] for t in rows]
-        del events, rows
+        fitted, validation = self._batches_of(X, labels, inner), self._batches_of(X, labels, judging, kept=True)
         if self._n_gaussian():  # it starts as the Gaussians of these rows
-            rest.initialize(*(t[:some] for t in fitted))
+            rest.initialize(*self._batches_of(X, labels, learned, kept=True))
         else:
             with seeded(self.seed_):
                 rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
@@ -277,13 +285,37 @@ class FlowDensity(DensityMixin, Estimator):
         self.freeze()
         self.held_radii_ = self._radii(self.clipped(X[held]), None if labels is None else labels[held])
 
+    def _batches_of(
+        self, X: NDArray[Any], labels: NDArray[np.int64] | None, rows: NDArray[np.int64], *, kept: bool = False
+    ) -> list[Any]:
+        """What comes out of the first of the `parts` for some rows, as `train` takes it, and their class indices.
+
+        Many rows are made as training asks for them: a tensor of all would be another copy of the data.
+        """
+        first = self.parts()[0]
+
+        def events(rows: NDArray[np.int64]) -> Tensor:
+            u = self.units.to_train(X[rows])
+            with torch.autocast("cpu", enabled=False):
+                return first[1:].mapped(u) if len(first) > 1 else u
+
+        later = None if kept else self._made_later(X, rows, events)
+        made = _joined(events, rows) if later is None else later
+        return [made, *([] if labels is None else [torch.from_numpy(labels[rows])])]
+
+    def _made_later(
+        self, X: NDArray[Any], rows: NDArray[np.int64], make: Callable[[NDArray[np.int64]], Tensor]
+    ) -> RowsOnDemand | None:
+        """Training rows that are made a batch at a time; None where they are few, or training brings them to a type."""
+        precision = (self.training or Training()).precision
+        plain = precision == "32-true" or precision.endswith("mixed")
+        return RowsOnDemand(rows, make) if plain and len(rows) * X.shape[1] > KEPT else None
+
     def _radii(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Sorted norms of the latents of rows, with the noise of training, under their classes."""
         if not len(X):
             return np.empty(0)
-        first, rest = self.parts()
-        generator = self._noise_generator(self.seed_)
-        Z = self._map(lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0], X, labels)
+        Z = self._map(self._noisy_encoding(self.seed_), X, labels)
         return np.sort(np.linalg.norm(Z.astype(np.float64), axis=1))
 
     def _objective(self, rest: Flow, log_det: float) -> Objective:
@@ -305,10 +337,11 @@ class FlowDensity(DensityMixin, Estimator):
 
         return objective
 
-    def _condition(self, labels: NDArray[np.int64]) -> Tensor | None:
-        return self.flow_.condition(torch.from_numpy(labels), len(labels))
+    def _with_condition(self, labels: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> list[Tensor | None]:
+        """The condition of some rows, for steps that learn of it; nothing without labels."""
+        return [] if labels is None else [self.flow_.condition(torch.from_numpy(labels[rows]), len(rows))]
 
-    def _descend(self, rest: Flow, objective: Objective, rows: list[Tensor], validation: list[Tensor]) -> History:
+    def _descend(self, rest: Flow, objective: Objective, rows: TrainingRows, validation: list[Tensor]) -> History:
         """Train; a flow that starts as Gaussians stays so unless held-out rows find training better.
 
         With too few rows to hold any out there is nothing to decide it by, and with too few for the columns, and for
@@ -400,13 +433,19 @@ class FlowDensity(DensityMixin, Estimator):
             u = u + width / float(self.units.scale.flatten()[0]) * (uniform - 0.5)
         return u + (self._usual().noise if self.noise is None else self.noise) * gauss
 
-    def model_units(self, X: ArrayLike, y: ArrayLike | None = None) -> tuple[Tensor, Tensor | None]:
-        """Rows after the first of the two `parts`, in float32, and their class indices where ``y`` is given."""
-        X = self._query(X)
-        labels = self._label_indices(y, len(X))
-        u = self._map(lambda x, _: self.parts()[0](x)[0], X, None)
-        events = torch.tensor(u, dtype=torch.float32).reshape(len(X), *self.event_shape_)
-        return events, None if labels is None else torch.from_numpy(labels)
+    def model_units(self, X: NDArray[Any], rows: NDArray[np.int64]) -> Tensor | RowsOnDemand:
+        """Some of the checked rows after the first of the two `parts`, in float32, as `train` takes them."""
+        first = copy.deepcopy(self.parts()[0]).cpu()  # as precise as it is now, whatever a training makes of the flow
+
+        @torch.no_grad()
+        def events(rows: NDArray[np.int64]) -> Tensor:
+            x = torch.tensor(np.ascontiguousarray(X[rows])).reshape(-1, *self.event_shape_)
+            with torch.autocast("cpu", enabled=False):
+                u: Tensor = first(x)[0]
+            return u.float()
+
+        made = self._made_later(X, rows, events)
+        return _joined(events, rows) if made is None else made
 
     def _label_indices(self, y: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
         where, classes = type(self).__name__, classes_of(self)
@@ -431,18 +470,19 @@ class FlowDensity(DensityMixin, Estimator):
     ) -> NDArray[Any]:
         """Apply a function of the flow in chunks; rows go in as events, or in a ``shape``, and come out as vectors."""
         device = self.units.shift.device
-        out = []
-        for start in range(0, len(rows), CHUNK):
-            part = torch.tensor(np.ascontiguousarray(rows[start : start + CHUNK]), device=device)
-            c = None if labels is None else torch.from_numpy(labels[start : start + CHUNK]).to(device)
+
+        def of_part(which: slice) -> NDArray[Any]:
+            part = torch.tensor(np.ascontiguousarray(rows[which]), device=device)
+            c = None if labels is None else torch.from_numpy(labels[which]).to(device)
             # Not in the half precision of whoever trains on this flow's outliers: the inverse would not be one.
             with suitable_threads(rows.shape[1]), torch.autocast(device.type, enabled=False):
                 events = part.reshape(len(part), *(self.event_shape_ if shape is None else shape))
                 try:
-                    out.append(function(events, c).flatten(1).cpu())
+                    return function(events, c).flatten(1).cpu().numpy()
                 except DivergedError as error:
-                    raise self._of_row(error, start) from error
-        return torch.cat(out).numpy()
+                    raise self._of_row(error, which.start) from error
+
+        return filled(len(rows), of_part, CHUNK)
 
     def _of_row(self, error: DivergedError, start: int = 0) -> DivergedError:
         """An error of one row, or of the flow, with the row's number among all that were given."""
@@ -500,9 +540,9 @@ class FlowDensity(DensityMixin, Estimator):
             condition, passed = self.flow_.condition(None, len(value)), [value]
             for step in self._chain.transforms:
                 passed.append(step(passed[-1], condition if step.condition_features else None)[0])
-            return torch.cat([passed[end].flatten(1) for end in ends.values()], dim=1)
+            return torch.cat([passed[end].flatten(1) for end in ends.values()], dim=1).double()
 
-        found = self._map(apply, self._query(X), None).astype(np.float64)
+        found = self._map(apply, self._query(X), None)
         return dict(zip(ends, np.split(found, len(ends), axis=1), strict=True))
 
     def no_rows(self) -> Rows:
@@ -540,11 +580,8 @@ class FlowDensity(DensityMixin, Estimator):
         """
         X = self._query(X)
         labels = self._label_indices(y, len(X))
-        if not noise:
-            return self._map(lambda x, c: self.flow_.encode(x, c)[0], X, labels)
-        first, rest = self.parts()
-        generator = self._noise_generator(random_state)
-        return self._map(lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0], X, labels)
+        encoded = self._noisy_encoding(random_state) if noise else lambda x, c: self.flow_.encode(x, c)[0]
+        return self._map(encoded, X, labels)
 
     def decode(self, Z: ArrayLike, y: ArrayLike | None = None, *, clip: bool = False) -> NDArray[Any]:
         """Data of latents: the exact inverse of ``encode``.
@@ -563,26 +600,62 @@ class FlowDensity(DensityMixin, Estimator):
         """
         check_is_fitted(self)
         Z, width = np.asarray(Z), math.prod(self.event_shape_)
-        if Z.ndim != 2 or Z.shape[1] != width or not len(Z) or not np.isfinite(Z).all():
+        finite = Z.ndim == 2 and len(Z) > 0 and all(np.isfinite(Z[rows]).all() for rows in blocks_of(len(Z)))
+        if not finite or Z.shape[1] != width:
             raise InvalidDataError(
                 f"{type(self).__name__}.decode: Z must be finite, of shape (n, {width}) with n >= 1; "
                 f"got shape {Z.shape}, {int((~np.isfinite(Z)).sum())} of its numbers not finite."
             )
-        labels = self._label_indices(y, len(Z))
-        latents = Z.astype(self._dtype, copy=False)
-        X = self._map(lambda z, c: self.flow_.decode(z, c)[0], latents, labels, (width,))
+        return self._decoded(Z, self._label_indices(y, len(Z)), clip=clip)
+
+    def _decoded(self, Z: NDArray[Any], labels: NDArray[np.int64] | None, *, clip: bool) -> NDArray[Any]:
+        def apply(z: Tensor, c: Tensor | None) -> Tensor:
+            return self._decoded_part(z.to(self.units.like.dtype), c, clip)
+
+        return self._map(apply, Z, labels, (math.prod(self.event_shape_),))
+
+    def _decoded_part(self, z: Tensor, c: Tensor | None, clip: bool) -> Tensor:
+        """Some rows decoded, in the type of the data; an error of a row whose numbers that type doesn't hold."""
+        x, dtype = self.flow_.decode(z, c)[0], self.units.like.dtype
         if clip and self.units.value_range is not None:
-            X = X.clip(*self.units.value_range)
-        limits = np.finfo(self._dtype)
-        bad = ~(np.abs(X) <= limits.max).all(axis=1)
+            x = x.clamp(*self.units.value_range)
+        largest = x.flatten(1).abs().amax(dim=1)
+        bad = ~(largest <= torch.finfo(dtype).max)
         if bad.any():
-            row = int(bad.argmax())
-            strength = float(np.linalg.norm(Z[row].astype(np.float64))) / math.sqrt(width)
-            message = (
-                f"decoding gave {np.abs(X[row]).max():.3g}, more than {limits.dtype} holds, at strength {strength:.3g}"
-            )
-            raise self._of_row(DivergedError(f"{message}. Lower the strength.", row))
-        return X.astype(self._dtype, copy=False)
+            row = int(bad.int().argmax())
+            strength = float(z[row].double().square().mean().sqrt())
+            message = f"decoding gave {float(largest[row]):.3g}, more than {dtype} holds, at strength {strength:.3g}"
+            raise DivergedError(f"{message}. Lower the strength.", row)
+        return x.to(dtype)
+
+    def decode_drawn(
+        self, n: int, draw: Callable[[slice], NDArray[Any]], y: ArrayLike | None, *, clip: bool = True
+    ) -> NDArray[Any]:
+        """Data of latents that are drawn a part at a time, since all of them would take as much memory as the data.
+
+        Parameters
+        ----------
+        n : int
+        draw : callable
+            The latents of a part of the rows, (m, d); asked once for each part, in order.
+        y : array of shape (n,), optional
+        clip : bool, default=True
+            As in `decode`.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+        """
+        check_is_fitted(self)
+        labels = self._label_indices(y, n)
+
+        def of_part(rows: slice) -> NDArray[Any]:
+            try:
+                return self._decoded(draw(rows), None if labels is None else labels[rows], clip=clip)
+            except DivergedError as error:
+                raise self._of_row(error, rows.start) from error
+
+        return filled(n, of_part, CHUNK * 8)
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Exact ``log p(x|y)`` in data units, or ``log p(x)`` without labels, in nats, of shape (n,).
@@ -651,9 +724,13 @@ class FlowDensity(DensityMixin, Estimator):
         """
         X, width = self._query(X), self.units.bin_width
         labels = self._label_indices(y, len(X))
-        if width is not None:
-            X = X + width * (np.random.default_rng(0).random(X.shape) - 0.5)
-        bits: NDArray[np.float64] = -self._log_prob(X, labels) / (math.log(2) * X.shape[1])
+        rng = np.random.default_rng(0)
+
+        def of_part(rows: slice) -> NDArray[np.float64]:
+            part = X[rows] if width is None else X[rows] + width * (rng.random(X[rows].shape) - 0.5)
+            return self._log_prob(part, None if labels is None else labels[rows])
+
+        bits: NDArray[np.float64] = -filled(len(X), of_part, CHUNK * 8) / (math.log(2) * X.shape[1])
         return bits + self._bits_offset
 
     @property
@@ -699,8 +776,9 @@ class FlowDensity(DensityMixin, Estimator):
         n_samples = check_number(n_samples, "n_samples", f"{type(self).__name__}.sample", low=1, integer=True)
         rng = self._generator(random_state)
         labels = self.draw_labels(n_samples, y, rng)
-        Z = rng.standard_normal((n_samples, math.prod(self.event_shape_)))
-        return self.decode(Z, labels, clip=True), labels
+        width = math.prod(self.event_shape_)
+        X = self.decode_drawn(n_samples, lambda rows: rng.standard_normal((rows.stop - rows.start, width)), labels)
+        return X, labels
 
     def draw_labels(self, n: int, y: ArrayLike | None, rng: np.random.Generator) -> NDArray[Any] | None:
         """``n`` labels: ``y`` itself (one for all is repeated), or by the shares of training; None without classes."""
@@ -732,8 +810,38 @@ class FlowDensity(DensityMixin, Estimator):
         ndarray of shape (n, d)
             Images are clipped to the range of the training images.
         """
-        Z = self.encode(X, y, noise=True, random_state=random_state)
-        return self.decode(Z if bound is None else Z.clip(-bound, bound), y, clip=True)
+        X = self._query(X)
+        labels = self._label_indices(y, len(X))
+        encoded = self._noisy_encoding(random_state)
+
+        def apply(x: Tensor, c: Tensor | None) -> Tensor:
+            z = encoded(x, c)
+            return self._decoded_part(z if bound is None else z.clamp(-bound, bound), c, clip=True)
+
+        return self._map(apply, X, labels)
+
+    def _noisy_encoding(self, random_state: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """What gives latents of events with the noise of training, drawn anew for each part that it is given."""
+        first, rest = self.parts()
+        generator = self._noise_generator(random_state)
+        return lambda x, c: rest.encode(self.noisy(first(x)[0], generator), c)[0]
+
+
+def _learned_from(inner: NDArray[np.int64], labels: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The first of the rows, and of classes that have few among these more."""
+    first, more = inner[:LEARNED], inner[LEARNED:]
+    if labels is None or not len(more):
+        return first
+    missing = FEWEST - np.bincount(labels[first], minlength=int(labels.max()) + 1)
+    added = [more[labels[more] == k][:lack] for k, lack in enumerate(missing.tolist()) if lack > 0]
+    return np.concatenate([first, *added])
+
+
+def _joined(make: Callable[[NDArray[np.int64]], Tensor], rows: NDArray[np.int64]) -> Tensor:
+    """What is made of rows, a block at a time."""
+    if not len(rows):
+        return make(rows)
+    return torch.from_numpy(filled(len(rows), lambda part: make(rows[part]).numpy()))
 
 
 def _require_two_columns(X: NDArray[Any], varies: NDArray[np.bool_], where: str) -> None:

@@ -1,17 +1,25 @@
-"""Gaussian discriminant analysis: a Gaussian a class with one covariance, and one Gaussian for no class."""
+"""Gaussian discriminant analysis: a Gaussian a class with one covariance, and one Gaussian for no class.
 
+Moments are summed over blocks of rows, so that memory doesn't grow with the number of these.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from sklearn.covariance import ledoit_wolf
 
-__all__ = ["MOST_COLUMNS", "Discriminant", "between_classes", "class_means", "within_factor"]
+from farout.base.blocks import blocks_of
+
+__all__ = ["MOST_COLUMNS", "Discriminant", "between_classes", "class_means", "shrunk_covariance", "within_factor"]
+
+Part = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 MOST_COLUMNS = 4096  # of which models learn a covariance: it grows with their square, its factor with their cube
 CHUNK = 4096  # rows at a time, so that memory does not grow with their number
+NUMBERS = 2**20  # of which moments are summed at a time, at most
 NARROWEST = 1e-3  # spread of a column within classes, relative to the widest: no column counts as narrower
 RIDGE = 1e-6  # of the mean variance: rows may have no variance in a direction
 LEAST = 1e-9  # variance between classes, relative to that within, below which a direction tells nothing
@@ -54,11 +62,13 @@ class Discriminant:
     centres: NDArray[np.float64]
 
     @classmethod
-    def fitted(cls, X: NDArray[np.floating], y: NDArray[np.int64]) -> Self:
-        """Learn from rows of shape (n, d) and their class indices, each of which occurs."""
-        rows = np.asarray(X, np.float64)
-        mean, means, shares = class_means(rows, y, int(y.max()) + 1)
-        factor = within_factor(rows - means[y], len(means))
+    def fitted(cls, X: NDArray[np.floating], y: NDArray[np.int64], of: Part | None = None) -> Self:
+        """Learn from rows of shape (n, d) and their class indices, each of which occurs.
+
+        ``of`` gives for a block of rows those to learn from; they are learned from as they are when omitted.
+        """
+        mean, means, shares = class_means(X, y, int(y.max()) + 1, of)
+        factor = within_factor(X, y, means, len(means), of)
         directions, between = between_classes(factor, means - mean, shares)
         # In the order in memory that a loaded one's arrays have: the same results, to the bit.
         axes = np.ascontiguousarray(solve_triangular(factor.T, directions, lower=False))
@@ -77,35 +87,89 @@ class Discriminant:
 
 
 def class_means(
-    X: NDArray[np.float64], y: NDArray[np.int64], n_classes: int
+    X: NDArray[np.floating], y: NDArray[np.int64], n_classes: int, of: Part | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean of all rows (d,), means of the classes (n_classes, d), and the classes' shares (n_classes,).
 
-    A class without rows has the mean of all.
+    A class without rows has the mean of all; ``of`` as in `Discriminant.fitted`.
     """
-    mean, counts = X.mean(axis=0), np.bincount(y, minlength=n_classes)
-    means = np.stack([X[y == c].mean(axis=0) if counts[c] else mean for c in range(n_classes)])
+    counts = np.bincount(y, minlength=n_classes)
+    total, sums = np.zeros(1), np.zeros((n_classes, 1))
+    for part, rows in _parts(X, of):
+        mine, labels = np.unique(y[part], return_inverse=True)
+        own = np.zeros((n_classes, rows.shape[1]))
+        own[mine] = [rows[labels == k].sum(axis=0) for k in range(len(mine))]
+        total, sums = total + rows.sum(axis=0), sums + own
+    mean: NDArray[np.float64] = total / len(y)
+    means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], mean)
     return mean, means, counts / len(y)
 
 
-def within_factor(residuals: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
+def within_factor(
+    X: NDArray[np.floating], y: NDArray[np.int64], means: NDArray[np.float64], lost: int, of: Part | None = None
+) -> NDArray[np.float64]:
     """Lower triangular F of shape (d, d), with ``F F^T`` the covariance within classes, shrunk until it has an inverse.
 
     Parameters
     ----------
-    residuals : ndarray of shape (n, d)
-        Rows less the means of their classes.
-    n_classes : int
-        As many degrees of freedom the means have taken.
+    X : ndarray of shape (n, d)
+    y : int64 ndarray of shape (n,)
+        Class indices.
+    means : ndarray of shape (n_classes, d)
+        Of the classes.
+    lost : int
+        Degrees of freedom that the means have taken: how many classes occur.
+    of : callable, optional
+        As in `Discriminant.fitted`.
     """
-    n = len(residuals)
+    n = len(X)
     # Columns of unit variance within classes: shrinking would otherwise blow up those that tell the classes best.
-    spread = np.sqrt(np.square(residuals).mean(axis=0))
+    squares = sum(np.square(rows - means[y[part]]).sum(axis=0) for part, rows in _parts(X, of))
+    spread = np.sqrt(squares / n)
     scale = np.maximum(spread, max(NARROWEST * float(spread.max()), RIDGE))
-    covariance = ledoit_wolf(residuals / scale, assume_centered=True)[0] * (n / max(n - n_classes, 1))
+    residuals = ((rows - means[y[part]]) / scale for part, rows in _parts(X, of))
+    covariance = shrunk_covariance(residuals) * (n / max(n - lost, 1))
     covariance[np.diag_indices_from(covariance)] += RIDGE * max(float(np.trace(covariance)) / len(covariance), RIDGE)
     factor: NDArray[np.float64] = scale[:, None] * np.linalg.cholesky(covariance)
     return factor
+
+
+def shrunk_covariance(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Covariance of rows of mean 0, shrunk to a multiple of the identity after Ledoit & Wolf (2004); shape (d, d).
+
+    The same as scikit-learn's ``ledoit_wolf(rows, assume_centered=True)``, which takes six times the memory of all
+    rows; here they come in parts, each of shape (m, d).
+
+    Examples
+    --------
+    >>> from sklearn.covariance import ledoit_wolf
+    >>> rows = np.random.default_rng(0).normal(size=(30, 8))
+    >>> np.allclose(shrunk_covariance(iter([rows[:10], rows[10:]])), ledoit_wolf(rows, assume_centered=True)[0])
+    True
+    """
+    n, fourth, products = 0, 0.0, np.zeros(())
+    for rows in parts:
+        n += len(rows)
+        products = products + rows.T @ rows
+        fourth += float(np.square(np.square(rows).sum(axis=1)).sum())
+    covariance: NDArray[np.float64] = products / n
+    d = len(covariance)
+    if d == 1:
+        return covariance
+    mean_variance = float(np.trace(covariance)) / d
+    squares = float(np.square(covariance).sum())
+    apart = squares / d - mean_variance**2  # how far it is from the multiple of the identity
+    error = min((fourth / n - squares) / (d * n), apart)  # how much of that is chance
+    shrinkage = error / apart if error else 0.0
+    covariance *= 1 - shrinkage
+    covariance[np.diag_indices(d)] += shrinkage * mean_variance
+    return covariance
+
+
+def _parts(X: NDArray[np.floating], of: Part | None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Blocks of rows in float64, and where they are."""
+    for part in blocks_of(len(X), max(1, NUMBERS // X.shape[1])):
+        yield part, np.asarray(X[part], np.float64) if of is None else of(X[part])
 
 
 def between_classes(

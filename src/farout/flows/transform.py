@@ -77,8 +77,13 @@ class Transform(nn.Module, ABC):
     @torch.no_grad()
     def mapped(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The output for ``x`` alone, without gradients, in parts: of many rows no step in between is kept."""
-        parts = itertools.repeat(None) if condition is None else condition.split(ROWS)
-        return torch.cat([self(part, c)[0] for part, c in zip(x.split(ROWS), parts, strict=False)])
+        made: Tensor | None = None
+        for i in range(0, len(x), ROWS):
+            part = self(x[i : i + ROWS], None if condition is None else condition[i : i + ROWS])[0]
+            if made is None:
+                made = part if len(part) == len(x) else part.new_empty(len(x), *part.shape[1:])
+            made[i : i + ROWS] = part
+        return self(x, condition)[0] if made is None else made
 
     @abstractmethod
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]: ...

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.blocks import blocks_of, filled
 from farout.base.validation import usual_values
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Units"]
 
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
-CHUNK = 8192  # rows that are brought to model units at a time: the arithmetic in between takes more memory than they
 TINY = 1e-120  # numbers below which squares, and sums of them in 64 bits, vanish
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
@@ -132,16 +132,22 @@ class Units(Transform):
     def to_train(self, X: NDArray[Any]) -> Tensor:
         """Training rows in model units, on the CPU; a value of a table that lies extremely far out is clipped."""
         u = torch.empty((len(X), *self.in_shape), dtype=self.like.dtype)
-        for i in range(0, len(X), CHUNK):
-            u[i : i + CHUNK] = self.to_model(X[i : i + CHUNK])
+        for rows in blocks_of(len(X)):  # the arithmetic in between takes more memory than they
+            u[rows] = self.to_model(X[rows])
         return u.clamp_(-LARGEST, LARGEST) if len(self.in_shape) == 1 else u
 
     def clipped(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Training rows with what lies extremely far out in a column that varies clipped, in data units."""
+        """Training rows with what lies extremely far out in a column that varies clipped, in data units.
+
+        Rows of which nothing lies so far out are given back as they are, not copied.
+        """
         if len(self.in_shape) != 1:
             return X
         shift, reach = self.shift.cpu().numpy(), LARGEST * self.scale.cpu().numpy()
-        return np.where(reach > 0, X.clip(shift - reach, shift + reach), X).astype(X.dtype, copy=False)
+        low, high = (np.where(reach > 0, shift + side * reach, side * np.inf) for side in (-1, 1))
+        if all(((part >= low) & (part <= high)).all() for part in (X[rows] for rows in blocks_of(len(X)))):
+            return X
+        return filled(len(X), lambda rows: X[rows].clip(low, high).astype(X.dtype, copy=False))
 
     @property
     def varies(self) -> NDArray[np.bool_]:

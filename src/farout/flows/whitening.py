@@ -6,10 +6,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf, ledoit_wolf
 from torch import Tensor
 
-from farout.flows.discriminant import class_means, within_factor
+from farout.base.blocks import blocks_of
+from farout.flows.discriminant import class_means, shrunk_covariance, within_factor
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Whitening", "shrunk_factor"]
@@ -26,12 +26,17 @@ def shrunk_factor(rows: NDArray[Any]) -> NDArray[np.float64]:
     -------
     ndarray of shape (d, d)
     """
-    covariance = ledoit_wolf(np.asarray(rows, np.float64))[0]
+    _, covariance = _mean_and_covariance(rows)
     try:
         return cast(NDArray[np.float64], np.linalg.cholesky(covariance))
     except np.linalg.LinAlgError:  # rounding left it just short of positive
         values, vectors = np.linalg.eigh(covariance)
         return cast(NDArray[np.float64], vectors * np.sqrt(np.clip(values, 0, None)))
+
+
+def _mean_and_covariance(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    mean, _, _ = class_means(rows, np.zeros(len(rows), np.int64), 1)
+    return mean, shrunk_covariance(rows[part] - mean for part in blocks_of(len(rows)))
 
 
 class Whitening(Transform):
@@ -73,19 +78,19 @@ class Whitening(Transform):
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Learn mean and covariance from ``x``, and with ``within`` from the classes."""
-        rows = x.detach().cpu().double().numpy()
+        rows = x.detach().cpu().numpy()
         if self.learns_classes and condition is not None:
             labels = condition.argmax(1).cpu().numpy()
             mean, means, _ = class_means(rows, labels, condition.shape[1])
-            factor = within_factor(rows - means[labels], len(np.unique(labels)))
+            factor = within_factor(rows, labels, means, len(np.unique(labels)))
             self.mean.copy_(torch.from_numpy(mean))
             self.factor.copy_(torch.from_numpy(factor))
             return super().initialize(x)
-        law = LedoitWolf().fit(rows)
-        covariance = torch.from_numpy(law.covariance_)
+        mean, law = _mean_and_covariance(rows)
+        covariance = torch.from_numpy(law)
         mean_variance = max(float(covariance.diagonal().mean()), 1e-6)
         covariance.diagonal().add_(1e-6 * mean_variance)  # rows may have no variance in a direction
-        self.mean.copy_(torch.from_numpy(law.location_))
+        self.mean.copy_(torch.from_numpy(mean))
         self.factor.copy_(torch.linalg.cholesky(covariance))
         return super().initialize(x)
 

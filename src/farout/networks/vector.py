@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold
 from torch import Tensor, nn
 
+from farout.base.blocks import RowsOnDemand
 from farout.base.losses import cautious_loss
 from farout.base.training import Budget, seeded, suitable_threads, train
 
@@ -64,12 +65,12 @@ class VectorNetwork(nn.Module):
         return total
 
 
-def chosen_kind(U: NDArray[np.float64], y: NDArray[np.int64], *, seed: int, max_steps: int) -> str:
+def chosen_kind(U: Tensor | RowsOnDemand, y: NDArray[np.int64], *, seed: int, max_steps: int) -> str:
     """The kind of network that classifies held-out rows best; "both" where none is clearly better.
 
     Parameters
     ----------
-    U : ndarray of shape (n, d)
+    U : Tensor of shape (n, d), or RowsOnDemand
         Training rows in model units.
     y : int64 ndarray of shape (n,)
         Class indices.
@@ -85,7 +86,8 @@ def chosen_kind(U: NDArray[np.float64], y: NDArray[np.int64], *, seed: int, max_
     if len(U) < LEAST_ROWS:
         return KINDS[0]
     rows = np.random.default_rng(seed).permutation(len(U))[:ROWS]
-    x, labels = torch.from_numpy(U[rows]).float(), torch.from_numpy(np.unique(y[rows], return_inverse=True)[1])
+    x = U.index_select(0, torch.from_numpy(rows)).float()
+    labels = torch.from_numpy(np.unique(y[rows], return_inverse=True)[1])
     steps = min(STEPS, max_steps, max(60, 20 * len(rows) // BATCH))
     right = {kind: _right(kind, x, labels, steps, seed) for kind in KINDS}
     gains = {kind: right[kind].astype(int) - right[KINDS[0]] for kind in KINDS}

@@ -1,5 +1,6 @@
 """Archetypal: outliers as mixtures of few archetypes, or past their hull."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -88,5 +89,7 @@ class Archetypal(ArchetypeSource):
         ends = np.atleast_1d(np.asarray(self.beyond, dtype=np.float64))
         return beyond_hull(A, rng.uniform(ends[0], ends[-1], size=(len(A), 1)))
 
-    def _latents(self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator) -> Floats:
-        return self.base_.latents_of_weights(A)
+    def _latents(
+        self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator
+    ) -> Callable[[slice], NDArray[Any]]:
+        return lambda rows: self.base_.latents_of_weights(A[rows])

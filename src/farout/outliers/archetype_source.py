@@ -1,6 +1,7 @@
 """Base of sources on deep archetypes: draw Dirichlet weights and decode them."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,7 @@ class ArchetypeSource(OutlierSource):
         labels = self.base_.draw_labels(n, y, rng)
         c = self._concentration(progress)
         A = self._moved(dirichlet_weights(n, len(self.base_.positions_), c, rng), rng)
-        Z = self._latents(A, labels, rng)
-        x = self.flow_.decode(Z, labels, clip=True)
+        x = self.flow_.decode_drawn(n, self._latents(A, labels, rng), labels)
         return Outliers(x, labels, np.full(n, float(np.mean(c))), np.full(n, type(self).__name__), A)
 
     def _concentration(self, progress: float) -> Floats:
@@ -84,5 +84,7 @@ class ArchetypeSource(OutlierSource):
         return A
 
     @abstractmethod
-    def _latents(self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator) -> Floats:
-        """Latents of weights (n, k), of shape (n, d)."""
+    def _latents(
+        self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator
+    ) -> Callable[[slice], NDArray[Any]]:
+        """What gives, for parts of the weights (n, k) in order, latents of shape (m, d)."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from farout.base.blocks import filled
 from farout.base.estimator import Nested
 from farout.base.validation import Rows, check_choice, check_labels, check_number
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -122,13 +123,15 @@ class Exchange(OutlierSource):
         first = self._first(n, y, rng)
         second = self._second(first, rng)
         columns = self._columns()
-        blocks = rng.random((n, -(-(columns.max() + 1) // self.block))) < self.chance
-        taken = blocks[:, columns // self.block]
-        x = np.where(taken, self.rows_[second], self.rows_[first])
-        if self.unit_norm_:
-            x = x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
-        if self.space == "latent":
-            x = self.flow_.decode(x, clip=True)
+        n_blocks = -(-(columns.max() + 1) // self.block)
+
+        def exchanged(rows: slice) -> NDArray[Any]:
+            blocks = rng.random((rows.stop - rows.start, n_blocks)) < self.chance
+            taken = blocks[:, columns // self.block]
+            x = np.where(taken, self.rows_[second[rows]], self.rows_[first[rows]])
+            return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) if self.unit_norm_ else x
+
+        x = filled(n, exchanged) if self.space == "data" else self.flow_.decode_drawn(n, exchanged, None)
         labels = self.labels_[first] if "labels_" in vars(self) else None
         return Outliers(x, labels, np.full(n, np.nan), np.full(n, type(self).__name__))
 

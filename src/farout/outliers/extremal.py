@@ -18,8 +18,9 @@ from farout.outliers.tail import RadiusTail
 
 __all__ = ["GumbelShell", "NormalShell"]
 
-
 USUAL = 2.5  # the default strength
+
+Steps = Callable[[slice], NDArray[np.float64]]
 
 
 class _Shell(OutlierSource):
@@ -111,12 +112,18 @@ class _Shell(OutlierSource):
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         labels = self.flow_.draw_labels(n, y, rng)
-        steps, strengths = self._directions(n, progress, rng)
-        x = self.flow_.decode(self._place(steps, labels), labels, clip=True)
+        strengths = self._strengths(n, progress, rng)
+        steps_of, radii = self._directions(strengths, rng), np.empty(n)
+
+        def latents(rows: slice) -> NDArray[Any]:
+            steps = steps_of(rows)
+            radii[rows] = np.linalg.norm(steps[:, self._varies], axis=1)
+            return self._place(steps, None if labels is None else labels[rows])
+
+        x = self.flow_.decode_drawn(n, latents, labels)
         told: dict[str, Any] = {}
         held = self._held_tail() if self.covariance == "identity" else None
         if held is not None:
-            radii = np.linalg.norm(steps[:, self._varies], axis=1)
             told = {"sigma": radii / held.typical, "tail": held.probability(radii), "least_tail": held.least}
         return Outliers(x, labels, strengths, np.full(len(x), type(self).__name__), **told)
 
@@ -145,10 +152,8 @@ class _Shell(OutlierSource):
         return np.array([held.radius(p) for p in tails]) / chi_mean_std(int(self._varies.sum()))[0]
 
     @abstractmethod
-    def _directions(
-        self, n: int, progress: float, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Steps of shape (n, d) from the origin, and their strengths."""
+    def _directions(self, strengths: NDArray[np.float64], rng: np.random.Generator) -> Steps:
+        """What gives, for parts of these strengths in order, steps of shape (m, d) from the origin."""
 
 
 class NormalShell(_Shell):
@@ -208,11 +213,8 @@ class NormalShell(_Shell):
         self.event_shape = event_shape
         self.random_state = random_state
 
-    def _directions(
-        self, n: int, progress: float, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        strengths = self._strengths(n, progress, rng)
-        return strengths[:, None] * rng.standard_normal((n, self._width)), strengths
+    def _directions(self, strengths: NDArray[np.float64], rng: np.random.Generator) -> Steps:
+        return lambda rows: strengths[rows, None] * rng.standard_normal((rows.stop - rows.start, self._width))
 
 
 class GumbelShell(_Shell):
@@ -279,14 +281,15 @@ class GumbelShell(_Shell):
         if self.law == "author":
             author_gumbel(1, strength_ends(self.strength, "GumbelShell"))
 
-    def _directions(
-        self, n: int, progress: float, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        strengths = self._strengths(n, progress, rng)
+    def _directions(self, strengths: NDArray[np.float64], rng: np.random.Generator) -> Steps:
         radii = _LAWS[self.law](self._width, strengths, rng)
-        gauss = rng.standard_normal((n, self._width))
-        directions = gauss / np.linalg.norm(gauss, axis=1, keepdims=True)
-        return radii[:, None] * directions, strengths
+
+        def steps(rows: slice) -> NDArray[np.float64]:
+            gauss = rng.standard_normal((rows.stop - rows.start, self._width))
+            directions: NDArray[np.float64] = gauss / np.linalg.norm(gauss, axis=1, keepdims=True)
+            return radii[rows, None] * directions
+
+        return steps
 
 
 def _author_radii(d: int, strengths: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -122,17 +122,22 @@ class Mixture(OutlierSource):
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         classes = self._asked_labels(y, n)
         which = rng.choice(len(self.sources_), size=n, p=self.weights_)
-        parts, rows, kinds_before = [], [], 0
+        parts: list[Outliers] = []
+        rows, kinds_before, x = [], 0, np.empty((n, 0))
         for i, source in enumerate(self.sources_):
             (mine,) = np.nonzero(which == i)
             if len(mine):
                 labels = None if classes is None else classes[mine]
                 part = source.sample(len(mine), labels, random_state=rng, progress=progress)
                 kind = np.zeros(len(mine), dtype=np.int64) if part.kind is None else part.kind
-                parts.append(replace(part, kind=kinds_before + kind))
+                if not parts:
+                    x = np.empty((n, part.x.shape[1]), part.x.dtype)
+                x = x.astype(np.result_type(x, part.x), copy=False)
+                x[mine] = part.x  # and none is kept: all of them would be another copy
+                parts.append(replace(part, x=x[:0], kind=kinds_before + kind))
                 rows.append(mine)
             kinds_before += source.n_kinds
-        return _interleave(parts, np.argsort(np.concatenate(rows)), labelled=classes_of(self) is not None)
+        return _interleave(x, parts, np.argsort(np.concatenate(rows)), labelled=classes_of(self) is not None)
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """Inliers processed as the sources' outliers are: each row as one source's, in the shares of the mixture."""
@@ -155,10 +160,11 @@ def _numbers(values: Any) -> NDArray[np.float64]:
         return np.empty(0)
 
 
-def _interleave(parts: list[Outliers], order: NDArray[np.int64], *, labelled: bool) -> Outliers:
+def _interleave(x: NDArray[Any], parts: list[Outliers], order: NDArray[np.int64], *, labelled: bool) -> Outliers:
+    """The outliers ``x``, in order, with all else that the sources told of them."""
     labels = [p.y for p in parts if p.y is not None and labelled]
     return Outliers(
-        np.concatenate([p.x for p in parts])[order],
+        x,
         np.concatenate(labels)[order] if labels else None,
         np.concatenate([p.strength for p in parts])[order],
         np.concatenate([p.source for p in parts])[order],
@@ -176,7 +182,7 @@ def _joined(
     """One value an outlier, NaN for those of sources that tell none; None where no source does."""
     if all(value is None for value in values):
         return None
-    filled = [np.full(len(p), np.nan) if v is None else v for v, p in zip(values, parts, strict=True)]
+    filled = [np.full(len(p.strength), np.nan) if v is None else v for v, p in zip(values, parts, strict=True)]
     return np.concatenate(filled)[order]
 
 
@@ -186,5 +192,5 @@ def _joined_weights(parts: list[Outliers], order: NDArray[np.int64]) -> NDArray[
     if len(counts) != 1:
         return None
     (k,) = counts
-    filled = [np.full((len(p), k), np.nan) if p.weights is None else p.weights for p in parts]
+    filled = [np.full((len(p.strength), k), np.nan) if p.weights is None else p.weights for p in parts]
     return np.concatenate(filled)[order]

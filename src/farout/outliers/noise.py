@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from farout.base.blocks import filled
 from farout.base.validation import check_choice, check_labels
 from farout.flows.units import Units
 from farout.outliers.source import Outliers, OutlierSource, Strength, draw_strengths, strength_ends
@@ -63,10 +64,13 @@ class Noise(OutlierSource):
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:
         strengths = draw_strengths(self.strength, n, progress, rng, type(self).__name__)
-        shape = (n, self._width)
-        normal = self.distribution == "normal"
-        u = rng.standard_normal(shape) if normal else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
-        x = self.mean_ + self.scale_ * strengths[:, None] * u
+
+        def drawn(rows: slice) -> NDArray[np.float64]:
+            shape, normal = (rows.stop - rows.start, self._width), self.distribution == "normal"
+            u = rng.standard_normal(shape) if normal else rng.uniform(-np.sqrt(3), np.sqrt(3), size=shape)
+            return self.mean_ + self.scale_ * strengths[rows, None] * u
+
+        x = filled(n, drawn)
         labels = self._asked_labels(y, n)
         if labels is None and "classes_" in vars(self):
             labels = rng.choice(self.classes_, size=n, p=self.class_prior_)

@@ -1,5 +1,6 @@
 """Nullspace: outliers of drawn archetype weights, with a drawn nullspace part added to their latents."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,12 +99,14 @@ class Nullspace(ArchetypeSource):
         parts = self.base_.nullspace_part(Rows(self.flow_.clipped(X[kept])), None if labels is None else labels[kept])
         self.own_parts_ = parts.astype(np.float32 if X.dtype == np.float32 else np.float64)
 
-    def _latents(self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator) -> Floats:
-        if self.w != "own":
-            part: NDArray[Any] = self.base_.draw_nullspace(len(A), self.w, random_state=rng)
-        else:
-            part = self.own_parts_[self._own_rows(len(self.own_parts_), len(A), labels, rng)]
-        return self.base_.latents_of_weights(A, part, exact=self.exact)
+    def _latents(
+        self, A: Floats, labels: NDArray[Any] | None, rng: np.random.Generator
+    ) -> Callable[[slice], NDArray[Any]]:
+        if self.w == "own":
+            own = self._own_rows(len(self.own_parts_), len(A), labels, rng)
+            return lambda rows: self.base_.latents_of_weights(A[rows], self.own_parts_[own[rows]], exact=self.exact)
+        draw = self.base_.nullspace_draws(self.w, random_state=rng)
+        return lambda rows: self.base_.latents_of_weights(A[rows], draw(rows.stop - rows.start), exact=self.exact)
 
     def _own_rows(self, kept: int, n: int, labels: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of ``n`` of the ``kept`` training rows, of the same class if any of that class were kept."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from farout.base.blocks import blocks_of
 from farout.base.estimator import Nested, is_fitted
 from farout.base.progress import stage
 from farout.base.validation import check_labels, check_number
@@ -176,7 +177,8 @@ class Recommended(Mixture):
     ) -> Choice:
         """What trials choose; the process remembers it for the next who asks the same, unless a flow has a say."""
         digest = hashlib.blake2b(repr((X.shape, X.dtype.str, self.seed_, float(self.budget))).encode())
-        digest.update(np.ascontiguousarray(X).data)
+        for rows in blocks_of(len(X)):
+            digest.update(np.ascontiguousarray(X[rows]).data)
         digest.update(b"" if labels is None else labels.tobytes())
         key = digest.hexdigest()
         if self.flow is None and key in _choices:

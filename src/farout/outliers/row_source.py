@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from farout.base.blocks import filled
 from farout.base.estimator import Nested, classes_of, is_fitted
 from farout.base.validation import Rows, check_labels, check_number, resolve_event_shape
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -221,12 +222,13 @@ class RowSource(OutlierSource):
         """New outliers, their classes and kinds; without labels, classes are drawn by their share of kept rows."""
         if labels is None and classes_of(self) is not None:
             labels = self.labels_[rng.integers(len(self.labels_), size=n)]
-        parts = [
-            self._fill(min(SLOTS, n - i), None if labels is None else labels[i : i + SLOTS], rng)
-            for i in range(0, n, SLOTS)
-        ]
-        x, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return x, labels, kind
+        kind = np.zeros(n, dtype=np.int64)
+
+        def made(rows: slice) -> NDArray[Any]:
+            x, kind[rows] = self._fill(rows.stop - rows.start, None if labels is None else labels[rows], rng)
+            return x
+
+        return filled(n, made, SLOTS), labels, kind
 
     def _fill(
         self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator

@@ -1,0 +1,52 @@
+"""How much memory fits, scores and draws take beside the data: docs/reliability.md states it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("memory_use.py")
+# Beside what a call gives: the data once more, and what no number of rows changes (blocks of rows, rows to compare
+# with, rows held out), which is more where a forest and three views of rows to compare with are kept.
+SHARE, FIXED, KEPT = 1.0, 48, 160
+
+
+def use(rows, columns, dtype, *cases):
+    """A dict for each call."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of a process's memory can't be told here: no /proc/self/clear_refs")
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT), str(rows), str(columns), dtype, *cases],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def beyond(calls, share):
+    """Calls that take more than their share, in words."""
+    return [
+        f"{call['case']}.{call['call']}: {call['mb']:.0f} MB, {call['extra']:.2f} of the data, {call['out']:.2f} given"
+        for call in calls
+        if (call["extra"] - call["out"] - share) * call["mb"]
+        > (KEPT if "nearest" in call["case"] else FIXED) * call["extra"]
+    ]
+
+
+def test_fits_scores_and_draws_take_no_more_than_the_data_once_more():
+    calls = use(60_000, 100, "float32", "flow:sample", "flow-classes:", "wrapped:")
+    assert [call["call"] for call in calls if call["case"] == "flow"] == ["fit", "sample"]
+    assert not beyond(calls, SHARE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "columns", "dtype"), [(1_000_000, 100, "float32"), (1_000_000, 20, "float64")])
+def test_every_model_takes_no_more_than_the_data_once_more(rows, columns, dtype):
+    calls = use(rows, columns, dtype, *filter(None, os.environ.get("FAROUT_MEMORY_CASES", "").split()))
+    assert not beyond(calls, SHARE)
