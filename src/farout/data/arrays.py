@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from farout.data.convert import scale_images, to_labels, to_marks, to_rows
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, ReadingOptionError
 
-__all__ = ["channels_first", "dataset_from_arrays", "read_npy", "read_npz"]
+__all__ = ["channels_first", "dataset_from_arrays", "npy_header", "read_npy", "read_npz"]
 
 _DATA_KEYS = ("X", "x", "images", "data")
 _LABEL_KEYS = ("y", "labels")
@@ -44,6 +45,39 @@ def read_npy(path: Path) -> Dataset:
         if not isinstance(array, np.ndarray):
             raise InvalidDataError(f"{path} is named .npy but is an archive; rename it to .npz")
     return dataset_from_arrays(array, None, str(path))
+
+
+def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int, bool]:
+    """What a `.npy` file says of its array, without reading it.
+
+    Returns
+    -------
+    shape : tuple of int
+    dtype : dtype
+    offset : int
+        Where the numbers begin, in bytes.
+    by_columns : bool
+        Whether they are in Fortran order.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file is empty, damaged, shorter than it says, or holds something else than a table or images.
+    """
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, by_columns, dtype = header(file)
+        except (ValueError, EOFError, OSError, TypeError, SyntaxError) as error:
+            raise InvalidDataError(_explain(path, str(path), error)) from error
+        offset = file.tell()
+    if dtype.kind not in "biuf":
+        raise InvalidDataError(f"{path} holds {dtype}, not numbers; save numbers")
+    _require_known_shape(shape, str(path))
+    if path.stat().st_size < offset + prod(shape) * dtype.itemsize:
+        raise InvalidDataError(f"{path} ends early: it holds less than its header says; save it again")
+    return shape, dtype, offset, by_columns
 
 
 def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
@@ -126,13 +160,7 @@ def dataset_from_arrays(
     """
     if X.dtype.kind not in "biuf":
         raise InvalidDataError(f"{name} holds {X.dtype}, not numbers; save numbers")
-    if X.ndim not in (2, 3, 4):
-        raise InvalidDataError(
-            f"{name} has shape {X.shape}; a table is (n, d), images are (n, H, W), (n, H, W, C) or "
-            "(n, C, H, W): reshape it to one of these"
-        )
-    if 0 in X.shape:
-        raise InvalidDataError(f"{name} is empty: shape {X.shape}; at least one row and one column are needed")
+    _require_known_shape(X.shape, name)
     labels = None if y is None else to_labels(y, len(X), name)
     if X.ndim == 2:
         return Dataset(to_rows(X, name), labels, X.shape[1:], name, class_names=class_names)
@@ -140,6 +168,16 @@ def dataset_from_arrays(
     pixels, levels = scale_images(images, name)
     shape = images.shape[1:]
     return Dataset(pixels, labels, shape, name, levels=levels, class_names=class_names)
+
+
+def _require_known_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) not in (2, 3, 4):
+        raise InvalidDataError(
+            f"{name} has shape {shape}; a table is (n, d), images are (n, H, W), (n, H, W, C) or "
+            "(n, C, H, W): reshape it to one of these"
+        )
+    if 0 in shape:
+        raise InvalidDataError(f"{name} is empty: shape {shape}; at least one row and one column are needed")
 
 
 def channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 from farout.data.arrays import dataset_from_arrays, read_npy, read_npz
 from farout.data.dataset import Dataset
@@ -11,7 +12,10 @@ from farout.data.image_folders import ImageSize, read_image_folder
 from farout.data.tables import read_csv, read_parquet
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
-__all__ = ["read_path"]
+__all__ = ["Kind", "kind_of", "read_path"]
+
+Kind = Literal["folder", "shards", "csv", "parquet", "npz", "npy", "idx"]
+SHARDS = "part-*.parquet"
 
 _KINDS = ".npz, .npy, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of images"
 
@@ -52,15 +56,40 @@ def read_path(
     InvalidSettingError
         If `label`, `anomaly`, `image_size` or `drop` means nothing for this kind of data.
     """
+    kind = kind_of(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
+    if kind == "folder":
+        return read_image_folder(path, image_size)
+    if kind == "csv":
+        return read_csv(path, label, anomaly, drop)
+    if kind in ("parquet", "shards"):
+        return read_parquet(path, label, anomaly, drop)
+    if kind == "npz":
+        return read_npz(path, label, anomaly)
+    return read_npy(path) if kind == "npy" else _read_idx_pair(path)
+
+
+def kind_of(
+    path: Path,
+    *,
+    label: str | None = None,
+    anomaly: str | None = None,
+    image_size: ImageSize | None = None,
+    drop: Collection[str] = (),
+) -> Kind:
+    """What kind of data lies at a path, without reading it; parameters and errors as in `read_path`.
+
+    "shards" is a folder of Parquet files that `farout score` or `farout generate` wrote, which are one table.
+    """
     if not os.path.exists(path):
         raise DataNotFoundError(f"no file or folder {path}; check the path")
     if not os.access(path, os.R_OK):
         raise InvalidDataError(f"{path} can't be read: its rights forbid it; change them")
-    if path.is_dir():
+    shards = path.is_dir() and any(path.glob(SHARDS))
+    if path.is_dir() and not shards:
         _refuse(bool(drop), "drop", path, "only tables have columns to leave out")
         _refuse(label is not None, "label", path, "the subfolders of images are the labels")
         _refuse(anomaly is not None, "anomaly", path, "it names a column of a table or a key of an .npz")
-        return read_image_folder(path, image_size)
+        return "folder"
     _refuse(image_size is not None, "image_size", path, "only folders of images are resized")
     if label is not None and label == anomaly:
         raise InvalidSettingError(
@@ -70,20 +99,22 @@ def read_path(
     if set(drop) & {label, anomaly}:
         raise InvalidSettingError(f"{path}: drop names {label or anomaly!r}, which is read as label or anomaly too")
     name = path.name.lower()
+    if shards:
+        return "shards"
     if name.removesuffix(".gz").endswith((".csv", ".tsv")):
-        return read_csv(path, label, anomaly, drop)
+        return "csv"
     if name.endswith((".parquet", ".pq")):
-        return read_parquet(path, label, anomaly, drop)
+        return "parquet"
     _refuse(bool(drop), "drop", path, "only tables have columns to leave out")
     if name.endswith(".npz"):
-        return read_npz(path, label, anomaly)
+        return "npz"
     for option, value in (("label", label), ("anomaly", anomaly)):
         _refuse(value is not None, option, path, "it names a column of a table or a key of an .npz")
     if name.endswith(".npy"):
-        return read_npy(path)
+        return "npy"
     if not looks_like_idx(path):
         raise InvalidDataError(f"{path} is of no known kind; give {_KINDS}")
-    return _read_idx_pair(path)
+    return "idx"
 
 
 def _read_idx_pair(path: Path) -> Dataset:
