@@ -61,11 +61,11 @@ class Console:
         if self.talks:
             self._err(text, "dim")
 
-    def stage(self, name: str) -> contextlib.AbstractContextManager[Any]:
-        """Around a wait, which is shown by its name: on stderr."""
+    def stage(self, name: str, total: int | None = None) -> contextlib.AbstractContextManager[Any]:
+        """Around a wait, which is shown by its name, and by its progress where the whole is known: on stderr."""
         from farout.base.progress import stage
 
-        return stage(name, show=self.talks)
+        return stage(name, total=total, show=self.talks)
 
     def interrupted(self, advice: str) -> Exception:
         """Say that the command was interrupted, and how to go on; raise what comes back."""

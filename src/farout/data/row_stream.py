@@ -45,6 +45,9 @@ class RowStream:
         How many rows have each label and mark of an anomaly; None where there are neither.
     at_once : int, optional
         Rows that are read at once; by their size when omitted.
+    feature_names : tuple of str or None
+    label_name : str or None
+        Name of the column of labels.
     class_names : mapping or None
         From label to name.
 
@@ -68,6 +71,8 @@ class RowStream:
     read: Callable[[int, int], Iterator[Dataset]]
     strata: Strata | None = None
     at_once: int | None = None
+    feature_names: tuple[str, ...] | None = None
+    label_name: str | None = None
     class_names: Mapping[Label, str] | None = None
 
     def __len__(self) -> int:

@@ -30,7 +30,7 @@ from farout.errors import InvalidDataError
 
 __all__ = ["BIG", "held", "open_stream", "size_in_memory"]
 
-BIG = 2**30  # bytes of rows in memory from which on data are streamed, or a sample of them is trained on
+BIG = 2**30  # bytes of rows in memory above which data are streamed, and a sample of them is trained on
 
 
 def open_stream(
@@ -117,6 +117,8 @@ def held(data: Dataset) -> RowStream:
         lambda: _contents(data),
         read,
         strata,
+        feature_names=data.feature_names,
+        label_name=data.label_name,
         class_names=data.class_names,
     )
 

@@ -370,6 +370,8 @@ class _Scan:
             partial(origin_of, files),
             read,
             strata if self.named else None,
+            feature_names=tuple(self.features),
+            label_name=self.named.get("label"),
         )
 
     def _add(self, table: pa.Table, passed: int) -> None:
