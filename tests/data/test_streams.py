@@ -3,7 +3,6 @@
 import gzip
 import os
 import warnings
-from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -61,9 +60,10 @@ def write_npy(path, X):
 
 
 def write_csv(path, **options):
-    target = gzip.open(path, "wb") if path.suffix == ".gz" else nullcontext(path)
-    with target as file:
-        pyarrow.csv.write_csv(table(), file, pyarrow.csv.WriteOptions(**options))
+    text = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table(), text, pyarrow.csv.WriteOptions(**options))
+    content = text.getvalue().to_pybytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 
 

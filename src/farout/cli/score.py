@@ -118,7 +118,7 @@ def score(
                 loaded, stream, out, explain=explain, shard_rows=shard_rows, force=force, told=advance
             )
         else:
-            write_file(out, lambda path: write_scores(counted(), path))
+            write_file(out, lambda path: write_scores(counted(), path, out.suffix))
     if out is None:
         console.json(summary.facts() | {name: v.tolist() for name, v in ScoreTable.joined(parts).columns().items()})
         return

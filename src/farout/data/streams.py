@@ -28,7 +28,7 @@ from farout.data.table_streams import stream_csv, stream_parquet
 from farout.data.tables import opened_parquet, parquet_errors, parquet_files
 from farout.errors import InvalidDataError
 
-__all__ = ["BIG", "held", "open_stream", "size_in_memory"]
+__all__ = ["BIG", "free_memory", "held", "open_stream", "size_in_memory"]
 
 BIG = 2**30  # bytes of rows in memory above which data are streamed, and a sample of them is trained on
 
@@ -82,7 +82,7 @@ def open_stream(
         if made is not None:
             made = replace(made, name=parts.text, at_once=at_once)
             return made if parts.classes is None else made.select(parts.classes)
-    needed, free = size_in_memory(spec), _free_memory()
+    needed, free = size_in_memory(spec), free_memory()
     if free is not None and needed > free:
         raise InvalidDataError(
             f"{parts.text} can only be read whole, which needs about {needed / 2**30:.1f} GiB, and "
@@ -232,7 +232,7 @@ def _is_grey(file: Path, image_size: ImageSize | None) -> bool:
     return bool((pixels == pixels[:, :1]).all())
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes that may be taken; None where the system doesn't tell."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:

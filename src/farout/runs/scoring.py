@@ -287,9 +287,9 @@ def _scored(run: Run, data: Dataset, explain: bool) -> ScoreTable:
     return ScoreTable(scores, conformal(scores, model.calibration_scores_), decision, predicted, data.y, shares)
 
 
-def write_scores(parts: Iterable[ScoreTable], path: Path) -> None:
-    """Write tables of rows that follow each other to one file: ``.parquet``, else CSV."""
-    if path.suffix == ".parquet":
+def write_scores(parts: Iterable[ScoreTable], path: Path, ending: str) -> None:
+    """Write tables of rows that follow each other to one file: Parquet for the ending ``.parquet``, else CSV."""
+    if ending == ".parquet":
         _write_parquet(parts, path)
         return
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -391,7 +391,7 @@ def score_shards(
         end = run_of[-1].first + run_of[-1].rows
         parts = counted(score_parts(run, stream, explain=explain, first=run_of[0].first, stop=end))
         for shard in run_of:
-            shards.put(shard, partial(write_scores, islice(parts, -(-shard.rows // rows))))
+            shards.put(shard, partial(write_scores, islice(parts, -(-shard.rows // rows)), ending=".parquet"))
     return summary
 
 

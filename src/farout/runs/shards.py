@@ -41,7 +41,7 @@ class ShardFolder:
     """A folder of shards and the manifest that says what they are of.
 
     The manifest holds the job (what it was made of), the number of rows, rows a shard and, for each shard that is done,
-    its file, rows and check sum. It is written before the first shard and after each.
+    its file, rows, check sum, and facts that were told of it. It is written before the first shard and after each.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ class ShardFolder:
             Shard(i, start, min(shard_rows, rows - start), f"part-{i:05}{ending}") for i, start in enumerate(starts)
         ]
         self.sums: dict[str, str] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
 
     def begin(self, *, force: bool = False) -> None:
         """Begin in an empty folder, or go on where the same job was interrupted; shards that are whole are kept.
@@ -93,6 +94,7 @@ class ShardFolder:
         if kept is not None:
             self._require_same(kept)
             done = {entry["file"]: entry["sha256"] for entry in kept["shards"]}
+            self.facts = {entry["file"]: entry.get("facts", {}) for entry in kept["shards"]}
             for shard in self.shards:
                 path = self.folder / shard.file
                 if shard.file in done and path.is_file() and _sha256(path) == done[shard.file]:
@@ -134,8 +136,10 @@ class ShardFolder:
         return [shard for shard in self.shards if shard.file in self.sums]
 
     def put(self, shard: Shard, write: Callable[[Path], Any]) -> None:
-        """Write a shard whole or not at all, and note it in the manifest."""
-        write_atomically(self.folder / shard.file, write)
+        """Write a shard whole or not at all, and note it in the manifest, with the facts that ``write`` gives back."""
+        told: list[Any] = []
+        write_atomically(self.folder / shard.file, lambda path: told.append(write(path)))
+        self.facts[shard.file] = told[0] if isinstance(told[0], dict) else {}
         self.sums[shard.file] = _sha256(self.folder / shard.file)
         self._write_manifest()
 
@@ -147,10 +151,14 @@ class ShardFolder:
             "rows": self.rows,
             "shard_rows": self.shard_rows,
             "whole": len(self.sums) == len(self.shards),
-            "shards": [asdict(shard) | {"sha256": self.sums[shard.file]} for shard in self.done()],
+            "shards": [self._entry(shard) for shard in self.done()],
         }
         text = json.dumps(values, indent=1, ensure_ascii=False)
         write_atomically(self.folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _entry(self, shard: Shard) -> dict[str, Any]:
+        facts = self.facts.get(shard.file)
+        return asdict(shard) | {"sha256": self.sums[shard.file]} | ({"facts": facts} if facts else {})
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
