@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from farout.data import Dataset, load_data, open_stream
-from farout.data.streams import size_in_memory
+from farout.data.files import size_in_memory
 from farout.errors import InvalidDataError
 
 ROWS = 503  # a prime: no batch divides it

@@ -1,18 +1,26 @@
 """Files and folders of the user: which reader is for which."""
 
+import contextlib
 import os
 from collections.abc import Collection
+from math import prod
 from pathlib import Path
 from typing import Literal
 
-from farout.data.arrays import dataset_from_arrays, read_npy, read_npz
+import numpy as np
+from PIL import Image
+
+from farout.data.arrays import dataset_from_arrays, npy_header, read_npy, read_npz
+from farout.data.catalogue import CATALOGUE
+from farout.data.convert import float_type
 from farout.data.dataset import Dataset
 from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_labels
-from farout.data.image_folders import ImageSize, read_image_folder
-from farout.data.tables import read_csv, read_parquet
+from farout.data.image_folders import ImageSize, list_pictures, read_image_folder
+from farout.data.spec import parse_spec
+from farout.data.tables import opened_parquet, parquet_errors, parquet_files, read_csv, read_parquet
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
-__all__ = ["Kind", "kind_of", "read_path"]
+__all__ = ["Kind", "free_memory", "kind_of", "read_path", "size_in_memory"]
 
 Kind = Literal["folder", "shards", "csv", "parquet", "npz", "npy", "idx"]
 SHARDS = "part-*.parquet"
@@ -57,6 +65,7 @@ def read_path(
         If `label`, `anomaly`, `image_size` or `drop` means nothing for this kind of data.
     """
     kind = kind_of(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
+    _require_memory(path, kind, image_size)
     if kind == "folder":
         return read_image_folder(path, image_size)
     if kind == "csv":
@@ -115,6 +124,68 @@ def kind_of(
     if not looks_like_idx(path):
         raise InvalidDataError(f"{path} is of no known kind; give {_KINDS}")
     return "idx"
+
+
+def size_in_memory(spec: str | os.PathLike[str], image_size: ImageSize | None = None) -> int:
+    """About how many bytes the rows of a file or folder take in memory, told without reading them; 0 of named sets."""
+    source = parse_spec(spec).source
+    path = Path(source).expanduser()
+    if source in CATALOGUE or not os.path.exists(path):
+        return 0
+    return _size(path, kind_of(path), image_size)
+
+
+def _size(path: Path, kind: Kind, image_size: ImageSize | None) -> int:
+    """As `size_in_memory`; 0 of damaged files, which reading tells of."""
+    with contextlib.suppress(InvalidDataError):
+        return _told_size(path, kind, image_size)
+    return 0
+
+
+def _told_size(path: Path, kind: Kind, image_size: ImageSize | None) -> int:
+    if kind == "folder":
+        files, _ = list_pictures(path)
+        side = (image_size, image_size) if isinstance(image_size, int) else image_size
+        return len(files) * prod(side or _size_of(files[0])) * 3 * 4
+    if kind in ("parquet", "shards"):
+        with parquet_errors(path):
+            opened = [opened_parquet(file).metadata for file in parquet_files(path)]
+        return sum(file.num_rows * file.num_columns * 8 * 2 for file in opened)
+    if kind == "npy":
+        shape, dtype, _, _ = npy_header(path)
+        images = len(shape) > 2
+        return prod(shape) * np.dtype(np.float32 if images else float_type(dtype)).itemsize
+    packed = path.name.lower().endswith((".gz", ".npz"))
+    return path.stat().st_size * (8 if packed else 1)
+
+
+def _size_of(picture: Path) -> tuple[int, int]:
+    """Of a picture, by its header; 0 of one that is none, which reading tells."""
+    try:
+        with Image.open(picture) as opened:
+            return opened.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 0, 0
+
+
+def free_memory() -> int | None:
+    """Bytes that may be taken; None where the system doesn't tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+
+
+def _require_memory(path: Path, kind: Kind, image_size: ImageSize | None) -> None:
+    """Refuse what doesn't fit into memory before any is taken."""
+    needed, free = _size(path, kind, image_size), free_memory()
+    if free is not None and needed > free:
+        raise InvalidDataError(
+            f"{path} needs about {needed / 2**30:.1f} GiB in memory, and {free / 2**30:.1f} GiB are free. farout fit, "
+            "train, archetypes and score read .npy, .csv, .parquet and folders of images a part at a time, unless a "
+            "split of them or --rows all is asked for; for all else give fewer rows"
+        )
 
 
 def _read_idx_pair(path: Path) -> Dataset:

@@ -25,10 +25,9 @@ from farout.data.locate import PathLike
 from farout.data.row_stream import AT_ONCE, RowStream, origin_of, places_of_strata
 from farout.data.spec import Split, parse_spec
 from farout.data.table_streams import stream_csv, stream_parquet
-from farout.data.tables import opened_parquet, parquet_errors, parquet_files
 from farout.errors import InvalidDataError
 
-__all__ = ["BIG", "free_memory", "held", "open_stream", "size_in_memory"]
+__all__ = ["BIG", "held", "open_stream"]
 
 BIG = 2**30  # bytes of rows in memory above which data are streamed, and a sample of them is trained on
 
@@ -82,13 +81,6 @@ def open_stream(
         if made is not None:
             made = replace(made, name=parts.text, at_once=at_once)
             return made if parts.classes is None else made.select(parts.classes)
-    needed, free = size_in_memory(spec), free_memory()
-    if free is not None and needed > free:
-        raise InvalidDataError(
-            f"{parts.text} can only be read whole, which needs about {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB are free; give it as .npy, .parquet or .csv without a split, which are read a "
-            "part at a time"
-        )
     options = {"label": label, "anomaly": anomaly, "image_size": image_size, "drop": drop}
     data = load_data(spec, data_root=data_root, default_split=default_split, **options)  # type: ignore[arg-type]
     return replace(held(data), at_once=at_once)
@@ -132,30 +124,6 @@ def _contents(data: Dataset) -> dict[str, str]:
         if not pa.types.is_floating(column.type):  # those are in X
             found.update(str(column.to_pylist()).encode())
     return {"sha256": found.hexdigest()}
-
-
-def size_in_memory(spec: str | os.PathLike[str], image_size: ImageSize | None = None) -> int:
-    """About how many bytes the rows of a file or folder take in memory, told without reading them; 0 of named sets."""
-    parts = parse_spec(spec)
-    path = Path(parts.source).expanduser()
-    if parts.source in CATALOGUE or not os.path.exists(path):
-        return 0
-    kind = kind_of(path, image_size=image_size)
-    if kind == "folder":
-        files, _ = list_pictures(path)
-        with Image.open(files[0]) as first:
-            side = (image_size, image_size) if isinstance(image_size, int) else image_size
-            return len(files) * prod(side or first.size) * 3 * 4
-    if kind in ("parquet", "shards"):
-        with parquet_errors(path):
-            opened = [opened_parquet(file).metadata for file in parquet_files(path)]
-        return sum(file.num_rows * file.num_columns * 8 * 2 for file in opened)
-    if kind == "npy":
-        shape, dtype, _, _ = npy_header(path)
-        images = len(shape) > 2
-        return prod(shape) * np.dtype(np.float32 if images else float_type(dtype)).itemsize
-    packed = path.name.lower().endswith((".gz", ".npz"))
-    return path.stat().st_size * (8 if packed else 1)
 
 
 # --- Arrays and pictures ---------------------------------------------------------------------------------------------
@@ -230,12 +198,3 @@ def _is_grey(file: Path, image_size: ImageSize | None) -> bool:
             return True
     pixels = read_images([file], image_size)
     return bool((pixels == pixels[:, :1]).all())
-
-
-def free_memory() -> int | None:
-    """Bytes that may be taken; None where the system doesn't tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None

@@ -19,7 +19,8 @@ from farout.base.estimator import classes_of
 from farout.base.persistence import write_atomically
 from farout.columns import as_table
 from farout.data.classes import resolve_classes
-from farout.data.streams import free_memory, held
+from farout.data.files import free_memory
+from farout.data.streams import held
 from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
 from farout.outliers.registry import SOURCES

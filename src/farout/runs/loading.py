@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from farout.base.progress import stage
 from farout.data import Dataset, RowStream, load_data, open_stream
 from farout.data.catalogue import CATALOGUE
+from farout.data.files import size_in_memory
 from farout.data.spec import parse_spec
-from farout.data.streams import BIG, held, size_in_memory
+from farout.data.streams import BIG, held
 from farout.errors import InvalidDataError, ReadingOptionError
 from farout.runs.folder import Run
 from farout.runs.settings import RunSettings
