@@ -13,6 +13,8 @@ from PIL import Image
 
 from farout.data import Dataset, load_data, open_stream
 from farout.data.files import size_in_memory
+from farout.data.row_stream import places_of_strata
+from farout.data.streams import held
 from farout.errors import InvalidDataError
 
 ROWS = 503  # a prime: no batch divides it
@@ -170,3 +172,89 @@ def told(read, path):
             return read(path), None, [str(w.message) for w in heard]
         except InvalidDataError as error:
             return None, str(error), [str(w.message) for w in heard]
+
+
+@pytest.mark.parametrize("kind", ["table", "parquet", "csv", "folder"])
+def test_a_sample_is_uniform_without_replacement_and_the_same_for_a_seed(kind, tmp_path):
+    path, options = SOURCES[kind](tmp_path)
+    whole, stream = load_data(path, **options), open_stream(path, at_once=20, **options)
+    for n in (1, len(whole) // 3, len(whole) - 1):
+        drawn = stream.sample(n, seed=3)
+        assert len(drawn) == n
+        places = positions(drawn, whole)
+        assert (np.diff(places) > 0).all()
+        same(drawn, whole.take(places))
+        same(open_stream(path, at_once=7, **options).sample(n, seed=3), drawn)
+    assert positions(stream.sample(5, seed=4), whole) != positions(stream.sample(5, seed=3), whole)
+    same(stream.sample(len(whole)), whole)
+    same(held(whole).sample(5, seed=3), stream.sample(5, seed=3))
+
+
+def positions(drawn, whole):
+    """Where the rows of a sample stand in the whole."""
+    keys = [[repr((row.tobytes(), other)) for row, other in zip(data.X, frame_rows(data), strict=True)]
+            for data in (whole, drawn)]  # fmt: skip
+    return [keys[0].index(key) for key in keys[1]]
+
+
+def frame_rows(data):
+    return [None] * len(data) if data.frame is None else data.frame.to_pylist()
+
+
+def test_every_row_is_drawn_equally_often():
+    stream = held(Dataset(np.arange(20.0)[:, None], None, (1,), "twenty"))
+    for n in (5, 15):
+        drawn = np.concatenate([stream.sample(n, seed).X[:, 0] for seed in range(400)]).astype(int)
+        counts = np.bincount(drawn, minlength=20)
+        expected = 400 * n / 20
+        assert (np.abs(counts - expected) < 4.5 * np.sqrt(expected * (1 - n / 20))).all()
+
+
+def test_rare_classes_and_anomalies_are_kept():
+    y = np.repeat(["often", "seldom", "rare"], [50_000, 5000, 300])
+    marks = np.arange(len(y)) % 500 == 0
+    stream = held(Dataset(np.zeros((len(y), 1)), y, (1,), "skewed", anomaly=marks))
+    drawn = stream.sample(10_000, seed=0)
+    counts = {key: len(rows) for key, rows in places_of_strata(drawn).items()}
+    assert sum(counts.values()) == 10_000
+    assert counts["rare", False] == 299
+    assert counts["rare", True] == 1
+    assert counts["often", True] == 100
+    assert counts["seldom", False] > 1000
+    few = places_of_strata(stream.sample(12, seed=0))
+    assert len(few) == 6
+
+
+def test_what_is_missing_or_damaged_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder"):
+        open_stream(tmp_path / "none.csv")
+    (tmp_path / "cut.npy").write_bytes(write_npy(tmp_path / "X.npy", np.ones((50, 3))).read_bytes()[:-8])
+    with pytest.raises(InvalidDataError, match="ends early"):
+        open_stream(tmp_path / "cut.npy")
+    (tmp_path / "cut.csv.gz").write_bytes(write_csv(tmp_path / "t.csv.gz").read_bytes()[:-20])
+    with pytest.raises(InvalidDataError, match="no whole gzip file"):
+        open_stream(tmp_path / "cut.csv.gz").whole()
+    (tmp_path / "latin.csv").write_bytes(b"a,b\n1,x\n2,\xe9\n")
+    with pytest.raises(InvalidDataError, match="UTF-8"):
+        open_stream(tmp_path / "latin.csv")
+    (tmp_path / "ragged.csv").write_text("a,b\n1,2\n3\n")
+    with pytest.raises(InvalidDataError, match="same number of cells"):
+        open_stream(tmp_path / "ragged.csv")
+    parts = parquet_parts(tmp_path / "parts")
+    pq.write_table(pa.table({"other": [1]}), parts / "part-00003.parquet")
+    with pytest.raises(InvalidDataError, match="other columns"):
+        open_stream(parts)
+
+
+def test_named_sets_and_splits_are_streams_too():
+    for spec in ("digits:test@0-6", "toy"):
+        same(open_stream(spec, at_once=50).whole(), load_data(spec))
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("farout.data.files.free_memory", lambda: 1000)
+    path = write_npy(tmp_path / "X.npy", np.ones((ROWS, 3)))
+    for read in (load_data, open_stream):
+        with pytest.raises(InvalidDataError, match=r"needs about .* GiB in memory"):
+            read(f"{path}:train")
+    assert len(open_stream(path).sample(3)) == 3

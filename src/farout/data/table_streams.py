@@ -177,9 +177,9 @@ class _CsvFile:
                 encoding, skip = name, len(mark)
                 head = head[skip:].decode(encoding, "ignore").encode()
                 break
-        require_text(head, path)
         if not whole:  # to the end of a line, as far as that can be told
-            head = head[: head.rfind(b"\n") + 1] or head
+            head = head[: head.rfind(b"\n") + 1] or head.decode(errors="ignore").encode()
+        require_text(head, path)
         if not head.strip():
             raise InvalidDataError(f"{path} is empty; a header line and at least one row are needed")
         excel = EXCEL.match(head)

@@ -218,10 +218,21 @@ def _utf8(path: Path) -> bytes:
                 raise InvalidDataError(
                     f"{path} begins like {encoding}, but is broken at byte {error.start}; write it again, as UTF-8"
                 ) from error
+    require_text(content, path)
+    return content
+
+
+def require_text(content: bytes, path: Path) -> None:
+    """Refuse what is no text in UTF-8, such as UTF-16 without a byte order mark; ``content`` may be the first lines."""
     head = content[:_BLOCK]
-    require_text(head, path)
+    if 4 * head.count(0) >= len(head) > 0:
+        order = "BE" if head.startswith(b"\0") else "LE"
+        raise InvalidDataError(
+            f"{path} holds zero bytes, so it is no UTF-8 text; most likely it is UTF-16 without a byte order mark: "
+            f"write it as UTF-8 (iconv -f UTF-16{order} -t UTF-8)"
+        )
     if content.isascii():
-        return content
+        return
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -237,17 +248,6 @@ def _utf8(path: Path) -> bytes:
             f"most likely the file is in Windows-1252 (Latin-1), where it reads {around.strip()!r}: "
             "write it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8; in Excel: CSV UTF-8)"
         ) from error
-    return content
-
-
-def require_text(head: bytes, path: Path) -> None:
-    """Refuse what begins like UTF-16 without a byte order mark."""
-    if 4 * head.count(0) >= len(head) > 0:
-        order = "BE" if head.startswith(b"\0") else "LE"
-        raise InvalidDataError(
-            f"{path} holds zero bytes, so it is no UTF-8 text; most likely it is UTF-16 without a byte order mark: "
-            f"write it as UTF-8 (iconv -f UTF-16{order} -t UTF-8)"
-        )
 
 
 def delimiter_of(content: bytes, path: Path) -> str:

@@ -88,7 +88,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
                 told = f"{len(data):,} of {len(stream):,}".replace(",", " ")
                 warnings = (
                     f"trained on {told} rows, drawn at random"
-                    + (" with at least 1000 of each class" if stream.strata is not None else "")
+                    + ("; rare classes are kept" if stream.strata is not None else "")
                     + ("; --rows N draws another number, --rows all takes them all." if streamed else "."),
                 )
     marks = data.anomaly
