@@ -77,7 +77,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-CASES = {"t.parquet": ("table", "--explain"), "t.csv": ("table",), "n.npy": ("numbers",), "i.npy": ("images",)}
+CASES = {"t.parquet": ("table",), "t.csv": ("table",), "n.npy": ("numbers",), "i.npy": ("images",)}
 
 
 @pytest.mark.parametrize("data", CASES)
@@ -98,6 +98,15 @@ def test_scores_are_the_same_whole_in_batches_and_in_shards(data, runs, tmp_path
     assert [shard["rows"] for shard in manifest["shards"]] == [256, 256, ROWS - 512]
     assert manifest["whole"]
     assert len(fo.load_data(folder, label="decision").X) == ROWS
+
+
+def test_shares_of_columns_are_the_same_in_batches(runs, tmp_path, small):
+    pq.write_table(table(150, 4), tmp_path / "t.parquet")
+    whole = score(runs / "table", tmp_path / "t.parquet", tmp_path / "a.csv", "--explain").read_bytes()
+    batched = score(runs / "table", tmp_path / "t.parquet", tmp_path / "b.csv", "--explain", "--batch-rows", "40")
+    assert batched.read_bytes() == whole
+    folder = score(runs / "table", tmp_path / "t.parquet", tmp_path / "c", "--explain")
+    assert [row["top_column"] for row in rows_of(whole)] == pd.read_parquet(folder)["top_column"].tolist()
 
 
 def test_scores_are_those_of_python(runs, tmp_path, small):
