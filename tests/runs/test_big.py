@@ -1,6 +1,6 @@
 """Inputs far larger than memory: the peak of a process above its start stays below a bound.
 
-``FAROUT_BIG_GB`` sets their size, above 1.1; they are written to pytest's temporary folder, and deleted after each test.
+``FAROUT_BIG_GB`` sets their size, above 1.1; they are written to the temporary folder of pytest, and deleted after.
 """
 
 import contextlib
