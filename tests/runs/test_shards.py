@@ -180,6 +180,15 @@ def test_a_command_that_was_cut_off_skips_whole_shards(command, runs, tmp_path, 
     assert contents(out) == wanted
 
 
+def test_an_interruption_says_that_whole_shards_stay(runs, tmp_path, small, monkeypatch, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generating, "outliers_table", interrupted)
+    assert main(commands(runs, tmp_path / "out")["generate"]) == 130
+    assert "interrupted; shards that are whole stay" in capsys.readouterr().err
+
+
 def test_other_data_models_and_options_are_refused(runs, tmp_path, small, capsys):
     data, out, run = tmp_path / "n.npy", tmp_path / "out", tmp_path / "run"
     shutil.copy(runs / "n.npy", data)

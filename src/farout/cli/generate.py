@@ -79,7 +79,11 @@ def generate(
         loaded = open_run(run)
     check_outliers_target(out, force, loaded)
     common: dict[str, Any] = {"classes": classes or (), "seed": seed, "data_root": data_root}
-    with console.stage(f"generating {n} outliers, source {settings.name}", total=n) as advance:
+    advice = o.SHARDS_STAY if is_shard_target(out) else None
+    with (
+        console.advising(advice),
+        console.stage(f"generating {n} outliers, source {settings.name}", total=n) as advance,
+    ):
         if must_be_parted(loaded, n, out):
             common |= {"shard_rows": shard_rows, "force": force, "told": advance}
             facts = generate_parts(loaded, settings, n, out, **common)

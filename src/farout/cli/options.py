@@ -28,6 +28,7 @@ __all__ = [
     "Label",
     "RunArgument",
     "Seed",
+    "SHARDS_STAY",
     "SeveralValues",
     "option",
     "require_shards",
@@ -103,6 +104,9 @@ def option(*flags: str, help: str, panel: str | None = None, metavar: str | None
 def shard_rows(usual: str) -> Any:
     """``--shard-rows``, for results that go to a folder."""
     return option("--shard-rows", help=f"Rows of a shard, where --out is a folder. [default: {usual}]", min=1)
+
+
+SHARDS_STAY = "shards that are whole stay; give the same command again to go on with the others."
 
 
 def require_shards(shard_rows: int | None, sharded: bool) -> None:

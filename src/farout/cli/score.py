@@ -99,7 +99,8 @@ def score(
         data, data_root, label, image_size, anomaly, run=loaded, at_once=batch_rows, show=console.talks
     )
     summary = ScoreSummary()
-    with console.stage(f"scoring {len(stream)} rows", total=len(stream)) as advance:
+    advice = o.SHARDS_STAY if sharded else None
+    with console.advising(advice), console.stage(f"scoring {len(stream)} rows", total=len(stream)) as advance:
 
         def counted() -> Iterator[ScoreTable]:
             for part in score_parts(loaded, stream, explain=explain):
