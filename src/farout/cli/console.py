@@ -4,7 +4,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["Console", "aligned", "console"]
@@ -61,11 +61,11 @@ class Console:
         if self.talks:
             self._err(text, "dim")
 
-    def stage(self, name: str) -> contextlib.AbstractContextManager[Any]:
-        """Around a wait, which is shown by its name: on stderr."""
+    def stage(self, name: str, total: int | None = None) -> contextlib.AbstractContextManager[Any]:
+        """Around a wait, which is shown by its name, and by its progress where the whole is known: on stderr."""
         from farout.base.progress import stage
 
-        return stage(name, show=self.talks)
+        return stage(name, total=total, show=self.talks)
 
     def interrupted(self, advice: str) -> Exception:
         """Say that the command was interrupted, and how to go on; raise what comes back."""
@@ -74,6 +74,17 @@ class Console:
         self.advised = True
         self.error(f"{'terminated' if self.terminated else 'interrupted'}; {advice}")
         return typer.Exit(128 + signal.SIGINT)
+
+    @contextlib.contextmanager
+    def advising(self, advice: str | None) -> Iterator[None]:
+        """Around work: an interruption says what can be done; without advice, what every command says."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if advice is None or (isinstance(stop, SystemExit) and stop.code != 128 + signal.SIGTERM):
+                raise
+            self.terminated = self.terminated or isinstance(stop, SystemExit)
+            raise self.interrupted(advice) from None
 
     def next(self, command: str) -> None:
         """The last line: what to try next."""

@@ -28,10 +28,13 @@ __all__ = [
     "Label",
     "RunArgument",
     "Seed",
+    "SHARDS_STAY",
     "SeveralValues",
     "option",
+    "require_shards",
     "sets_of",
     "settings_flags",
+    "shard_rows",
     "source_flags",
     "with_flags",
 ]
@@ -96,6 +99,20 @@ def option(*flags: str, help: str, panel: str | None = None, metavar: str | None
     return typer.Option(
         *flags, help=help, rich_help_panel=panel, metavar=metavar, show_default=False, show_envvar=False, **more
     )
+
+
+def shard_rows(usual: str) -> Any:
+    """``--shard-rows``, for results that go to a folder."""
+    return option("--shard-rows", help=f"Rows of a shard, where --out is a folder. [default: {usual}]", min=1)
+
+
+SHARDS_STAY = "shards that are whole stay; give the same command again to go on with the others."
+
+
+def require_shards(shard_rows: int | None, sharded: bool) -> None:
+    """Refuse ``--shard-rows`` where nothing is written in shards."""
+    if shard_rows is not None and not sharded:
+        raise typer.BadParameter("--shard-rows is for shards: give --out a folder, or leave it out")
 
 
 Data = Annotated[

@@ -1,27 +1,38 @@
 """``farout score``: a score, a p-value and a decision for each row."""
 
-import csv
-import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from farout.cli import options as o
 from farout.cli.console import console
 
-if TYPE_CHECKING:
-    from farout.runs.scoring import ScoreTable
-
 __all__ = ["score"]
 
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", show_envvar=False, help="CSV file to write; without it, CSV to stdout.", show_default=False
+        "--out",
+        "-o",
+        show_envvar=False,
+        help="File to write: .csv or .parquet; or a folder, for shards of Parquet. Without it, CSV to stdout.",
+        show_default=False,
     ),
 ]
-
+ShardRows = Annotated[int | None, o.shard_rows("about 500000")]
+BatchRows = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-rows",
+        show_envvar=False,
+        min=1,
+        help="Rows to read at once, of files and folders that can be streamed. [default: all; above 1 GiB as many as "
+        "take 16 MiB]",
+        show_default=False,
+    ),
+]
 Explain = Annotated[
     bool,
     typer.Option(
@@ -38,6 +49,8 @@ def score(
     data: o.Data,
     out: Out = None,
     explain: Explain = False,
+    shard_rows: ShardRows = None,
+    batch_rows: BatchRows = None,
     data_root: o.DataRoot = None,
     label: o.Label = None,
     anomaly: o.Anomaly = None,
@@ -52,38 +65,63 @@ def score(
     With --explain, top_column is the column that has most to do with how unusual the row is, and share_NAME the share
     of each column, with a sum of 1; it takes as long as to score 34 times as many rows.
     Labels, marks of anomalies and the size of images are read as in training, unless they are given.
+    Data above 1 GiB are read and scored a part at a time. In a folder, each shard is a file part-00000.parquet, and
+    _manifest.json tells what was scored; a command that was interrupted is given again and goes on with the shards that
+    are missing.
     """
     from farout.runs.folder import open_run
     from farout.runs.generating import check_target, write_file
-    from farout.runs.loading import load_test_data
-    from farout.runs.scoring import check_explains, check_scores, score_data
+    from farout.runs.loading import open_test_stream
+    from farout.runs.scoring import (
+        ScoreSummary,
+        ScoreTable,
+        check_explains,
+        check_scores,
+        csv_lines,
+        score_parts,
+        score_shards,
+        write_scores,
+    )
+    from farout.runs.shards import check_shard_target, is_shard_target
 
-    if out is not None:
-        check_target(out, force, (".csv",))
+    sharded = out is not None and is_shard_target(out)
+    if out is not None and sharded:
+        check_shard_target(out)
+    elif out is not None:
+        check_target(out, force, (".csv", ".parquet"))
+    o.require_shards(shard_rows, sharded)
     with console.stage(f"opening {run}"):
         loaded = open_run(run)
     check_scores(loaded)
     if explain:
         check_explains(loaded)
-    (rows,) = load_test_data([data], data_root, label, image_size, anomaly, run=loaded, show=console.talks)
-    with console.stage(f"scoring {len(rows)} rows"):
-        table = score_data(loaded, rows, explain=explain, show=console.talks)
-    text = _csv(table)
-    if out is None:
-        if as_json:
-            console.json(table.summary() | {name: v.tolist() for name, v in table.columns().items()})
+    stream = open_test_stream(
+        data, data_root, label, image_size, anomaly, run=loaded, at_once=batch_rows, show=console.talks
+    )
+    summary = ScoreSummary()
+    advice = o.SHARDS_STAY if sharded else None
+    with console.advising(advice), console.stage(f"scoring {len(stream)} rows", total=len(stream)) as advance:
+
+        def counted() -> Iterator[ScoreTable]:
+            for part in score_parts(loaded, stream, explain=explain):
+                summary.add(part)
+                advance(len(part.score))
+                yield part
+
+        if out is None and as_json:
+            parts = list(counted())
+        elif out is None:
+            for text in csv_lines(counted()):
+                console.result(text.rstrip("\n"))
+            return
+        elif sharded:
+            summary = score_shards(
+                loaded, stream, out, explain=explain, shard_rows=shard_rows, force=force, told=advance
+            )
         else:
-            console.result(text.rstrip("\n"))
+            write_file(out, lambda path: write_scores(counted(), path, out.suffix))
+    if out is None:
+        console.json(summary.facts() | {name: v.tolist() for name, v in ScoreTable.joined(parts).columns().items()})
         return
-    write_file(out, lambda p: p.write_text(text, encoding="utf-8"))
-    (console.json if as_json else console.facts)({"out": str(out)} | table.summary())
+    (console.json if as_json else console.facts)({"out": str(out)} | summary.facts())
     console.next(f"farout evaluate {run} --inliers DATA --outliers {data}")
-
-
-def _csv(table: "ScoreTable") -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = table.columns()
-    writer.writerow(columns)
-    writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
-    return text.getvalue()

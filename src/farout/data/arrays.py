@@ -15,7 +15,7 @@ from farout.data.convert import check_words, scale_images, to_labels, to_marks, 
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, ReadingOptionError
 
-__all__ = ["channels_first", "dataset_from_arrays", "read_arrays", "read_npy", "read_npz"]
+__all__ = ["channels_first", "dataset_from_arrays", "npy_header", "read_arrays", "read_npy", "read_npz"]
 
 _DATA_KEYS = ("X", "x", "images", "data")
 _LABEL_KEYS = ("y", "labels")
@@ -51,6 +51,36 @@ def read_npy(path: Path) -> Dataset:
         check_fits(path, size)
         X = _array(stream, size, str(path))
     return dataset_from_arrays(X, None, str(path))
+
+
+def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int, bool]:
+    """What a `.npy` file says of its array, without reading it.
+
+    Returns
+    -------
+    shape : tuple of int
+    dtype : dtype
+    offset : int
+        Where the numbers begin, in bytes.
+    by_columns : bool
+        Whether they are in Fortran order.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file is empty, damaged, shorter than it says, or holds something else than a table or images.
+    """
+    if _begins_as_zip(path):
+        raise InvalidDataError(f"{path} is named .npy but is an archive; rename it to .npz")
+    with path.open("rb") as file:
+        shape, by_columns, dtype = _header(file, str(path))
+        offset = file.tell()
+    if dtype.kind not in "biuf":
+        raise InvalidDataError(f"{path} holds {dtype}, not numbers; save numbers")
+    _require_known_shape(shape, str(path))
+    if path.stat().st_size < offset + prod(shape) * dtype.itemsize:
+        raise InvalidDataError(f"{path} ends early: it holds less than its header says; save it again")
+    return shape, dtype, offset, by_columns
 
 
 def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -> Dataset:
@@ -165,13 +195,7 @@ def dataset_from_arrays(
     """
     if X.dtype.kind not in "biuf":
         raise InvalidDataError(f"{name} holds {X.dtype}, not numbers; save numbers")
-    if X.ndim not in (2, 3, 4):
-        raise InvalidDataError(
-            f"{name} has shape {X.shape}; a table is (n, d), images are (n, H, W), (n, H, W, C) or "
-            "(n, C, H, W): reshape it to one of these"
-        )
-    if 0 in X.shape:
-        raise InvalidDataError(f"{name} is empty: shape {X.shape}; at least one row and one column are needed")
+    _require_known_shape(X.shape, name)
     labels = None if y is None else to_labels(y, len(X), name)
     if X.ndim == 2:
         return Dataset(to_rows(X, name), labels, X.shape[1:], name, class_names=class_names)
@@ -179,6 +203,16 @@ def dataset_from_arrays(
     pixels, levels = scale_images(images, name)
     shape = images.shape[1:]
     return Dataset(pixels, labels, shape, name, levels=levels, class_names=class_names)
+
+
+def _require_known_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) not in (2, 3, 4):
+        raise InvalidDataError(
+            f"{name} has shape {shape}; a table is (n, d), images are (n, H, W), (n, H, W, C) or "
+            "(n, C, H, W): reshape it to one of these"
+        )
+    if 0 in shape:
+        raise InvalidDataError(f"{name} is empty: shape {shape}; at least one row and one column are needed")
 
 
 def channels_first(X: NDArray[Any], name: str) -> NDArray[Any]:
@@ -247,13 +281,18 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, key: str, path: Pat
         return _array(stream, entry.file_size, what)
 
 
-def _array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
-    """The array of a stream of ``size`` bytes; its header may not ask for more memory than that."""
+def _header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran order, and type of the array that a stream begins with."""
     with reading(what, "NumPy data", _SAVE_AGAIN), quiet():  # NumPy warns of headers that Python 2 wrote
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream, max_header_size=_MOST_HEADER)
-        needed = prod(shape) * max(dtype.itemsize, 1)
+        return read_header(stream, max_header_size=_MOST_HEADER)
+
+
+def _array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
+    """The array of a stream of ``size`` bytes; its header may not ask for more memory than that."""
+    shape, _, dtype = _header(stream, what)
+    needed = prod(shape) * max(dtype.itemsize, 1)
     if dtype.hasobject:
         raise InvalidDataError(
             f"{what} is an array of Python objects, which could run code when loaded; "

@@ -212,7 +212,9 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
-def scale_images(images: NDArray[Any], name: str) -> tuple[NDArray[np.float32], int | None]:
+def scale_images(
+    images: NDArray[Any], name: str, ends: tuple[float, float] | None = None
+) -> tuple[NDArray[np.float32], int | None]:
     """Flatten images and bring them to [0, 1].
 
     Parameters
@@ -221,6 +223,8 @@ def scale_images(images: NDArray[Any], name: str) -> tuple[NDArray[np.float32], 
         Shape (n, C, H, W).
     name : str
         For messages.
+    ends : (float, float), optional
+        The least and greatest pixel of the whole set, where these images are a part of it.
 
     Returns
     -------
@@ -246,7 +250,7 @@ def scale_images(images: NDArray[Any], name: str) -> tuple[NDArray[np.float32], 
     if images.dtype == np.uint8:
         return np.divide(flat, np.float32(255), dtype=np.float32), 256
     # NaN is for the checks before a fit to report; here it only must not hide the range.
-    low, high = np.nanmin(flat), np.nanmax(flat)
+    low, high = (np.nanmin(flat), np.nanmax(flat)) if ends is None else ends
     if kind == "f" and low >= 0 and high <= 1:
         return np.ascontiguousarray(flat, dtype=np.float32), None
     if low < 0 or high > 255:

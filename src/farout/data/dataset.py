@@ -184,6 +184,39 @@ class Dataset:
         frame = None if self.frame is None else self.frame.take(pa.array(np.arange(len(self))[rows]))
         return replace(self, X=self.X[rows], y=y, anomaly=anomaly, frame=frame)
 
+    def part(self, first: int, stop: int) -> "Dataset":
+        """Rows from ``first`` to before ``stop``, without a copy.
+
+        Examples
+        --------
+        >>> Dataset(np.eye(3), None, (3,), "eye").part(1, 3).X[:, 1].tolist()
+        [1.0, 0.0]
+        """
+        y, anomaly = (None if part is None else part[first:stop] for part in (self.y, self.anomaly))
+        frame = None if self.frame is None else self.frame.slice(first, max(0, stop - first))
+        return replace(self, X=self.X[first:stop], y=y, anomaly=anomaly, frame=frame)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Dataset"]) -> "Dataset":
+        """Parts of one set, at least one, as one set again.
+
+        Examples
+        --------
+        >>> data = Dataset(np.eye(3), None, (3,), "eye")
+        >>> Dataset.joined([data.part(0, 1), data.part(1, 3)]).X.tolist() == data.X.tolist()
+        True
+        """
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+
+        def together(name: str) -> Any:
+            each = [getattr(part, name) for part in parts]
+            return None if each[0] is None else np.concatenate(each)
+
+        frame = None if first.frame is None else pa.concat_tables([part.frame for part in parts])
+        return replace(first, X=together("X"), y=together("y"), anomaly=together("anomaly"), frame=frame)
+
     def without(self, columns: Iterable[str]) -> "Dataset":
         """The same rows without some columns; those that aren't there are none to leave out.
 

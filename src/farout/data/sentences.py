@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from farout.base.reading import check_file
 from farout.data.convert import listed, to_labels, to_marks
-from farout.data.tables import LABEL_NAMES, _delimiter, _refuse_repeated, _utf8, parquet_table
+from farout.data.tables import LABEL_NAMES, _refuse_repeated, _utf8, delimiter_of, parquet_table
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 
 __all__ = ["SENTENCE_ENDINGS", "Sentences", "read_sentences"]
@@ -127,7 +127,7 @@ def _csv_columns(path: Path) -> dict[str, list[Any]]:
     content = _utf8(path)
     if not content.strip():
         raise InvalidDataError(f"{path} is empty; a header line and at least one row are needed")
-    lines = csv.reader(io.StringIO(content.decode(), newline=""), delimiter=_delimiter(content, path))
+    lines = csv.reader(io.StringIO(content.decode(), newline=""), delimiter=delimiter_of(content, path))
     names, rows = [], list[list[str]]()
     try:
         names = [name.strip() for name in next(lines)]

@@ -6,11 +6,12 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,24 +25,59 @@ from farout.data.convert import listed, to_labels, to_marks, to_rows, warn
 from farout.data.dataset import Dataset
 from farout.errors import InvalidDataError, ReadingOptionError
 
-__all__ = ["LABEL_NAMES", "parquet_table", "read_csv", "read_parquet"]
+__all__ = [
+    "LABEL_NAMES",
+    "BOMS",
+    "DECIMAL_COMMA",
+    "EXCEL",
+    "THOUSANDS",
+    "Words",
+    "ambiguous_comma",
+    "as_plain_text",
+    "cells_of",
+    "check_header",
+    "check_text",
+    "chosen_columns",
+    "delimiter_of",
+    "is_text",
+    "is_value",
+    "made_of",
+    "matches",
+    "may_mark",
+    "not_flat",
+    "not_csv",
+    "occurs",
+    "opened_parquet",
+    "parquet_errors",
+    "parquet_files",
+    "parquet_table",
+    "read_csv",
+    "read_parquet",
+    "require_cells",
+    "require_text",
+    "unused_index",
+    "warn_of_marks",
+    "width_of",
+    "with_points",
+]
 
 LABEL_NAMES = ("label", "class", "target", "y")
 _MARK_NAME = re.compile("anomal|outlier", re.IGNORECASE)
 _MAYBE_MARK_NAME = re.compile("abnormal|fraud|defect|attack|intrusi|malicious|(^|_)bad($|_)", re.IGNORECASE)
-_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
 # UTF-32 first: its mark begins like that of UTF-16.
-_BOMS = {
+BOMS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+EXCEL = re.compile(rb"sep=([,;\t|])\r?\n")  # a line that Excel writes to name the delimiter
 _BLOCK = 1 << 20
 _CASTABLE = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-_DECIMAL_COMMA = r"^\s*[-+]?(\d*,)?\d+([eE][-+]?\d+)?\s*$"
-_THOUSANDS = r"^\s*[-+]?([1-9]\d{0,2},\d{3}|\d+)\s*$"
+DECIMAL_COMMA = r"^\s*[-+]?(\d*,)?\d+([eE][-+]?\d+)?\s*$"
+THOUSANDS = r"^\s*[-+]?([1-9]\d{0,2},\d{3}|\d+)\s*$"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?")
 
 
@@ -91,16 +127,16 @@ def read_csv(path: Path, label: str | None = None, anomaly: str | None = None, d
     content = _utf8(path)
     if not content.strip():
         raise InvalidDataError(f"{path} is empty; a header line and at least one row are needed")
-    excel = re.match(rb"sep=([,;\t|])\r?\n", content)  # a line that Excel writes to name the delimiter
+    excel = EXCEL.match(content)
     if excel is not None:
         content = content[excel.end() :]
-    delimiter = _delimiter(content, path) if excel is None else excel[1].decode()
+    delimiter = delimiter_of(content, path) if excel is None else excel[1].decode()
     table = _parsed(content, delimiter, path)
     table = table.rename_columns([name.strip() for name in table.column_names])
     if delimiter != ",":
         table = _with_decimal_points(table, path)
     asked = {name for name in (label, anomaly) if name is not None}
-    _check_header(table, asked, delimiter, path)
+    check_header(table.schema, asked, delimiter, path, lambda i, name: occurs(table.column(i), name))
     if len(table.column_names) == 1 and re.search(rb"\n[ \t]*\r?\n\s*\S", content):
         warn(f"{path} has one column, and empty lines between its rows; they are no rows: write NaN for a missing cell")
     return _dataset(table, path, label, anomaly, drop)
@@ -116,7 +152,7 @@ def read_parquet(
     Parameters
     ----------
     path : Path
-        One file.
+        One file, or a folder of several that are one table, in the order of their names.
     label, anomaly, drop
         As in :func:`read_csv`.
 
@@ -136,24 +172,42 @@ def read_parquet(
     UserWarning
         If a named row index of pandas is left out.
     """
-    table, nested = parquet_table(path)
-    for name, kind in nested.items():
+    with_lists = [parquet_table(file) for file in parquet_files(path)]
+    for name, kind in {name: kind for _, nested in with_lists for name, kind in nested.items()}.items():
         if name not in drop:
-            what = "label" if name == label or name.lower() in LABEL_NAMES else "mark" if name == anomaly else "feature"
-            fit = "numbers, text or dates" if what == "feature" else "a whole number, text or a date"
-            raise InvalidDataError(
-                f"column {name!r} of {path} holds {kind}; a {what} is {fit}: convert the column, or remove it"
-            )
-    drop = [name for name in drop if name not in nested]
-    index = _pandas_index(table)
-    unused = [name for name in index if name not in (label, anomaly)]
-    named = [name for name in unused if not name.startswith("__index_level_")]
-    if named:
-        warn(
-            f"{path}: {listed(named)} is the row index of a pandas table, and no feature; "
-            "to use it, write the file after df.reset_index()"
-        )
-    return _dataset(table.drop_columns(unused), path, label, anomaly, drop)
+            raise not_flat(name, kind, path, label, anomaly)
+    drop = [name for name in drop if not any(name in nested for _, nested in with_lists)]
+    parts = [table for table, _ in with_lists]
+    with parquet_errors(path):
+        table = parts[0] if len(parts) == 1 else pa.concat_tables(parts)
+    return _dataset(table.drop_columns(unused_index(table.schema, path, label, anomaly)), path, label, anomaly, drop)
+
+
+def not_flat(name: str, kind: pa.DataType, path: Path, label: str | None, anomaly: str | None) -> InvalidDataError:
+    """The error of a column that holds lists and the like."""
+    what = "label" if name == label or name.lower() in LABEL_NAMES else "mark" if name == anomaly else "feature"
+    fit = "numbers, text or dates" if what == "feature" else "a whole number, text or a date"
+    return InvalidDataError(
+        f"column {name!r} of {path} holds {kind}; a {what} is {fit}: convert the column, or remove it"
+    )
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The file at a path, or those of a folder in the order of their names."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
+def opened_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
+    """A file, of which nothing but what tells its rows and columns is read yet."""
+    check_file(path)
+    if path.stat().st_size == 0:
+        raise InvalidDataError(f"{path} is empty; write it again")
+    return pyarrow.parquet.ParquetFile(path, buffer_size=_BLOCK, pre_buffer=False)
+
+
+def parquet_errors(path: Path) -> AbstractContextManager[None]:
+    """Around reading: Arrow's errors as ours."""
+    return reading(path, "Parquet", "write it again", also=(pa.ArrowException,))
 
 
 def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
@@ -191,23 +245,23 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     _refuse_repeated(names, path)
     way_out = "write its rows as .npy or .csv"
     check_unpacked(path, size, stated, way_out)
-    nested = {field.name: field.type for field in schema if pa.types.is_nested(field.type)}
+    nested = {one.name: one.type for one in schema if pa.types.is_nested(one.type)}
     flat = [name for name in names if name not in nested] if nested else None
-    words = [field.name for field in schema if _is_text(field.type) or pa.types.is_binary(field.type)]
+    words = [one.name for one in schema if is_text(one.type) or pa.types.is_binary(one.type)]
     with parsing():
         with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
             table = file.read(columns=flat)
         table.validate(full=True)  # text in UTF-8, and places of words within their list
         unpacked = sum(map(_unpacked, table.columns))
     check_unpacked(path, size, unpacked, way_out)
-    for field, column in zip(table.schema, table.columns, strict=True):
-        _check_times(column, f"column {field.name!r} of {path}")
+    for one, column in zip(table.schema, table.columns, strict=True):
+        _check_times(column, f"column {one.name!r} of {path}")
     with parsing():
-        for i, field in enumerate(table.schema):
-            kind = schema.field(field.name).type
-            if pa.types.is_dictionary(field.type) and not pa.types.is_dictionary(kind):
+        for i, one in enumerate(table.schema):
+            kind = schema.field(one.name).type
+            if pa.types.is_dictionary(one.type) and not pa.types.is_dictionary(kind):
                 column = table.column(i).cast(kind if kind in _CASTABLE else pa.large_string())
-                table = table.set_column(i, field.with_type(column.type), column)
+                table = table.set_column(i, one.with_type(column.type), column)
     return table, nested
 
 
@@ -244,7 +298,7 @@ def _unpacked(column: pa.ChunkedArray) -> int:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(_is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 # --- From bytes to a table -------------------------------------------------------------------------------------------
@@ -253,7 +307,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 def _utf8(path: Path) -> bytes:
     """The content of a text file as UTF-8, without a byte order mark."""
     content = read_unpacked(path, times=3)  # the text, the columns, and the numbers
-    for mark, encoding in _BOMS.items():
+    for mark, encoding in BOMS.items():
         if content.startswith(mark):
             content = content[len(mark) :]
             if encoding == "utf-8":
@@ -264,15 +318,21 @@ def _utf8(path: Path) -> bytes:
                 raise InvalidDataError(
                     f"{path} begins like {encoding}, but is broken at byte {error.start}; write it again, as UTF-8"
                 ) from error
+    require_text(content, path)
+    return content
+
+
+def require_text(content: bytes, path: Path) -> None:
+    """Refuse what is no text in UTF-8, such as UTF-16 without a byte order mark; ``content`` may be the first lines."""
     head = content[:_BLOCK]
     if 4 * head.count(0) >= len(head) > 0:
-        order = "BE" if content.startswith(b"\0") else "LE"
+        order = "BE" if head.startswith(b"\0") else "LE"
         raise InvalidDataError(
             f"{path} holds zero bytes, so it is no UTF-8 text; most likely it is UTF-16 without a byte order mark: "
             f"write it as UTF-8 (iconv -f UTF-16{order} -t UTF-8)"
         )
     if content.isascii():
-        return content
+        return
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -288,13 +348,12 @@ def _utf8(path: Path) -> bytes:
             f"most likely the file is in Windows-1252 (Latin-1), where it reads {around.strip()!r}: "
             "write it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8; in Excel: CSV UTF-8)"
         ) from error
-    return content
 
 
-def _delimiter(content: bytes, path: Path) -> str:
+def delimiter_of(content: bytes, path: Path) -> str:
     """The character that separates cells: the one that cuts the first lines into equally many."""
     fitting = []
-    for delimiter in _DELIMITERS:
+    for delimiter in DELIMITERS:
         lines = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), delimiter=delimiter)
         try:
             widths = {len(cells) for cells in islice(lines, 20) if cells}
@@ -306,13 +365,13 @@ def _delimiter(content: bytes, path: Path) -> str:
         return "\t"
     if len(fitting) > 1:
         raise InvalidDataError(
-            f"{path}: cells may be separated by {' or by '.join(_DELIMITERS[d] for d in fitting)}; both cut the first "
+            f"{path}: cells may be separated by {' or by '.join(DELIMITERS[d] for d in fitting)}; both cut the first "
             "lines into equally many cells: write the file with one of them, and names of columns in its first line"
         )
     if fitting:
         return fitting[0]
     header = content.lstrip().partition(b"\n")[0]
-    return max(_DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
+    return max(DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
 
 
 def _parsed(content: bytes, delimiter: str, path: Path) -> pa.Table:
@@ -331,43 +390,62 @@ def _parsed(content: bytes, delimiter: str, path: Path) -> pa.Table:
         except pa.ArrowInvalid as error:
             if block < len(content):
                 continue
-            comment = "remove the lines of comment at its top, and " if content.startswith(b"#") else ""
-            raise InvalidDataError(
-                f"{path} is no valid CSV file ({said(error)}); {comment}give every line the same number "
-                f"of cells, separated by {_DELIMITERS[delimiter]}"
-            ) from error
+            raise not_csv(path, error, delimiter, content) from error
     raise AssertionError("the last block is as large as the file")
+
+
+def not_csv(path: Path, error: Exception, delimiter: str, head: bytes) -> InvalidDataError:
+    """The error for text that can't be parsed, of which ``head`` is the beginning."""
+    comment = "remove the lines of comment at its top, and " if head.startswith(b"#") else ""
+    return InvalidDataError(
+        f"{path} is no valid CSV file ({said(error)}); {comment}give every line the same number "
+        f"of cells, separated by {DELIMITERS[delimiter]}"
+    )
 
 
 def _with_decimal_points(table: pa.Table, path: Path) -> pa.Table:
     """Columns of text such as ``1,5`` as numbers; ``1,234`` alone may have a thousand's comma, and is refused."""
-    places = [i for i, column in enumerate(table.columns) if _is_text(column.type) and _matches(column, _DECIMAL_COMMA)]
-    if places and all(_matches(table.column(i), _THOUSANDS) for i in places):
-        name, value = table.column_names[places[0]], _first(table.column(places[0]))
-        raise InvalidDataError(
-            f"column {name!r} of {path} holds {value!r}, whose comma may be a decimal or a thousand's one; "
-            "write decimals with a point, and thousands without a comma"
-        )
+    places = [i for i, column in enumerate(table.columns) if is_text(column.type) and matches(column, DECIMAL_COMMA)]
+    if places and all(matches(table.column(i), THOUSANDS) for i in places):
+        raise ambiguous_comma(table.column_names[places[0]], _first(table.column(places[0])), path)
+    return with_points(table, places)
+
+
+def ambiguous_comma(name: str, value: Any, path: Path) -> InvalidDataError:
+    """The error for a column all of whose commas may be a decimal or a thousand's one."""
+    return InvalidDataError(
+        f"column {name!r} of {path} holds {value!r}, whose comma may be a decimal or a thousand's one; "
+        "write decimals with a point, and thousands without a comma"
+    )
+
+
+def with_points(table: pa.Table, places: Sequence[int]) -> pa.Table:
+    """The table, with columns of text such as ``1,5`` as numbers."""
     for i in places:
         numbers = pc.replace_substring(pc.utf8_trim_whitespace(table.column(i)), ",", ".").cast(pa.float64())
         table = table.set_column(i, table.column_names[i], numbers)
     return table
 
 
-def _matches(column: pa.ChunkedArray, pattern: str) -> bool:
+def matches(column: pa.ChunkedArray, pattern: str) -> bool:
     """Whether all cells that there are match the pattern."""
     return bool(pc.all(pc.match_substring_regex(column, pattern)).as_py())
 
 
-def _check_header(table: pa.Table, asked: set[str], delimiter: str, path: Path) -> None:
-    """A file without names would lose its first row, one with an index gain a feature: say so."""
-    names = table.column_names
-    values = [name for name in names if _is_value(name, delimiter)]
+def check_header(
+    columns: pa.Schema, asked: set[str], delimiter: str, path: Path, occurs: Callable[[int, str], bool]
+) -> None:
+    """A file without names would lose its first row, one with an index gain a feature: say so.
+
+    ``occurs(i, name)`` tells whether the name of column i is one of its cells too.
+    """
+    names = columns.names
+    values = [name for name in names if is_value(name, delimiter)]
     counted = any(values == [str(i + start) for i in range(len(values))] for start in (0, 1))
     known = any(name in asked or name.lower() in LABEL_NAMES for name in names)
-    again = {name for i, name in enumerate(names) if values and _occurs(table.column(i), name)}
+    again = {name for i, name in enumerate(names) if values and occurs(i, name)}
     majority = 2 * len(values) >= sum(name != "" for name in names)
-    text = [_is_text(column.type) for column in table.columns]
+    text = [is_text(kind) for kind in columns.types]
     example = delimiter.join(
         "label" if is_text and sum(text) == 1 else f"x{i + 1}" for i, is_text in enumerate(text[:12])
     )
@@ -389,34 +467,60 @@ def _check_header(table: pa.Table, asked: set[str], delimiter: str, path: Path) 
         warn(f"{path}: the first line ({first}) is taken for the names of columns; {ways}")
 
 
-def _is_value(cell: str, delimiter: str) -> bool:
+def is_value(cell: str, delimiter: str) -> bool:
     """Whether a cell of the first line is a number, a date or a truth value, and so hardly a name."""
     number = cell.replace(",", ".") if delimiter != "," else cell
     return _is_number(number) or _DATE.fullmatch(cell) is not None or cell.lower() in ("true", "false")
 
 
-def _occurs(column: pa.ChunkedArray, name: str) -> bool:
-    if _is_text(column.type):
+def occurs(column: pa.ChunkedArray, name: str) -> bool:
+    if is_text(column.type):
         return bool(pc.any(pc.equal(column, name)).as_py())
     if _is_number(name) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return bool(pc.any(pc.equal(column.cast(pa.float64(), safe=False), float(name))).as_py())
     return False
 
 
-def _pandas_index(table: pa.Table) -> list[str]:
-    """The columns that hold a row index of pandas, by the file's metadata; a RangeIndex has none."""
+def unused_index(columns: pa.Schema, path: Path, label: str | None, anomaly: str | None) -> list[str]:
+    """The columns that hold a row index of pandas, by the file's metadata, and aren't asked for; warns if it is named.
+
+    A RangeIndex has none.
+    """
     try:
-        levels = json.loads((table.schema.metadata or {})[b"pandas"])["index_columns"]
+        levels = json.loads((columns.metadata or {})[b"pandas"])["index_columns"]
     except (ValueError, KeyError, TypeError):
         levels = []
-    return [name for name in table.column_names if name in levels or re.fullmatch(r"__index_level_\d+__", name)]
+    index = [name for name in columns.names if name in levels or re.fullmatch(r"__index_level_\d+__", name)]
+    unused = [name for name in index if name not in (label, anomaly)]
+    named = [name for name in unused if not name.startswith("__index_level_")]
+    if named:
+        warn(
+            f"{path}: {listed(named)} is the row index of a pandas table, and no feature; "
+            "to use it, write the file after df.reset_index()"
+        )
+    return unused
 
 
 # --- From a table to a data set --------------------------------------------------------------------------------------
 
 
 def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None, drop: Collection[str]) -> Dataset:
-    names = table.column_names
+    features, label = chosen_columns(table.column_names, path, label, anomaly, drop)
+    require_cells(table.num_rows, features, path)
+    for name in (*features, label):
+        if name is not None and may_mark(name, is_label=name == label) and len(pc.unique(table.column(name))) <= 2:
+            warn_of_marks(name, path, is_label=name == label)
+    for name in features:
+        cells = as_plain_text(table.column(name))
+        if cells is not None:
+            check_text(Words().add(cells), name, path)
+    return made_of(table, path, features, label, anomaly)
+
+
+def chosen_columns(
+    names: list[str], path: Path, label: str | None, anomaly: str | None, drop: Collection[str]
+) -> tuple[list[str], str | None]:
+    """The columns that are features, and the one of labels, where there is one."""
     _refuse_repeated(names, path)
     for option, asked in (("label", [label]), ("anomaly", [anomaly]), ("drop", list(drop))):
         for name in asked:
@@ -424,27 +528,30 @@ def _dataset(table: pa.Table, path: Path, label: str | None, anomaly: str | None
                 raise ReadingOptionError(f"{path} has no column {name!r}; its columns are: {listed(names, 50)}", option)
     names = [name for name in names if name not in drop]
     label = _label_column(names, path, label, anomaly)
-    features = [name for name in names if name not in (label, anomaly)]
-    if not features or not table.num_rows:
+    return [name for name in names if name not in (label, anomaly)], label
+
+
+def require_cells(rows: int, features: Sequence[str], path: Path) -> None:
+    """Refuse a table without rows or features."""
+    if not features or not rows:
         raise InvalidDataError(
-            f"{path} is empty: {table.num_rows} rows and {len(features)} feature columns; at least "
-            "one of each is needed"
+            f"{path} is empty: {rows} rows and {len(features)} feature columns; at least one of each is needed"
         )
-    for name in (*features, label):
-        if name is not None and (_MARK_NAME.search(name) or (name != label and _MAYBE_MARK_NAME.search(name))):
-            _warn_of_marks(table.column(name), name, path, is_label=name == label)
-    narrow = all(table.schema.field(name).type in (pa.float16(), pa.float32()) for name in features)
-    X = np.empty((table.num_rows, len(features)), dtype=np.float32 if narrow else np.float64)
+
+
+def made_of(table: pa.Table, path: Path, features: list[str], label: str | None, anomaly: str | None) -> Dataset:
+    """The data set of a table, or of a part of one, whose columns were checked."""
+    X = np.empty((table.num_rows, len(features)), dtype=width_of(table.schema, features))
     with np.errstate(invalid="ignore"):  # a NaN of some bits raises a flag when it becomes another type
         for i, name in enumerate(features):
-            X[:, i] = _numbers(table.column(name), name, path)
+            X[:, i] = _numbers(table.column(name), f"column {name!r} of {path}")
     return Dataset(
         X,
-        None if label is None else to_labels(*_cells(table, label, path, "label")),
+        None if label is None else to_labels(*cells_of(table, label, path, "label")),
         (len(features),),
         str(path),
         feature_names=tuple(features),
-        anomaly=None if anomaly is None else to_marks(*_cells(table, anomaly, path, "mark")),
+        anomaly=None if anomaly is None else to_marks(*cells_of(table, anomaly, path, "mark")),
         frame=table.select(features),
         label_name=label,
     )
@@ -456,6 +563,12 @@ def _refuse_repeated(names: list[str], path: Path) -> None:
         raise InvalidDataError(f"{path}: more than one column is called {listed(repeated)}; rename them")
 
 
+def width_of(columns: pa.Schema, features: Sequence[str]) -> type[np.floating[Any]]:
+    """The float of the rows: float32 where all features are, else float64."""
+    narrow = all(columns.field(name).type in (pa.float16(), pa.float32()) for name in features)
+    return np.float32 if narrow else np.float64
+
+
 def _label_column(names: list[str], path: Path, label: str | None, anomaly: str | None) -> str | None:
     if label is not None:
         return label
@@ -465,21 +578,23 @@ def _label_column(names: list[str], path: Path, label: str | None, anomaly: str 
     return found[0] if found else None
 
 
-def _warn_of_marks(column: pa.ChunkedArray, name: str, path: Path, *, is_label: bool) -> None:
-    if len(pc.unique(column)) <= 2:
-        taken = "the classes of normal rows" if is_label else "a feature"
-        warn(f"{path}: column {name!r} is taken for {taken}; if it marks anomalies, name it as anomaly")
+def may_mark(name: str, *, is_label: bool) -> bool:
+    """Whether a column of two values and this name may mark anomalies."""
+    return bool(_MARK_NAME.search(name) or (not is_label and _MAYBE_MARK_NAME.search(name)))
 
 
-def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.floating[Any]]:
+def warn_of_marks(name: str, path: Path, *, is_label: bool) -> None:
+    """Warn of a column that may mark anomalies, and is taken for something else."""
+    taken = "the classes of normal rows" if is_label else "a feature"
+    warn(f"{path}: column {name!r} is taken for {taken}; if it marks anomalies, name it as anomaly")
+
+
+def _numbers(column: pa.ChunkedArray, where: str) -> NDArray[np.floating[Any]]:
     """The numbers of a column, NaN where a cell is missing or holds something else that models encode."""
-    where = f"column {name!r} of {path}"
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    elif _is_text(column.type):
-        _check_text(column, name, where)
     kind = column.type
-    if _is_text(kind) or pa.types.is_temporal(kind):
+    if is_text(kind) or pa.types.is_temporal(kind):
         return np.full(len(column), np.nan)
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
@@ -494,10 +609,58 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
-def _check_text(column: pa.ChunkedArray, name: str, where: str) -> None:
+def as_plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """A column of text; None for all others, and for declared categories, which are meant."""
+    return column if is_text(column.type) else None
+
+
+@dataclass
+class Words:
+    """What the checks of a column of text need to know of it; it may be told part by part.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        How often each distinct cell occurs that is no number; of more than ``MOST``, the first ones.
+    rows : dict of str to int
+        The row where each was first.
+    n, present : int
+        Number of cells, and of those that aren't missing.
+    last : str
+        The last cell.
+    """
+
+    MOST: ClassVar[int] = 10_000
+
+    counts: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    n: int = 0
+    present: int = 0
+    last: str = ""
+
+    def add(self, column: pa.ChunkedArray) -> Self:
+        """Take in the next cells of the column."""
+        if len(self.counts) < self.MOST:
+            codes = column.dictionary_encode().combine_chunks()  # so that Python sees a word once, not once a row
+            places = codes.indices.drop_null().to_numpy()
+            where = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
+            first = np.empty(len(codes.dictionary), dtype=np.int64)
+            first[places[::-1]] = where[::-1]
+            counted = np.bincount(places, minlength=len(first))
+            for i, word in enumerate(codes.dictionary.to_pylist()):
+                if word in self.counts:
+                    self.counts[word] += int(counted[i])
+                elif not _is_number(word) and len(self.counts) < self.MOST:
+                    self.counts[word], self.rows[word] = int(counted[i]), self.n + int(first[i])
+        self.n += len(column)
+        self.present += len(column) - column.null_count
+        self.last = (column[-1].as_py() or "") if len(column) else self.last
+        return self
+
+
+def check_text(told: Words, name: str, path: Path) -> None:
     """Refuse text that comes of a mistake in the file, and warn of what may be one; all else are categories."""
-    cells = [value for value in pc.unique(column).to_pylist() if value is not None]
-    words = [value for value in cells if not _is_number(value)]
+    words, where = list(told.counts), f"column {name!r} of {path}"
     if not words:
         return
     advice = None
@@ -509,26 +672,27 @@ def _check_text(column: pa.ChunkedArray, name: str, where: str) -> None:
         advice = "if spaces separate cells, write commas instead"
     elif all(value.strip(" ?.-").lower() in ("", "none", "missing") for value in words):
         advice = "leave missing cells empty"
-    elif "\n" in (column[-1].as_py() or "") and sum("\n" in value for value in cells) == 1:
+    elif "\n" in told.last and sum("\n" in value for value in words) == 1:
         advice = "a quotation mark may be open: close it"
-    numbers = len(column) - column.null_count - sum(pc.sum(pc.equal(column, value)).as_py() for value in words[:50])
-    few = numbers <= 0.8 * (len(column) - column.null_count) or len(words) > 50
+    numbers = told.present - sum(told.counts[value] for value in words[:50])
+    few = numbers <= 0.8 * told.present or len(words) > 50
     if advice is None and few:
         return
     wrong = words[0] if name not in words else name
-    row = pc.index(column, wrong).as_py()
     shown = repr(wrong) if len(wrong) <= 40 else f"{wrong[:40]!r}..."
-    told = f"{where} holds text: row {row + 1} (the first is 1) is {shown}"
+    message = f"{where} holds text: row {told.rows[wrong] + 1} (the first is 1) is {shown}"
     if advice is not None:
-        raise InvalidDataError(f"{told}; {advice}")
-    warn(f"{told}, where most cells are numbers; all of them are taken for categories: mend the cell if it is no word")
+        raise InvalidDataError(f"{message}; {advice}")
+    warn(
+        f"{message}, where most cells are numbers; all of them are taken for categories: mend the cell if it is no word"
+    )
 
 
-def _cells(table: pa.Table, name: str, path: Path, what: str) -> tuple[NDArray[Any], int, str]:
-    """A column of labels or marks as an array, its length, and its name for messages."""
+def cells_of(table: pa.Table, name: str, path: Path, what: str, passed: int = 0) -> tuple[NDArray[Any], int, str]:
+    """A column of labels or marks as an array, its length, and its name for messages; ``passed`` rows came before."""
     column, where = table.column(name), f"column {name!r} of {path}"
     if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
+        row = passed + pc.index(column.is_null(), True).as_py()
         raise InvalidDataError(
             f"{path}: row {row + 1} (the first is 1) has no {what} in column {name!r} (an empty cell, NA or null); "
             "fill it in or remove the row"
@@ -536,7 +700,7 @@ def _cells(table: pa.Table, name: str, path: Path, what: str) -> tuple[NDArray[A
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
-    if _is_text(kind):
+    if is_text(kind):
         codes = column.dictionary_encode().combine_chunks()  # so that Python sees a word once, not once a row
         words = np.array([word.strip() for word in codes.dictionary.to_pylist()])
         return words[codes.indices.to_numpy()], len(column), where
@@ -549,7 +713,7 @@ def _cells(table: pa.Table, name: str, path: Path, what: str) -> tuple[NDArray[A
     return np.asarray(column.to_numpy()), len(column), where
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

@@ -60,14 +60,15 @@ def fit_archetypes(
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
     _check(settings)
-    data = load_training(settings, data_root, show=verbose).normal
+    training = load_training(settings, data_root, show=verbose)
+    data, told = training.normal, list(training.warnings)
     _possible_counts(settings, len(data))
     k, asked = settings.archetypes.n_archetypes, settings.archetypes
     if not asked.deep:
         found = unit_warning(data)
         with begun_run(out, settings, resume=resume, force=force) as run:
             model = ArchetypalAnalysis(k, random_state=settings.seed, verbose=verbose).fit(rows_for(data))
-            told = [] if found is None else [found]
+            told += [] if found is None else [found]
             learned = Learned(run.finish(model, data, told), told)
             then(learned.run)
             return learned
@@ -82,7 +83,7 @@ def fit_archetypes(
         deep = DeepArchetypes(
             k, flow, **chosen, training=run.training("archetypes"), random_state=settings.seed, verbose=verbose
         )
-        learned = Learned(run.finish(deep.fit(rows_for(data), y), data))
+        learned = Learned(run.finish(deep.fit(rows_for(data), y), data, told), told)
         then(learned.run)
         return learned
 

@@ -73,7 +73,7 @@ def fit_flow(
     with begun_run(out, settings, resume=resume, force=force) as run:
         flow = default_flow(settings, data.normal, run.training("flow"), verbose)
         flow.fit(rows_for(data.normal), data.normal.y)
-        return Learned(run.finish(flow, data.normal))
+        return Learned(run.finish(flow, data.normal, data.warnings), list(data.warnings))
 
 
 def train_model(
@@ -105,12 +105,13 @@ def train_model(
         If the data, a setting or the folder can't be used; nothing is left behind then.
     """
     data = load_training(settings, data_root, show=verbose)
-    normal, warnings = data.normal, list[str]()
+    normal, warnings = data.normal, list(data.warnings)
     if isinstance(settings, DetectorSettings | DiscriminatorSettings) and settings.label_means is None:
         refuse_marks(normal, settings.label)
     flow: FlowDensity | None = None
     if settings.flow_run is not None:
-        flow, normal, warnings = _known_flow(settings, normal)
+        flow, normal, told = _known_flow(settings, normal)
+        warnings += told
     archetypes = _reused_archetypes(settings)
     source = getattr(settings, "source", None)
     real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root, settings.drop)

@@ -1,8 +1,13 @@
 """Outliers from a run's flow, and the files they go to."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from math import prod
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 import numpy as np
@@ -12,8 +17,10 @@ import pyarrow.parquet
 
 from farout.base.estimator import classes_of
 from farout.base.files import write_atomically
+from farout.base.reading import free_memory
 from farout.columns import as_table
 from farout.data.classes import resolve_classes
+from farout.data.streams import held
 from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
 from farout.outliers.registry import SOURCES
@@ -21,6 +28,7 @@ from farout.outliers.source import Outliers, OutlierSource
 from farout.runs.folder import Run, archetypes_of, flow_of, rows_for
 from farout.runs.loading import fitted_on
 from farout.runs.settings import SourceSettings
+from farout.runs.shards import Shard, ShardFolder, check_shard_target, is_shard_target, model_sum
 from farout.runs.sources import make_source
 
 __all__ = [
@@ -28,11 +36,16 @@ __all__ = [
     "check_target",
     "fitted_source",
     "generate_outliers",
+    "generate_parts",
+    "must_be_parted",
+    "outlier_facts",
     "outliers_table",
     "sources_for",
     "write_file",
     "write_outliers",
 ]
+
+WHOLE = 2**27  # bytes of outliers up to which a file is drawn in one go
 
 
 def generate_outliers(
@@ -70,9 +83,146 @@ def generate_outliers(
     InvalidSettingError
         If a setting makes no sense.
     """
-    flow = _stands_on(run, settings)
-    labels = _labels(run.model if flow is None else flow, classes, n, run)
+    labels = _labels(run, settings, classes, n)
     return fitted_source(run, settings, seed=seed, data_root=data_root).sample(n, labels, random_state=seed)
+
+
+def generate_parts(
+    run: Run,
+    settings: SourceSettings,
+    n: int,
+    path: Path,
+    *,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    shard_rows: int | None = None,
+    data_root: str | Path | None = None,
+    force: bool = False,
+    told: Callable[[int], None] = lambda rows: None,
+) -> dict[str, Any]:
+    """Draw outliers a part at a time, into a folder of shards or into one ``.csv`` or ``.parquet`` file.
+
+    A shard is drawn from the seed and its number alone, so it is the same whoever draws it; those that an interrupted
+    call left whole are skipped. Shards are Parquet of the columns of the data, and ``.npz`` of images. A file holds the
+    rows of the shards that `usual_rows` gives.
+
+    Parameters
+    ----------
+    run, settings, n, classes, seed, data_root
+        As in `generate_outliers`.
+    path : path
+        A folder, or a file with one of these endings.
+    shard_rows : int, optional
+        Rows of a shard; `usual_rows` when omitted.
+    force : bool
+        Begin anew, or replace a file.
+    told : callable
+        Called with the number of rows after each shard.
+
+    Returns
+    -------
+    dict
+        Rows, strengths and classes, as `outlier_facts` tells them.
+
+    Raises
+    ------
+    FaroutError
+        As `generate_outliers` does; also if the folder holds other files, or shards of another job.
+    """
+    check_outliers_target(path, force, run)
+    source = fitted_source(run, settings, seed=seed, data_root=data_root)
+    usual = usual_rows(run)
+    ending = ".parquet" if len(run.event_shape) == 1 else ".npz"
+    job = {"what": "outliers", "model": model_sum(run), "source": settings.model_dump(), "classes": list(classes)}
+    if SOURCES[settings.name].needs_rows(settings.options):
+        job["training data"] = held(fitted_on(run, data_root)).origin()
+    shards = ShardFolder(path, job | {"seed": seed}, n, shard_rows or usual, ending)
+
+    def drawn(shard: Shard) -> Iterator[Outliers]:
+        for i, first in enumerate(range(0, shard.rows, usual)):
+            rows = min(usual, shard.rows - first)
+            labels = _labels(run, settings, classes, rows, shard.first + first)
+            yield source.sample(rows, labels, random_state=np.random.default_rng([seed, shard.number, i]))
+            told(rows)
+
+    def write(shard: Shard, target: Path) -> dict[str, Any]:
+        if ending != ".npz":
+            return joined_facts([outlier_facts(part) for part in _written(drawn(shard), run, target, ".parquet")])
+        parts = list(drawn(shard))
+        _write_npz(parts, run.event_shape, target)
+        return joined_facts([outlier_facts(part) for part in parts])
+
+    if is_shard_target(path):
+        with shards.begun(force=force):
+            for shard in shards.done():
+                told(shard.rows)
+            for shard in shards.missing():
+                shards.put(shard, partial(write, shard))
+        return joined_facts([shards.facts[shard.file] for shard in shards.shards])
+    facts: list[dict[str, Any]] = []
+
+    def write_all(target: Path) -> None:
+        every = (part for shard in shards.shards for part in drawn(shard))
+        facts.extend(map(outlier_facts, _written(every, run, target, path.suffix)))
+
+    write_file(path, write_all)
+    return joined_facts(facts)
+
+
+def usual_rows(run: Run) -> int:
+    """Rows that are drawn at once, and of a shard unless it is told: as many as take 32 MiB, up to half a million."""
+    return max(1, min(2**19, 2**22 // prod(run.event_shape)))
+
+
+def must_be_parted(run: Run, n: int, path: Path) -> bool:
+    """Whether so many outliers are drawn a part at a time: into a folder, or where they take more than 128 MiB.
+
+    Raises
+    ------
+    InvalidSettingError
+        If a ``.npz`` was asked for, which is written whole, and memory doesn't suffice for it.
+    """
+    if is_shard_target(path):
+        return True
+    size = n * prod(run.event_shape) * 8
+    if path.suffix != ".npz" or size <= WHOLE:
+        return size > WHOLE
+    free = free_memory()
+    if 8 * size > free:
+        raise InvalidSettingError(
+            f"--out {path}: a .npz is written whole, and {n} outliers need about {8 * size / 2**30:.1f} GiB for it, "
+            f"where {free / 2**30:.1f} are free; give --out a folder, for shards, or a name that ends in .csv or "
+            ".parquet."
+        )
+    return False
+
+
+def outlier_facts(drawn: Outliers) -> dict[str, Any]:
+    """What outliers come to: rows, ends of their strength, typical distance in sigma, how rare it is, their classes.
+
+    Strengths are None for a source that has no such notion. ``tail_below`` stands in place of ``tail_median`` where
+    held-out rows can't tell how small the probability is.
+    """
+    strength = drawn.strength
+    known = not np.isnan(strength[0])
+    facts: dict[str, Any] = {
+        "rows": len(drawn),
+        "strength_min": float(strength.min()) if known else None,
+        "strength_max": float(strength.max()) if known else None,
+    }
+    if drawn.sigma is not None and drawn.tail is not None and drawn.least_tail is not None:
+        sigma, tail = (median(v for v in values.tolist() if not np.isnan(v)) for values in (drawn.sigma, drawn.tail))
+        facts |= {"sigma_median": sigma, "tail_below" if tail <= drawn.least_tail else "tail_median": tail}
+    return facts | {"classes": None if drawn.y is None else sorted(set(drawn.y.tolist()))}
+
+
+def joined_facts(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of several parts as those of all; medians are those of the parts' medians."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    each = {name: [part[name] for part in parts if part.get(name) is not None] for name in names}
+    ways: dict[str, Callable[[list[Any]], Any]] = {"rows": sum, "strength_min": min, "strength_max": max}
+    ways["classes"] = lambda each: sorted(set(chain(*each)))
+    return {name: ways.get(name, median)(values) if values else None for name, values in each.items()}
 
 
 def fitted_source(
@@ -182,14 +332,27 @@ def write_outliers(out: Outliers, path: str | Path, run: Run, *, force: bool = F
     path = Path(path)
     check_outliers_target(path, force, run)
     if path.suffix == ".npz":
-        return write_file(path, lambda p: _write_npz(out, run.event_shape, p))
-    table = outliers_table(out, run)
-    if out.y is not None:
-        # As the data call it, so that the file is DATA again.
-        table = table.append_column((run.record.label if run.record is not None else None) or "label", pa.array(out.y))
-    if path.suffix == ".csv":
-        return write_file(path, lambda p: pyarrow.csv.write_csv(_as_text(table), p))
-    return write_file(path, lambda p: pyarrow.parquet.write_table(table, p))
+        return write_file(path, lambda p: _write_npz([out], run.event_shape, p))
+    return write_file(path, lambda p: list(_written([out], run, p, path.suffix)))
+
+
+def _written(parts: Iterable[Outliers], run: Run, path: Path, ending: str) -> Iterator[Outliers]:
+    """Write parts that follow each other as one table, and hand each on once it is written."""
+    with contextlib.ExitStack() as opened:
+        writer: Any = None
+        for part in parts:
+            table = outliers_table(part, run)
+            if part.y is not None:
+                # As the data call it, so that the file is DATA again.
+                name = (run.record.label if run.record is not None else None) or "label"
+                table = table.append_column(name, pa.array(part.y))
+            table = _as_text(table) if ending == ".csv" else table
+            if writer is None:
+                make = pyarrow.csv.CSVWriter if ending == ".csv" else pyarrow.parquet.ParquetWriter
+                schema = table.schema
+                writer = opened.enter_context(make(path, schema))
+            writer.write_table(table.cast(schema))
+            yield part
 
 
 def check_target(path: Path, force: bool, endings: tuple[str, ...]) -> None:
@@ -205,9 +368,14 @@ def check_target(path: Path, force: bool, endings: tuple[str, ...]) -> None:
         raise RunError(f"{path} exists; choose another name, or add --force to replace it.")
 
 
-def check_outliers_target(path: Path, force: bool, run: Run) -> None:
-    """Raise, before any work is done, if outliers of this run couldn't be written to ``path``."""
+def check_outliers_target(path: Path, force: bool, run: Run | None = None) -> None:
+    """Raise, before any work is done, if outliers (of this run, where it is open) couldn't be written to ``path``."""
+    if is_shard_target(path):
+        check_shard_target(path)
+        return
     check_target(path, force, (".npz", ".csv", ".parquet"))
+    if run is None:
+        return
     if path.suffix != ".npz" and len(run.event_shape) == 3:
         raise InvalidSettingError(f"--out {path}: images don't fit a table; give a name that ends in .npz.")
     if path.suffix == ".npz" and "schema_" in vars(run.model):
@@ -224,13 +392,13 @@ def write_file(path: Path, write: Callable[[Path], Any]) -> Path:
     return path
 
 
-def _write_npz(out: Outliers, event_shape: tuple[int, ...], path: Path) -> None:
-    arrays = {"x": out.x, "strength": out.strength, "source": out.source, "event_shape": np.array(event_shape)}
-    if out.y is not None:
-        arrays["y"] = out.y
-    for name in ("weights", "sigma", "tail"):
-        if getattr(out, name) is not None:
-            arrays[name] = getattr(out, name)
+def _write_npz(parts: Sequence[Outliers], event_shape: tuple[int, ...], path: Path) -> None:
+    arrays = {}
+    for name in ("x", "strength", "source", "y", "weights", "sigma", "tail"):
+        if getattr(parts[0], name) is not None:
+            each = [getattr(part, name) for part in parts]
+            arrays[name] = each[0] if len(each) == 1 else np.concatenate(each)
+    arrays["event_shape"] = np.array(event_shape)
     with path.open("wb") as file:  # by name, savez would add an ending
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -257,12 +425,16 @@ def _numbered(d: int) -> list[str]:
     return [f"x{i}" for i in range(d)]
 
 
-def _labels(model: Any, classes: Sequence[str], n: int, run: Run) -> np.ndarray[Any, Any] | None:
+def _labels(
+    run: Run, settings: SourceSettings, classes: Sequence[str], n: int, first: int = 0
+) -> np.ndarray[Any, Any] | None:
+    """Labels of ``n`` outliers from number ``first`` on: the classes that are asked for, in turn."""
+    flow = _stands_on(run, settings)
     if not classes:
         return None
-    known = classes_of(model)
+    known = classes_of(run.model if flow is None else flow)
     if known is None:
         raise InvalidDataError(f"--classes: the flow of {run.path} was fitted without labels; leave --classes out.")
     asked = [c for text in classes for c in text.split(",")]
-    wanted = resolve_classes(asked, known.tolist(), {}, f"the flow of {run.path}")
-    return np.resize(np.array(wanted, dtype=known.dtype), n)
+    wanted = np.array(resolve_classes(asked, known.tolist(), {}, f"the flow of {run.path}"), dtype=known.dtype)
+    return np.resize(np.roll(wanted, -first), n)

@@ -1,14 +1,16 @@
 """Data of a run: the rows that it is trained on, and the rows that it is judged by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from farout.base.progress import stage
-from farout.data import Dataset, load_data
+from farout.data import Dataset, RowStream, load_data, open_stream
 from farout.data.catalogue import CATALOGUE
+from farout.data.files import size_in_memory
 from farout.data.spec import parse_spec
+from farout.data.streams import BIG, held
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 from farout.runs.folder import Run
 from farout.runs.settings import RunSettings
@@ -22,11 +24,17 @@ __all__ = [
     "load_outliers",
     "load_test_data",
     "load_training",
+    "open_test_stream",
     "outliers_of",
     "refuse_marks",
 ]
 
+Loaded = TypeVar("Loaded")
 _TWO = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no"}
+
+
+SAMPLE = 2**27  # bytes of rows that are drawn to train on from data above `BIG`, at most
+ENOUGH = 1_000_000  # rows that are drawn, at most: no training sees as many unless it is told how long to train
 
 
 @dataclass(frozen=True)
@@ -39,38 +47,69 @@ class TrainingData:
         What is learned from.
     anomalies : Dataset or None
         Rows that are marked; no training sees them.
+    warnings : tuple of str
+        That these are a sample of the rows.
     """
 
     normal: Dataset
     anomalies: Dataset | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def load_training(settings: RunSettings, data_root: str | Path | None, *, show: bool = False) -> TrainingData:
     """The data of a run's settings: the train split of named sets that leave it open.
+
+    Of data that would take more than 1 GiB in memory a sample is drawn, as `RowStream.sample` does it: a uniform one
+    without replacement, in which rare classes are kept. It holds as many rows as take 128 MiB, and no more than a
+    million or those that the training sees. ``settings.rows`` says otherwise.
 
     Raises
     ------
     FaroutError
         If the data can't be loaded, or all rows are marked as anomalies.
     """
+    options: dict[str, Any] = {
+        "data_root": data_root,
+        "default_split": "train",
+        "label": settings.label,
+        "anomaly": settings.anomaly,
+        "image_size": settings.image_size,
+        "drop": settings.drop,
+    }
+    warnings: tuple[str, ...] = ()
     with stage(f"loading {settings.data}", show=show):
-        data = load_data(
-            settings.data,
-            data_root=data_root,
-            default_split="train",
-            label=settings.label,
-            anomaly=settings.anomaly,
-            image_size=settings.image_size,
-            drop=settings.drop,
-        )
+        streamed = settings.rows is None and size_in_memory(settings.data, settings.image_size) > BIG
+        if settings.rows == "all" or not (streamed or isinstance(settings.rows, int)):
+            data = load_data(settings.data, **options)
+        else:
+            stream = open_stream(settings.data, **options)
+            wanted = settings.rows if isinstance(settings.rows, int) else _enough(settings, stream.row_bytes)
+            data = stream.sample(wanted, settings.seed)
+            if len(data) < len(stream):
+                told = f"{len(data):,} of {len(stream):,}".replace(",", " ")
+                warnings = (
+                    f"trained on {told} rows, drawn at random"
+                    + ("; rare classes are kept" if stream.strata is not None else "")
+                    + ("; --rows N draws another number, --rows all takes them all." if streamed else "."),
+                )
     marks = data.anomaly
     if marks is None:
-        return TrainingData(data)
+        return TrainingData(data, warnings=warnings)
     if marks.all():
         raise InvalidDataError(
             f"{data.name}: all rows are marked as anomalies by {settings.anomaly!r}, none is normal."
         )
-    return TrainingData(data.take(~marks), data.take(marks) if marks.any() else None)
+    return TrainingData(data.take(~marks), data.take(marks) if marks.any() else None, warnings)
+
+
+def _enough(settings: RunSettings, row_bytes: int) -> int:
+    """Rows to draw: as many as trainings see, if they fit into the sample."""
+    seen = [
+        (part.max_steps or 0) * (part.batch_size or 128)
+        for part in (settings.flow, getattr(settings, "model", None), getattr(settings, "archetypes", None))
+        if part is not None and hasattr(part, "max_steps")
+    ]
+    return max(1, min(SAMPLE // row_bytes, max(ENOUGH, *seen)))
 
 
 def refuse_marks(data: Dataset, label: str | None) -> None:
@@ -137,7 +176,7 @@ def load_test_data(
     found, refusals = [], []
     for spec in specs:
         with stage(f"loading {spec}", show=show):
-            data, refused = _load_what_fits(spec, data_root, asked, run)
+            data, refused = _load_what_fits(spec, data_root, asked, run, load_data)
         found.append(data)
         refusals.append(refused)
     for name, value in asked.items():
@@ -146,24 +185,63 @@ def load_test_data(
     return found
 
 
+def open_test_stream(
+    spec: str,
+    data_root: str | Path | None,
+    label: str | None = None,
+    image_size: int | None = None,
+    anomaly: str | None = None,
+    *,
+    run: Run | None = None,
+    at_once: int | None = None,
+    show: bool = False,
+) -> RowStream:
+    """Data as `load_test_data` loads them, to be read a part at a time where they are above 1 GiB.
+
+    Parameters
+    ----------
+    spec, data_root, label, image_size, anomaly, run, show
+        As in `load_test_data`.
+    at_once : int, optional
+        Rows to read at once, whatever the size.
+    """
+    asked = {"label": label, "anomaly": anomaly, "image_size": image_size}
+
+    def opened(spec: str, **options: Any) -> RowStream:
+        if at_once is None and size_in_memory(spec) <= BIG:
+            return held(load_data(spec, **options))
+        return open_stream(spec, at_once=at_once, **options)
+
+    with stage(f"loading {spec}", show=show):
+        found, refused = _load_what_fits(spec, data_root, asked, run, opened)
+    for name, value in asked.items():
+        if value is not None and name in refused:
+            raise refused[name]
+    return found
+
+
 def load_again(
     spec: str, data_root: str | Path | None, run: Run, label: str | None, image_size: int | None, anomaly: str | None
 ) -> Dataset:
     """One of the sets that `load_test_data` was given, with the same options, which another of them may have needed."""
     asked = {"label": label, "anomaly": anomaly, "image_size": image_size}
-    return _load_what_fits(spec, data_root, asked, run)[0]
+    return _load_what_fits(spec, data_root, asked, run, load_data)[0]
 
 
 def _load_what_fits(
-    spec: str, data_root: str | Path | None, asked: dict[str, Any], run: Run | None
-) -> tuple[Dataset, dict[str, ReadingOptionError]]:
+    spec: str,
+    data_root: str | Path | None,
+    asked: dict[str, Any],
+    run: Run | None,
+    load: Callable[..., Loaded],
+) -> tuple[Loaded, dict[str, ReadingOptionError]]:
     """Data, and why they refused an option: read with what was asked, or else as the run has it, where they have it."""
     kept = {} if run is None or run.settings is None else {name: getattr(run.settings, name) for name in asked}
     options: dict[str, Any] = {name: kept.get(name) if value is None else value for name, value in asked.items()}
     refused: dict[str, ReadingOptionError] = {}
     while True:
         try:
-            return load_data(spec, data_root=data_root, default_split="test", **options), refused
+            return load(spec, data_root=data_root, default_split="test", **options), refused
         except ReadingOptionError as error:
             refused[error.option] = error
             options[error.option] = None

@@ -1,19 +1,28 @@
 """Scores of data under a run, one row each, and how well they separate inliers from outliers."""
 
+import contextlib
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from farout.base.files import write_atomically
 from farout.base.progress import stage
 from farout.base.reading import said
-from farout.data import Dataset
+from farout.data import Dataset, RowStream
 from farout.data.arrays import read_arrays
+from farout.data.streams import held
 from farout.detectors.calibration import conformal
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, EvaluationRow, as_scores, evaluate
@@ -23,25 +32,34 @@ from farout.runs.folder import EVALUATION, SCORES, Run
 from farout.runs.overlap import shared_rows
 from farout.runs.provenance import Provenance, Watch
 from farout.runs.records import read_record
+from farout.runs.shards import ShardFolder, model_sum
 
 __all__ = [
     "EvaluatedSets",
+    "ScoreSummary",
     "ScoreTable",
     "check_explains",
     "check_scores",
     "check_sets",
     "column_names",
+    "csv_lines",
     "evaluate_run",
     "explains",
     "judged_with_care",
     "read_evaluation",
+    "rows_a_part",
     "score_data",
+    "score_parts",
+    "score_shards",
     "scores_of",
     "shares_of",
     "write_evaluation",
+    "write_scores",
 ]
 
-EXPLAINED = 256  # rows that are explained between two steps of the bar
+EXPLAINED = 256  # rows that are explained at once
+SHARD_ROWS = 2**19  # of a shard of scores
+GROUP = 2**17  # rows of a group in Parquet, at least
 
 
 @dataclass(frozen=True)
@@ -90,25 +108,83 @@ class ScoreTable:
 
     def summary(self) -> dict[str, Any]:
         """Rows, share of outliers, range of scores, accuracy where it can be told, and the columns of the outliers."""
-        shown: dict[str, Any] = {"rows": len(self.score)}
-        if self.decision is not None:
-            shown |= {
-                "called_outliers": int((self.decision == -1).sum()),
-                "share_of_outliers": float((self.decision == -1).mean()),
-            }
+        return ScoreSummary().add(self).facts()
+
+    @classmethod
+    def joined(cls, parts: "Sequence[ScoreTable]") -> "ScoreTable":
+        """Tables of rows that follow each other, at least one, as one."""
+
+        def together(each: list[Any]) -> Any:
+            return None if each[0] is None else np.concatenate(each)
+
+        columns = {name: together([getattr(part, name) for part in parts]) for name in _COLUMNS}
+        first = parts[0].shares
+        every = [part.shares or {} for part in parts]
+        shares = None if first is None else {name: together([each[name] for each in every]) for name in first}
+        return cls(**columns, shares=shares)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, NDArray[Any]]) -> "ScoreTable":
+        """The table that `columns` were those of, such as a shard that is read back."""
+        shares = {name.removeprefix("share_"): v for name, v in columns.items() if name.startswith("share_")}
+        return cls(**{name: columns.get(name) for name in _COLUMNS}, shares=shares or None)  # type: ignore[arg-type]
+
+
+_COLUMNS = ("score", "p_value", "decision", "predicted", "label")
+
+
+class ScoreSummary:
+    """What tables of scores come to, taken in one after the other.
+
+    The median is exact up to 4 million rows; beyond, it is that of as many rows, evenly spread.
+    """
+
+    MOST = 2**22
+
+    def __init__(self) -> None:
+        self.rows = self.outliers = self.right = self.judged = 0
+        self.lowest, self.highest = np.inf, -np.inf
+        self.kept: list[NDArray[np.float64]] = []
+        self.every = 1  # of so many rows one is kept
+        self.decides = self.predicts = False
+        self.shares: dict[str, NDArray[np.float64]] = {}
+
+    def add(self, table: ScoreTable) -> "ScoreSummary":
+        """Take in the next rows."""
+        score, n = table.score, len(table.score)
+        called = np.full(n, False) if table.decision is None else table.decision == -1
+        self.decides = table.decision is not None
+        self.outliers += int(called.sum())
+        self.lowest, self.highest = min(self.lowest, score.min()), max(self.highest, score.max())
+        self.kept.append(score[-self.rows % self.every :: self.every])
+        if table.predicted is not None and table.label is not None:
+            self.predicts = table.predicted.dtype.kind == table.label.dtype.kind
+            self.right += int((table.predicted == table.label).sum()) if self.predicts else 0
+        for name, values in (table.shares or {}).items():
+            self.shares[name] = self.shares.get(name, np.zeros(2)) + np.array([values[called].sum(), values.sum()])
+        self.rows += n
+        while sum(map(len, self.kept)) > self.MOST:
+            self.kept, self.every = [np.concatenate(self.kept)[::2]], 2 * self.every
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """In plain values."""
+        shown: dict[str, Any] = {"rows": self.rows}
+        if self.decides:
+            shown |= {"called_outliers": self.outliers, "share_of_outliers": self.outliers / self.rows}
         shown |= {
-            "score_min": float(self.score.min()),
-            "score_median": float(np.median(self.score)),
-            "score_max": float(self.score.max()),
+            "score_min": float(self.lowest),
+            "score_median": float(np.median(np.concatenate(self.kept))),
+            "score_max": float(self.highest),
         }
-        if self.predicted is not None and self.label is not None and self.predicted.dtype.kind == self.label.dtype.kind:
-            shown["accuracy"] = float((self.predicted == self.label).mean())
-        if self.shares is not None:
-            called = np.full(len(self.score), True) if self.decision is None else self.decision == -1
-            rows = called if called.any() else np.full(len(self.score), True)
-            mean = {name: float(values[rows].mean()) for name, values in self.shares.items()}
+        if self.predicts:
+            shown["accuracy"] = self.right / self.rows
+        if self.shares:
+            of_outliers, all_rows = np.array(list(self.shares.values())).T
+            sums = of_outliers / self.outliers if self.outliers else all_rows / self.rows
+            mean = dict(zip(self.shares, sums.tolist(), strict=True))
             first = sorted(mean, key=lambda name: -mean[name])[:5]
-            shown["columns_of_outliers" if called.any() else "columns"] = [
+            shown["columns_of_outliers" if self.outliers else "columns"] = [
                 f"{name}: {mean[name]:.2f}" for name in first
             ]
         return shown
@@ -162,9 +238,46 @@ def score_data(run: Run, data: Dataset, *, explain: bool = False, show: bool = F
     InvalidDataError
         If the rows are of another shape, or not finite.
     """
-    model, predicted = run.model, None
     if explain:
         check_explains(run)
+    with stage(f"explaining {len(data)} rows", total=len(data), show=show and explain) as advance:
+        parts = []
+        for part in score_parts(run, held(data), explain=explain):
+            parts.append(part)
+            advance(len(part.score))
+    return ScoreTable.joined(parts)
+
+
+def score_parts(
+    run: Run, stream: RowStream, *, explain: bool = False, first: int = 0, stop: int | None = None
+) -> Iterator[ScoreTable]:
+    """Score rows as they are read, from ``first`` to before ``stop``, a part at a time; see `score_data`.
+
+    Parts have `rows_a_part` rows, counted from ``first``, whatever is read at once; so a row's score is the same to the
+    bit in a file read whole, in batches, and in any shard that begins at a multiple of that.
+    """
+    rows = rows_a_part(run)
+    at = first
+    for part in stream.batches(rows, first, stop):
+        try:
+            yield _scored(run, part, explain)
+        except InvalidDataError as error:
+            if at == 0:
+                raise
+            raise InvalidDataError(f"rows {at} to {at + len(part) - 1}, counted from 0: {error}") from error
+        at += len(part)
+
+
+def rows_a_part(run: Run) -> int:
+    """Rows that are scored at once: 8192, and of wide rows fewer, but a multiple of what goes through a network."""
+    rows, width = 8192, prod(run.event_shape)
+    while rows > 256 and rows * width > 2**22:
+        rows //= 2
+    return rows
+
+
+def _scored(run: Run, data: Dataset, explain: bool) -> ScoreTable:
+    model, predicted = run.model, None
     if hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(run.rows_of(data))  # score and class in one pass
         scores, predicted = probabilities.max(axis=1), model.classes_[probabilities.argmax(axis=1)]
@@ -173,19 +286,122 @@ def score_data(run: Run, data: Dataset, *, explain: bool = False, show: bool = F
     if isinstance(model, FlowDensity):
         return ScoreTable(scores, label=data.y)
     decision = np.where(scores >= model.offset_, 1, -1)
-    shares = shares_of(run, data, show=show) if explain else None
+    shares = shares_of(run, data) if explain else None
     return ScoreTable(scores, conformal(scores, model.calibration_scores_), decision, predicted, data.y, shares)
 
 
-def shares_of(run: Run, data: Dataset, *, show: bool = False) -> dict[str, NDArray[np.float64]]:
+def write_scores(parts: Iterable[ScoreTable], path: Path, ending: str) -> None:
+    """Write tables of rows that follow each other to one file: Parquet for the ending ``.parquet``, else CSV."""
+    if ending == ".parquet":
+        _write_parquet(parts, path)
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for text in csv_lines(parts):
+            file.write(text)
+
+
+def csv_lines(parts: Iterable[ScoreTable]) -> Iterator[str]:
+    """The lines of a CSV file, a part at a time, with names in the first."""
+    for i, part in enumerate(parts):
+        text, columns = io.StringIO(), part.columns()
+        writer = csv.writer(text, lineterminator="\n")
+        if i == 0:
+            writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+        yield text.getvalue()
+
+
+def _write_parquet(parts: Iterable[ScoreTable], path: Path) -> None:
+    """Groups of rows are of one size, so that the same scores are the same bytes."""
+    with contextlib.ExitStack() as opened:
+        writer, kept = None, list[pa.Table]()
+        for part in chain(parts, [None]):
+            kept += [] if part is None else [pa.table(part.columns())]
+            if kept and (part is None or sum(table.num_rows for table in kept) >= GROUP):
+                table, kept = pa.concat_tables(kept), []
+                writer = writer or opened.enter_context(pyarrow.parquet.ParquetWriter(path, table.schema))
+                writer.write_table(table)
+
+
+def read_shard(path: Path) -> ScoreTable:
+    """The scores in a file that `write_scores` wrote as Parquet."""
+    table = pyarrow.parquet.ParquetFile(path).read()
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = column.to_numpy()
+        columns[name] = values.astype(np.str_) if values.dtype == object else values
+    return ScoreTable.from_columns(columns)
+
+
+def score_shards(
+    run: Run,
+    stream: RowStream,
+    folder: Path,
+    *,
+    explain: bool = False,
+    shard_rows: int | None = None,
+    force: bool = False,
+    told: Callable[[int], None] = lambda rows: None,
+) -> ScoreSummary:
+    """Score data into a folder of Parquet files; shards that an interrupted call left whole are skipped.
+
+    Parameters
+    ----------
+    run : Run
+    stream : RowStream
+    folder : path
+    explain : bool
+        As in `score_data`.
+    shard_rows : int, optional
+        Rows a shard, rounded up to a multiple of `rows_a_part`; about half a million when omitted.
+    force : bool
+        Begin anew, whatever shards are there.
+    told : callable
+        Called with the number of rows after each part.
+
+    Returns
+    -------
+    ScoreSummary
+
+    Raises
+    ------
+    RunError
+        If the folder holds other files, or shards of another model, of other data or of other options.
+    """
+    rows = rows_a_part(run)
+    wanted = rows * -(-(shard_rows or SHARD_ROWS) // rows)
+    job = {
+        "what": "scores",
+        "model": model_sum(run),
+        "data": {"spec": stream.name, **stream.origin()},
+        "columns": {"names": stream.feature_names, "label": stream.label_name},
+        "explain": explain,
+    }
+    shards = ShardFolder(folder, job, len(stream), wanted)
+    summary = ScoreSummary()
+
+    def counted(parts: Iterable[ScoreTable]) -> Iterator[ScoreTable]:
+        for part in parts:
+            summary.add(part)
+            told(len(part.score))
+            yield part
+
+    with shards.begun(force=force):
+        for shard in shards.done():
+            for _ in counted([read_shard(folder / shard.file)]):
+                pass
+        for run_of in shards.runs_of_missing():
+            end = run_of[-1].first + run_of[-1].rows
+            parts = counted(score_parts(run, stream, explain=explain, first=run_of[0].first, stop=end))
+            for shard in run_of:
+                shards.put(shard, partial(write_scores, islice(parts, -(-shard.rows // rows)), ending=".parquet"))
+    return summary
+
+
+def shares_of(run: Run, data: Dataset) -> dict[str, NDArray[np.float64]]:
     """How much each column, by its name, has to do with how unusual the rows are, each of shape (n,)."""
-    parts = []
-    with stage(f"explaining {len(data)} rows", total=len(data), show=show) as advance:
-        for start in range(0, len(data), EXPLAINED):
-            part = data.take(np.arange(start, min(start + EXPLAINED, len(data))))
-            parts.append(run.model.explain(run.rows_of(part)))
-            advance(len(part))
-    shares = np.concatenate(parts)
+    starts = range(0, len(data), EXPLAINED)
+    shares = np.concatenate([run.model.explain(run.rows_of(data.part(i, i + EXPLAINED))) for i in starts])
     return dict(zip(column_names(run, shares.shape[1]), shares.T, strict=True))
 
 

@@ -342,6 +342,13 @@ class RunSettings(_Section):
     drop: list[str] = setting(
         [], "Columns of a table to leave out, such as an id.", panel=_DATA, metavar="COLUMN...", shown="none"
     )
+    rows: Annotated[int, Field(gt=0)] | Literal["all"] | None = setting(
+        None,
+        "Rows to train on, drawn at random; all: every row.",
+        panel=_DATA,
+        metavar="N|all",
+        shown="all; of data above 1 GiB as many as take 128 MiB, up to a million",
+    )
     flow: FlowSettings = Field(default_factory=FlowSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
 

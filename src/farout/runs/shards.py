@@ -1,0 +1,238 @@
+"""Results in parts: a folder of shards with a manifest, in which an interrupted command goes on."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from farout.base.files import write_atomically
+from farout.errors import RunError
+from farout.runs.folder import CONFIG, Run
+
+__all__ = ["MANIFEST", "Shard", "ShardFolder", "check_shard_target", "is_shard_target", "model_sum", "read_manifest"]
+
+FORMAT, FORMAT_VERSION = "farout-shards", 1
+MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a result; it depends on the job, its number and its own rows, and on nothing else.
+
+    Attributes
+    ----------
+    number : int
+    first, rows : int
+        Its first row and its number of rows.
+    file : str
+        Its name in the folder.
+    """
+
+    number: int
+    first: int
+    rows: int
+    file: str
+
+
+class ShardFolder:
+    """A folder of shards and the manifest that says what they are of.
+
+    The manifest holds the job (what it was made of), the number of rows, rows a shard and, for each shard that is done,
+    its file, rows, check sum, and facts that were told of it. It is written before the first shard and after each.
+
+    Parameters
+    ----------
+    folder : path
+    job : mapping
+        Plain values that tell this result from any other: what was asked for, check sums of model and data.
+    rows : int
+        Of the whole result.
+    shard_rows : int
+        Of a shard; the last may have fewer.
+    ending : str, default=".parquet"
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     shards = ShardFolder(Path(place, "out"), {"seed": 0}, rows=5, shard_rows=2, ending=".txt")
+    ...     with shards.begun():
+    ...         for shard in shards.missing():
+    ...             shards.put(shard, lambda path: path.write_text("done"))
+    ...     sorted(file.name for file in shards.folder.iterdir())
+    ['_manifest.json', 'part-00000.txt', 'part-00001.txt', 'part-00002.txt']
+    """
+
+    def __init__(
+        self, folder: str | Path, job: Mapping[str, Any], rows: int, shard_rows: int, ending: str = ".parquet"
+    ) -> None:
+        self.folder = Path(folder)
+        self.job = json.loads(json.dumps(job))
+        self.rows = rows
+        self.shard_rows = shard_rows
+        starts = range(0, rows, shard_rows)
+        self.shards = [
+            Shard(i, start, min(shard_rows, rows - start), f"part-{i:05}{ending}") for i, start in enumerate(starts)
+        ]
+        self.sums: dict[str, str] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+
+    @contextlib.contextmanager
+    def begun(self, *, force: bool = False) -> Iterator[None]:
+        """Work in an empty folder, or where the same job was interrupted; shards that are whole are kept.
+
+        Raises
+        ------
+        RunError
+            If the folder holds the shards of another job, or other files, or another process works there.
+        """
+        check_shard_target(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder, "set of shards"):
+            remove_parts(self.folder)
+            kept = None if force else read_manifest(self.folder)
+            if kept is not None:
+                self._take_up(kept)
+            for path in self.folder.iterdir():  # of another job that is replaced, or damaged
+                if _is_shard(path) and path.name not in self.sums:
+                    path.unlink()
+            self._write_manifest()
+            yield
+
+    def _take_up(self, kept: dict[str, Any]) -> None:
+        """The shards of an interrupted job that are whole."""
+        self._require_same(kept)
+        done = {entry["file"]: entry["sha256"] for entry in kept["shards"]}
+        self.facts = {entry["file"]: entry.get("facts", {}) for entry in kept["shards"]}
+        for shard in self.shards:
+            path = self.folder / shard.file
+            if shard.file in done and path.is_file() and _sha256(path) == done[shard.file]:
+                self.sums[shard.file] = done[shard.file]
+
+    def _require_same(self, kept: dict[str, Any]) -> None:
+        mine = {"rows": self.rows, "shard_rows": self.shard_rows, **self.job}
+        theirs = {"rows": kept["rows"], "shard_rows": kept["shard_rows"], **kept["job"]}
+        changed = [name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)]
+        if changed:
+            told = ", ".join(
+                f"{name} (was {_short(theirs.get(name))}, is {_short(mine.get(name))})" for name in changed
+            )
+            raise RunError(
+                f"{self.folder} holds shards of another job: {told} changed since. Choose another folder, or add "
+                "--force to begin anew there."
+            )
+
+    def missing(self) -> Iterator[Shard]:
+        """The shards that aren't there yet, in order."""
+        return (shard for shard in self.shards if shard.file not in self.sums)
+
+    def runs_of_missing(self) -> list[list[Shard]]:
+        """The missing shards, those that follow each other together, so that their rows are read in one go."""
+        found: list[list[Shard]] = []
+        for shard in self.missing():
+            if found and found[-1][-1].number + 1 == shard.number:
+                found[-1].append(shard)
+            else:
+                found.append([shard])
+        return found
+
+    def done(self) -> list[Shard]:
+        """The shards that are whole."""
+        return [shard for shard in self.shards if shard.file in self.sums]
+
+    def put(self, shard: Shard, write: Callable[[Path], Any]) -> None:
+        """Write a shard whole or not at all, and note it in the manifest, with the facts that ``write`` gives back."""
+        told: list[Any] = []
+        write_atomically(self.folder / shard.file, lambda path: told.append(write(path)))
+        self.facts[shard.file] = told[0] if isinstance(told[0], dict) else {}
+        self.sums[shard.file] = _sha256(self.folder / shard.file)
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        values = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "job": self.job,
+            "rows": self.rows,
+            "shard_rows": self.shard_rows,
+            "whole": len(self.sums) == len(self.shards),
+            "shards": [self._entry(shard) for shard in self.done()],
+        }
+        text = json.dumps(values, indent=1, ensure_ascii=False)
+        write_atomically(self.folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _entry(self, shard: Shard) -> dict[str, Any]:
+        facts = self.facts.get(shard.file)
+        return asdict(shard) | {"sha256": self.sums[shard.file]} | ({"facts": facts} if facts else {})
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a folder of shards says of itself; None where there is no manifest.
+
+    Raises
+    ------
+    RunError
+        If it was damaged, or written by another version.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        known = (values["format"], values["format_version"]) == (FORMAT, FORMAT_VERSION)
+        values["rows"], values["shard_rows"], values["job"].items()
+        [entry["file"] + entry["sha256"] for entry in values["shards"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file} was truncated or changed ({error!r}); add --force to begin anew there.") from error
+    if not known:
+        raise RunError(f"{file} is of another version of farout; add --force to begin anew there.")
+    return values
+
+
+def is_shard_target(path: Path) -> bool:
+    """Whether a result that is to be written to ``path`` is a folder of shards: a folder, or a name without an ending.
+
+    Examples
+    --------
+    >>> is_shard_target(Path("scores/")), is_shard_target(Path("scores.csv"))
+    (True, False)
+    """
+    return path.is_dir() or not path.suffix
+
+
+def check_shard_target(folder: Path) -> None:
+    """Raise, before any work is done, if shards couldn't be written to a folder."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"--out {folder} is a file, and shards need a folder; give another name.")
+    parent = folder if folder.exists() else next(p for p in folder.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise RunError(f"--out {folder}: {parent} is no folder that can be written to; give another name.")
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        strange = [path.name for path in folder.iterdir() if not is_part(path)]
+        if strange:
+            raise RunError(
+                f"--out {folder} holds files that are no shards, such as {strange[0]}; give a new or empty folder."
+            )
+
+
+def model_sum(run: Run) -> str:
+    """What tells the model of a run from any other: the check sum of its file, which holds that of the weights."""
+    return _sha256(run.path / CONFIG)
+
+
+def _is_shard(path: Path) -> bool:
+    return path.name.startswith("part-") and path.is_file()
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
