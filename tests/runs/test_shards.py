@@ -155,7 +155,7 @@ def test_a_command_that_was_cut_off_skips_whole_shards(command, runs, tmp_path, 
     first, second, *_ = sorted(name for name in wanted if name.startswith("part"))
     times = (out / first).stat().st_mtime_ns
     (out / second).write_bytes(wanted[second][:-9])  # truncated
-    (out / f".{first}.abc").write_text("left by a killed command")
+    (out / f".{first}.farout-part").write_text("left by a killed command")
     assert main(words) == 0
     assert contents(out) == wanted
     assert capsys.readouterr().out == told

@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farout.base.files import write_atomically
+from farout.base.files import is_part, locked, remove_parts, write_atomically
 from farout.errors import RunError
 from farout.runs.folder import CONFIG, Run
+from farout.runs.records import read_record
 
 __all__ = ["MANIFEST", "Shard", "ShardFolder", "check_shard_target", "is_shard_target", "model_sum", "read_manifest"]
 
@@ -36,6 +37,27 @@ class Shard:
     first: int
     rows: int
     file: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A shard that is whole, in a manifest."""
+
+    file: str
+    sha256: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What is read of a manifest."""
+
+    format: str
+    format_version: int
+    job: dict[str, Any]
+    rows: int
+    shard_rows: int
+    shards: list[_Entry]
 
 
 class ShardFolder:
@@ -179,16 +201,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         If it was damaged, or written by another version.
     """
     file = folder / MANIFEST
-    if not file.is_file():
+    if not file.exists():
         return None
-    try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = (values["format"], values["format_version"]) == (FORMAT, FORMAT_VERSION)
-        values["rows"], values["shard_rows"], values["job"].items()
-        [entry["file"] + entry["sha256"] for entry in values["shards"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{file} was truncated or changed ({error!r}); add --force to begin anew there.") from error
-    if not known:
+    values = asdict(read_record(file, _Manifest, "add --force to begin anew there"))
+    if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
         raise RunError(f"{file} is of another version of farout; add --force to begin anew there.")
     return values
 
