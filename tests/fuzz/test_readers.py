@@ -18,7 +18,11 @@ FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_N
 LONG = {
     **dict.fromkeys(("idx", "npy", "toml"), 100_000),
     **dict.fromkeys(("npz", "parquet", "sentences"), 50_000),
-    **{"csv": 30_000, "records": 20_000, "images": 15_000, "runs": 10_000, "checkpoints": 5_000},
+    "csv": 30_000,
+    "records": 20_000,
+    "images": 15_000,
+    "runs": 10_000,
+    "checkpoints": 5_000,
 }
 
 
