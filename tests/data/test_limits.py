@@ -269,6 +269,13 @@ def test_text_and_places_of_parquet_are_checked(tmp_path):
         load_data(path)
 
 
+def test_zones_that_are_none(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1, 2], "at": pa.array([0, 1], pa.timestamp("us", "Europe/Nowhere"))}), path)
+    with pytest.raises(InvalidDataError, match=r"can't be read as Parquet \(.*Europe/Nowhere"):
+        load_data(path)
+
+
 def test_nested_columns_can_be_left_out(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": [1.0, 2.0], "more": [[1], [2]]}), path)

@@ -113,10 +113,12 @@ def reading(
     Traceback (most recent call last):
     farout.errors.InvalidDataError: a.bin can't be read as numbers (unpack requires a buffer of 4 bytes); write it again
     """
+    from farout.errors import FaroutError
+
     kind = _kind(error)
     try:
         yield
-    except kind:
+    except FaroutError:  # a limit, which says what to do itself
         raise
     except MemoryError as found:
         raise kind(

@@ -251,6 +251,10 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     with parsing():
         with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
             table = file.read(columns=flat)
+        for field in schema:
+            if pa.types.is_timestamp(field.type) and field.type.tz is not None:  # a zone may be none, or no text
+                pa.array([0], field.type).cast(pa.string())
+                pa.scalar(0, field.type).as_py()
         table.validate(full=True)  # text in UTF-8, and places of words within their list
         unpacked = sum(map(_unpacked, table.columns))
     check_unpacked(path, size, unpacked, way_out)
