@@ -91,7 +91,6 @@ WITHOUT_LABELS = ("archetypes", "detector", "discriminator", "noise", "scrambled
 QUICK_MODELS = [
     "flow",
     "archetypes",
-    "deep archetypes",
     "detector, likelihood",
     "detector, ratio",
     "classifier",

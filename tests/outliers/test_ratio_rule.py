@@ -37,14 +37,14 @@ def test_each_row_is_explained_by_a_class_that_reaches_the_threshold(rule, flow,
 
 def test_good_guesses_save_passes(rule, flow, blobs, monkeypatch):
     passed = []
-    score = FlowDensity.score_samples
+    score = FlowDensity.densities
 
     def counted(self, X, y=None):
         passed.append(len(X))
         return score(self, X, y)
 
     best = flow.class_log_probs(blobs[0]).argmax(axis=1)
-    monkeypatch.setattr(FlowDensity, "score_samples", counted)
+    monkeypatch.setattr(FlowDensity, "densities", counted)
     rule.explained_by(blobs[0], best[:, None])
     guessed = sum(passed)
     passed.clear()

@@ -85,6 +85,7 @@ class Estimator(BaseEstimator):
     _caches: ClassVar[tuple[str, ...]] = ()  # private attributes that follow from the fitted ones
     # Fitted attributes whose NaN or infinity has a meaning: no figure at that step, no bound.
     _open_ended: ClassVar[tuple[str, ...]] = ("history_",)
+    _squares: ClassVar[bool] = True  # whether a fit squares numbers of the rows, which must not be too large then
     _uncopied: ClassVar[tuple[str, ...]] = ()  # parameters that clones share, since no fit changes them
     _handed: Defaults  # by the model around this one; there while it is fitted
 

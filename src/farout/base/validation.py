@@ -225,7 +225,7 @@ def check_rows(estimator: Any, X: Any, event_shape: Any = None, *, reset: bool, 
     fitted_names = getattr(estimator, "feature_names_in_", None)
     names = names if fitted_names is None else tuple(fitted_names)
     _require_finite(values, names, where)
-    if reset:
+    if reset and getattr(estimator, "_squares", True):
         _require_range(values, names, where)
     if any(stride < 0 for stride in values.strides):  # torch takes no rows that run backwards
         values = values.copy()

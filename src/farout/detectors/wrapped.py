@@ -168,6 +168,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
 
     _networks = ("units_", "network_")
     _caches = ("_asked", "_neighbours")
+    _squares = False  # rows are clipped to what its network may have seen
     _open_ended = ("joined_",)  # no bound is infinite
     _uncopied = ("network",)
     explain = explaining.explain

@@ -16,7 +16,7 @@ from farout.flows.transform import Shape, Transform
 __all__ = ["Units"]
 
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
-TINY = 1e-120  # numbers below which squares, and sums of them in 64 bits, vanish
+TINY = 1e-120  # numbers below which squares vanish, and above whose inverse they overflow, in sums
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
 
@@ -194,8 +194,9 @@ def _columns(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _deviation(values: NDArray[np.float64]) -> float:
-    """Standard deviation; squares of tiny numbers, which vanish, are those of the numbers in a larger unit."""
-    unit = 1.0 if (reach := float(np.abs(values).max())) > TINY else 2.0 ** math.frexp(reach)[1]
+    """Standard deviation; of numbers whose squares would vanish or overflow, in another unit."""
+    reach = float(np.abs(values).max())
+    unit = 1.0 if TINY < reach < 1 / TINY else 2.0 ** (math.frexp(reach)[1] - 1)
     return float((values / unit).std() * unit)
 
 
