@@ -6,6 +6,8 @@ the set is resolved once more for each of `PLATFORMS`, which fails where a file 
 
 - `constraints-build.txt`: what builds farout, and the packages that are released as source only.
 - `constraints.txt`: to run and to test (`make demo`, `make test`).
+- `constraints-cpu.txt`: torch's build without CUDA, a tenth in size. Installed first, where pip is told of such a build
+  (`--find-links`, `--extra-index-url`); the index itself has none for Linux on x86.
 - `constraints-cuda.txt`: what torch's CUDA builds need besides. Installed only where torch asks for it.
 - `constraints-pages.txt`: what `make browser` adds; `constraints-peers.txt`: what benchmarks against peers add.
 - `constraints-oldest.txt`: the oldest releases that pyproject.toml allows, for `make test-oldest`.
@@ -20,6 +22,7 @@ import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = [sys.executable, "-m", "uv"]
@@ -60,15 +63,18 @@ def entries(text: str) -> dict[str, str]:
     return {re.split(r"[=\s\[]", block, maxsplit=1)[0]: block for block in blocks if block.strip()}
 
 
-def with_files_at_hand(block: str) -> str:
-    """Add the hash of the file that pip takes here, where the index has none of it: torch's builds without CUDA."""
-    release = block.split()[0]
+def without_cuda(release: str) -> dict[str, str]:
+    """The build of torch without CUDA that pip takes here; where it has none, the one listed already, if it fits."""
+    path = ROOT / "constraints-cpu.txt"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, release]
         subprocess.run(command, check=True)
         (file,) = Path(folder).iterdir()
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return block if digest in block else f"{block} \\\n    --hash=sha256:{digest}"
+        version = unquote(file.name).split("-")[1]
+        if "+" in version:
+            return {"torch": f"torch=={version} \\\n    --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"}
+    listed_already = entries(path.read_text().split("\n", 1)[1]) if path.exists() else {}
+    return {name: block for name, block in listed_already.items() if block.startswith(f"{release}+")}
 
 
 def write(name: str, what: str, blocks: dict[str, str]) -> None:
@@ -94,7 +100,6 @@ def lock(upgrade: bool) -> None:
 
     main, pages, peers = part("dev"), part("dev", "browser", "explore"), part("dev", "browser", "explore", "peers")
     cuda = {name: main.pop(name) for name in list(main) if CUDA.match(main[name])}
-    main["torch"] = with_files_at_hand(main["torch"])
     for file, what, blocks, elsewhere in zip(
         newest_files(),
         (
@@ -109,6 +114,7 @@ def lock(upgrade: bool) -> None:
     ):
         write(file.name, what, {name: block for name, block in blocks.items() if name not in elsewhere})
     torch = main["torch"].split()[0]
+    write("constraints-cpu.txt", "Torch without CUDA, for where pip is told of such a build.", without_cuda(torch))
     write("constraints-oldest.txt", "The oldest releases that pyproject.toml allows, and what tests them.", oldest(torch))
 
 
@@ -123,7 +129,6 @@ def oldest(torch: str) -> dict[str, str]:
     direct = listed(OLDEST, "pyproject.toml", *extras, "--resolution=lowest-direct", "--no-deps").splitlines()
     floors = [line for line in direct if not line.startswith("torch==")]
     found = entries(listed((*floors, *TOOLS, torch), "--generate-hashes"))
-    found["torch"] = with_files_at_hand(found["torch"])
     return {name: block for name, block in found.items() if not CUDA.match(block)}
 
 

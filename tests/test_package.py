@@ -64,6 +64,11 @@ def test_what_the_project_asks_for_is_listed(extras, names):
         assert version in requirement.specifier, f"{requirement} is listed as {version}: run `make lock`"
 
 
+def test_torch_without_cuda_is_the_release_that_is_listed():
+    (version,) = pins("constraints-cpu").values()
+    assert Version(version.public) == pins("constraints")["torch"] == pins("constraints-oldest")["torch"]
+
+
 def test_the_oldest_releases_are_those_that_the_project_claims():
     oldest = pins("constraints-oldest")
     claimed = {canonicalize_name(r.name): next(iter(r.specifier)) for r in required("tensorboard", "onnx")}
