@@ -38,7 +38,7 @@ CUDA = re.compile(r"nvidia-|cuda-|triton==")
 HEADER = "# {what} Written by `make lock`; not by hand.\n"
 
 # What the oldest releases are tested with: other libraries as old as the tests can use, tools as new as they are.
-OLDEST = ("pandas>=2.2.2", "polars>=1.0", "skl2onnx>=1.18", "FrEIA>=0.2", "zuko>=1.4")
+OLDEST = ("pandas>=2.2.2", "polars>=1.30", "skl2onnx>=1.18", "FrEIA>=0.2", "zuko>=1.4")
 # The oldest matplotlib uses names that pyparsing 3.3 warns of, and warnings are errors in tests.
 TOOLS = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.120", "pyparsing<3.3")
 
