@@ -90,7 +90,6 @@ def lock(upgrade: bool) -> None:
     write("constraints-build.txt", "What builds farout.", entries(listed(build, "--universal", "--generate-hashes")))
     universal = ("pyproject.toml", "--universal")
     kept = [] if upgrade else [f"--constraint={path.name}" for path in newest_files() if path.exists()]
-    extras = [f"--extra={extra}" for extra in ("dev", "browser", "explore", "peers")]
     whole = entries(compiled(*universal, "--extra=dev", "--extra=browser", "--extra=explore", "--extra=peers", *kept))
     pins = [block.split("\\")[0] for block in whole.values()]
 
@@ -115,7 +114,7 @@ def lock(upgrade: bool) -> None:
         write(file.name, what, {name: block for name, block in blocks.items() if name not in elsewhere})
     torch = main["torch"].split()[0]
     write("constraints-cpu.txt", "Torch without CUDA, for where pip is told of such a build.", without_cuda(torch))
-    write("constraints-oldest.txt", "The oldest releases that pyproject.toml allows, and what tests them.", oldest(torch))
+    write("constraints-oldest.txt", "The oldest releases that pyproject.toml allows, and their tests'.", oldest(torch))
 
 
 def newest_files() -> list[Path]:
@@ -142,7 +141,7 @@ def check() -> None:
                 + [f"--python-platform={platform}", f"--python-version={python}", "--only-binary=:all:", *files]
                 + [f"--no-binary={name}" for name in SOURCES],
                 cwd=ROOT,
-                env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},  # the oldest macOS that onnxruntime has files for
+                env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},  # the oldest that onnxruntime is made for
                 check=True,
             )
         print(f"{platform}, Python {python}: every release has a file")
