@@ -1,7 +1,9 @@
 """Fixtures shared by all tests."""
 
+import functools
 import importlib.util
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,17 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def callbacks_looked_for_once() -> Iterator[None]:
+    """Lightning reads the metadata of all that is installed before each training, for callbacks: a seventh of the time
+    of the short ones. Nothing is installed while tests run.
+    """
+    place = "lightning_fabric.fabric._load_external_callbacks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, functools.cache(pkgutil.resolve_name(place)))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def closed_figures() -> Iterator[None]:
     """Figures of pyplot, which an example or a test left open, go with it."""
@@ -51,9 +64,9 @@ def in_page_style() -> Iterator[None]:
 
 
 CHOICES = {
-    "farout.outliers.trials.LEAST_STEPS": 15,
-    "farout.outliers.trials.MOST_STEPS": 15,
-    "farout.networks.vector.STEPS": 15,
+    "farout.outliers.trials.LEAST_STEPS": 8,
+    "farout.outliers.trials.MOST_STEPS": 8,
+    "farout.networks.vector.STEPS": 4,
     "farout.outliers.critic.STEPS": 40,
     "farout.detectors.forest.TREES": 10,
 }
