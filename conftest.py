@@ -64,9 +64,9 @@ def in_page_style() -> Iterator[None]:
 
 
 CHOICES = {
-    "farout.outliers.trials.LEAST_STEPS": 8,
-    "farout.outliers.trials.MOST_STEPS": 8,
-    "farout.networks.vector.STEPS": 4,
+    "farout.outliers.trials.LEAST_STEPS": 15,
+    "farout.outliers.trials.MOST_STEPS": 15,
+    "farout.networks.vector.STEPS": 15,
     "farout.outliers.critic.STEPS": 40,
     "farout.detectors.forest.TREES": 10,
 }
