@@ -1,12 +1,19 @@
 """Fixtures shared by all tests."""
 
+import functools
 import importlib.util
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side; more threads than cores only wait for each other. Before NumPy and its kin look at it, and for
+# the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from farout.detectors.flow_detector import TABLE_FLOW
@@ -23,8 +30,19 @@ LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_agai
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Tests run side by side; more threads than cores only wait for each other."""
+    """Torch too, where OMP_NUM_THREADS says otherwise."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def callbacks_looked_for_once() -> Iterator[None]:
+    """Lightning reads the metadata of all that is installed before each training, for callbacks: a seventh of the time
+    of the short ones. Nothing is installed while tests run.
+    """
+    place = "lightning_fabric.fabric._load_external_callbacks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, functools.cache(pkgutil.resolve_name(place)))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +80,7 @@ def short_choices() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         for name, steps in CHOICES.items():
             patch.setattr(name, steps)
-        patch.setitem(TABLE_FLOW, "max_steps", 60)  # the flow that a detector of tables fits by itself
+        patch.setitem(TABLE_FLOW, "max_steps", 30)  # the flow that a detector of tables fits by itself
         yield patch
 
 

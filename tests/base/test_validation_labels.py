@@ -109,7 +109,7 @@ def test_a_missing_label_is_told_with_its_row(name):
         (np.array([1, "a", 2], dtype=object), "y holds numbers .* and text"),
         ([{}, {}, {}], "y holds dict"),
         ([b"a", b"b", b"a"], "y holds bytes"),
-        (np.array([b"a", b"b", b"a"]), "bytes"),
+        (np.array([b"a", b"b", b"a"]), "y holds bytes"),
         ([0.5, 1.2, 3.4], "Unknown label type: continuous"),
         ([[0, 1], [1, 0], [1, 1]], "y should be a 1d array"),
         ("abc", "y should be a 1d array"),

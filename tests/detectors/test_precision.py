@@ -6,7 +6,7 @@ from spies import SpyNetwork, SpySource, blobs
 
 import farout as fo
 
-SHORT = {"max_steps": 60, "random_state": 0, "contamination": 0.01}  # so small: the lowest score is the threshold
+SHORT = {"max_steps": 20, "random_state": 0, "contamination": 0.01}  # so small: the lowest score is the threshold
 IMAGES = {"event_shape": (1, 8, 8)} | SHORT
 
 
@@ -38,7 +38,7 @@ def on_flow(model, event_shape=None, **settings):
 
 def detector(score_by, labelled=True, event_shape=None):
     def fit(X, y):
-        flow = fo.FlowDensity(event_shape, max_steps=60, random_state=0)
+        flow = fo.FlowDensity(event_shape, max_steps=20, random_state=0)
         model = fo.FlowDetector(score_by, flow, event_shape, contamination=0.01, random_state=0)
         return model.fit(X, y if labelled else None)
 

@@ -7,6 +7,7 @@ import torch
 import farout as fo
 from farout.detectors.augmentation import affine
 
+STEPS = 16
 MODELS = [fo.CautiousClassifier, fo.OutlierDiscriminator]
 OUTLIERS = {
     "fresh": {"n_outliers": None},
@@ -40,7 +41,7 @@ def interrupted_and_resumed(build, fit, tmp_path, at, **augmentation):
     assert not hasattr(cut_off, "network_")
     steps = Steps(**augmentation)
     resumed = fit(build(augmentation=steps, training=fo.Training(**where, resume=True)))
-    assert steps.taken == 30 - (at - 1)
+    assert steps.taken == STEPS - (at - 1)
     return resumed, fit(build(augmentation=Steps(**augmentation)))
 
 
@@ -61,7 +62,7 @@ def test_tables(model, outliers, at, table, flow, tmp_path):
     def build(**settings):
         asked = {"strength": 4.0} | OUTLIERS[outliers]
         source = fo.NormalShell(asked.pop("strength"), flow=flow)
-        return model(source, max_steps=30, batch_size=128, random_state=0, **asked, **settings)
+        return model(source, max_steps=STEPS, batch_size=128, random_state=0, **asked, **settings)
 
     resumed, whole = interrupted_and_resumed(build, lambda m: m.fit(X, y), tmp_path, at)
     assert_same(resumed, whole, X)
@@ -78,7 +79,7 @@ def test_images_that_are_augmented_at_random(model, n_outliers, tmp_path):
         return model(
             fo.NormalShell(flow=flow),
             event_shape=(1, 8, 8),
-            max_steps=30,
+            max_steps=STEPS,
             batch_size=32,
             n_outliers=n_outliers,
             random_state=0,

@@ -36,6 +36,7 @@ def compiles(monkeypatch):
     return calls
 
 
+@pytest.mark.slow  # half a minute of a C++ compiler; below, the same graph is run without
 @needs_compiler
 def test_it_trains_to_the_same_flow():
     plain, compiled = (

@@ -162,7 +162,7 @@ def test_rough_gradients_learn_as_well():
     """Bits a dimension after the same steps are no farther apart than those of other seeds are."""
     images = np.random.default_rng(0).random((600, 64)).cumsum(1) / 8
     ends = [
-        fo.FlowDensity((1, 8, 8), max_steps=60, random_state=seed, training=fo.Training(gradients=gradients))
+        fo.FlowDensity((1, 8, 8), max_steps=30, random_state=seed, training=fo.Training(gradients=gradients))
         .fit(images)
         .score_samples(images)
         .mean()

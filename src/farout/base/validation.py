@@ -597,7 +597,7 @@ def _label_array(y: Any) -> NDArray[Any]:
     if isinstance(y, list | tuple):
         return np.array([v.item() if isinstance(v, torch.Tensor) and v.ndim == 0 else v for v in y], dtype=object)
     labels = np.asarray(y)
-    return labels.astype(object) if labels.dtype.kind == "T" else labels
+    return labels.astype(object) if labels.dtype.kind in "ST" else labels  # bytes are refused as those of a list are
 
 
 def _require_labels(labels: NDArray[Any], where: str) -> None:

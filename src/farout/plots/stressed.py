@@ -109,5 +109,5 @@ def _line(axes: Axes, result: StressResult, model: str, kind: str, metric: str, 
     if len(rows) > 1 and np.isfinite(low).all():
         decoration(axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0))
     elif len(rows) and np.isfinite(low).all():
-        axes.errorbar(x, y, yerr=[y - low, high - y], color=style["color"], linewidth=1)
+        axes.errorbar(x, y, yerr=[(y - low).tolist(), (high - y).tolist()], color=style["color"], linewidth=1)
     return line
