@@ -537,11 +537,9 @@ class _Loop:
         if self.where.precision.startswith("16"):
             advice.append(f"train in 'bf16-mixed' or '32-true': {self.where.precision!r} ends at 65 504")
         advice.append(self._extreme_value() or "look for extreme values in the data")
-        kept = (
-            ""
-            if self.where.checkpoint_dir is None
-            else f" The last good checkpoint stays in {self.where.checkpoint_dir}."
-        )
+        folder = self.where.checkpoint_dir
+        saved = folder is not None and (Path(folder) / "last.ckpt").is_file()
+        kept = f" The last good checkpoint stays in {folder}." if saved else ""
         return DivergedError(
             f"{self.name}: training diverged at step {self.state.step if step is None else step}: "
             f"{what.rstrip('.')}. No model was made.{kept} {', or '.join(advice)}."
