@@ -76,10 +76,12 @@ class Watch:
             return True
         if event == "import":
             return args[0].partition(".")[0] not in self.known
-        if event == "exec":  # the modules that are imported are run; no text ever is
+        if event in ("exec", "compile") and self.called_by("importlib", "_find_and_load"):
+            return False  # of a module, whose name was asked for above
+        if event == "exec":
             return not args[0].co_filename.startswith(self.places)
         if event == "compile":  # NumPy parses its headers so: to a tree, which literal_eval takes for values alone
-            return not self.called_by("ast.py", "literal_eval") and not self.called_by("importlib", "_find_and_load")
+            return not self.called_by("ast.py", "literal_eval")
         if self.writes:
             return False
         if event == "open":

@@ -26,6 +26,7 @@ from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.files import write_atomically
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
+from farout.base.reading import quiet
 from farout.base.step import quickest_type, training_step
 from farout.base.unnoticed import unnoticed
 from farout.errors import DivergedError, FaroutError, InvalidSettingError, RunError
@@ -688,7 +689,8 @@ class _Loop:
         if not last.is_file():
             return
         try:
-            saved = torch.load(last, map_location="cpu", weights_only=True)
+            with quiet():  # torch warns of what a file that was changed may hold
+                saved = torch.load(last, map_location="cpu", weights_only=True)
             _check_saved(saved, self.module)
             self.state, self.history = _State(**saved["state"]), History(**saved["history"])
             self.module.load_state_dict(saved["weights"])

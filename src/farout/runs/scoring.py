@@ -521,8 +521,8 @@ def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.f
     told = EvaluatedSets(table, sets.inliers, sets.outliers, sets.label, sets.image_size, sets.anomaly, kept.made)
     try:
         arrays = read_arrays(folder / SCORES)
-        names = arrays["names"].tolist()
-        scores = {str(name): as_scores(arrays[f"scores_{i}"], f"scores of {name}") for i, name in enumerate(names)}
+        names = list(map(str, arrays["names"].reshape(-1).tolist()))
+        scores = {name: as_scores(arrays[f"scores_{i}"], f"scores of {name}") for i, name in enumerate(names)}
     except (InvalidDataError, KeyError, ValueError) as error:
         raise RunError(f"{folder / SCORES} was truncated or changed ({said(error)}); {todo}") from error
     if set(names) != {"inliers", *kept.outliers}:
