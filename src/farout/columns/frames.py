@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from collections import Counter
 from typing import Any, cast
 
 import narwhals.stable.v2 as nw
@@ -53,7 +54,7 @@ def as_table(frame: Any, where: str = "") -> pa.Table:
     except ValueError as error:  # narwhals and pandas, on names
         raise InvalidDataError(f"{where}: {error} Rename or drop columns of the same name.") from error
     names = table.column_names
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InvalidDataError(f"{where}: more than one column is called {twice[0]!r}; rename or drop one of them.")
     return table
