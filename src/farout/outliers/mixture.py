@@ -131,7 +131,7 @@ class Mixture(OutlierSource):
                 part = source.sample(len(mine), labels, random_state=rng, progress=progress)
                 kind = np.zeros(len(mine), dtype=np.int64) if part.kind is None else part.kind
                 if not parts:
-                    x = np.empty((n, part.x.shape[1]), part.x.dtype)
+                    x = np.zeros((n, part.x.shape[1]), part.x.dtype)
                 x = x.astype(np.result_type(x, part.x), copy=False)
                 x[mine] = part.x  # and none is kept: all of them would be another copy
                 parts.append(replace(part, x=x[:0], kind=kinds_before + kind))
