@@ -66,7 +66,7 @@ def in_page_style() -> Iterator[None]:
 CHOICES = {
     "farout.outliers.trials.LEAST_STEPS": 15,
     "farout.outliers.trials.MOST_STEPS": 15,
-    "farout.networks.vector.STEPS": 15,
+    "farout.networks.vector.STEPS": 4,
     "farout.outliers.critic.STEPS": 40,
     "farout.detectors.forest.TREES": 10,
 }

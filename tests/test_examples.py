@@ -51,7 +51,7 @@ def test_table_detector():
     assert "the same after saving and loading: True" in out
 
 
-@pytest.mark.parametrize("name", ["own_network.py", "own_training_loop.py"])
+@pytest.mark.parametrize("name", ["own_network.py", pytest.param("own_training_loop.py", marks=pytest.mark.slow)])
 def test_sure_inside_and_undecided_far_away(name):
     last = run(name).splitlines()[-1]
     (inside,) = numbers(r"normal rows ([\d.]+)", last)
