@@ -71,6 +71,7 @@ class Critic(Estimator):
     units_: Units
     network_: ResidualNetwork
     told_: NDArray[np.float64]
+    _open_ended = ("history_", "told_")  # NaN where a symmetry was not judged
 
     def __init__(
         self,
