@@ -15,10 +15,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from hypothesis import settings
 
 from farout.detectors.flow_detector import TABLE_FLOW
 
 os.environ.setdefault("MPLBACKEND", "agg")  # no windows
+settings.register_profile("farout", deadline=None)  # a machine may be busy: no test asks how long it takes
+settings.load_profile("farout")
 
 pytest_plugins = ["browser"]  # tests/browser.py: a page in Chromium
 
