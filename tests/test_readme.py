@@ -94,6 +94,7 @@ def test_the_commands_exist():
     commands = {line.split()[1] for line in text.splitlines() if line.startswith("farout ")}
     assert commands == {
         "data",
+        "doctor",
         "fit",
         "generate",
         "train",
