@@ -582,8 +582,9 @@ class _Loop:
         """Advice on the largest number of the training rows, where it is large."""
         found = (0.0, 0, 0)  # the number, its row and its column
         for part in blocks_of(len(self.rows[0])):
-            rows = self.rows[0][part].flatten(1)
-            if rows.is_floating_point() and rows.numel():
+            rows = self.rows[0][part]
+            if rows.is_floating_point() and rows.numel() and rows.dim() > 1:  # else they are numbers of rows
+                rows = rows.flatten(1)
                 row, column = divmod(int(rows.abs().argmax()), rows.shape[1])
                 found = max(found, (float(rows[row, column]), part.start + row, column), key=lambda one: abs(one[0]))
         value, row, column = found
