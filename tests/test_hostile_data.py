@@ -149,8 +149,8 @@ def test_hostile_data_with_labels_and_without(name, data):
 def test_the_error_names_the_column_of_a_frame():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"height": N[:, 0], "weight": with_cell(1e300)[:, 2], "age": N[:, 1]})
-    with pytest.raises(FaroutError, match=r"FlowDetector: X has 1e\+300 in row 7, column 'weight', and a fit takes"):
-        fo.FlowDetector().fit(frame)
+    with pytest.raises(FaroutError, match=r"Analysis: X has 1e\+300 in row 7, column 'weight', and a fit takes"):
+        fo.ArchetypalAnalysis(2).fit(frame)
 
 
 def test_archetypes_of_two_rows_of_float32s_largest_are_these_rows():

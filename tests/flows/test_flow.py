@@ -115,9 +115,9 @@ def test_a_number_that_is_not_finite_names_its_step():
     steps = flow.transform.transforms
     with torch.no_grad():
         steps[3].shift.fill_(math.inf)
-    with pytest.raises(DivergedError, match=r"encoding gave .* first in step 3 \(ActNorm\); .* data was 2"):
+    with pytest.raises(DivergedError, match=r"encoding gave .* step 3 \(ActNorm\), for a row with numbers up to 2\."):
         flow.encode(torch.full((1, 2), 2.0))
-    with pytest.raises(DivergedError, match=r"decoding gave .* first in step 3 \(ActNorm\); .* latents"):
+    with pytest.raises(DivergedError, match=r"decoding gave .* step 3 \(ActNorm\), for a latent of strength 1\."):
         flow.decode(torch.ones(1, 2))
     with pytest.raises(DivergedError, match="first in its input"):
         flow.log_prob(torch.tensor([[math.nan, 0.0]]))

@@ -519,6 +519,8 @@ def usual_values(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     Where more than one row in a hundred has such a value, each another, they are the column's own: one that is nearly
     constant for most rows, such as a feature of a network that few pictures have.
     """
+    if max(values.max(), -values.min()) > np.finfo(np.float64).max / 8:  # differences would overflow
+        values = values / 8
     low, median, high = np.percentile(values, [25, 50, 75])
     if high == low:  # half of the rows are equal: no spread to measure by
         return np.ones(len(values), dtype=bool)

@@ -117,6 +117,7 @@ class FlowDetector(NoveltyMixin, Estimator):
     _nested = (Nested("flow", "flow_", shared=True),)
     _caches = ("_near",)
     _open_ended = ("joined_", "forest_")  # no bound is infinite
+    _squares = False  # units are learned from most rows, and the rest are clipped
     explain = explaining.explain
 
     def __init__(

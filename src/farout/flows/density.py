@@ -152,6 +152,7 @@ class FlowDensity(DensityMixin, Estimator):
     """
 
     _networks = ("flow_",)
+    _squares = False  # units are learned from most rows, and the rest are clipped
 
     def __init__(
         self,

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from farout.base.blocks import blocks_of, filled
 from farout.base.validation import usual_values
+from farout.errors import InvalidDataError
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Units"]
 
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
+MOST = 1e100  # usual number of a column
 TINY = 1e-120  # numbers below which squares vanish, and above whose inverse they overflow, in sums
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
@@ -187,17 +189,23 @@ def _columns(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     for i, column in enumerate(X.T):
         values = column.astype(np.float64)
         values = values[usual_values(values)]
-        varies = values.max() - values.min() > 0
+        varies = values.max() > values.min()
         # Not the mean of a constant, nor its deviation: both are off by rounding.
-        shift[i], scale[i] = (values.mean(), _deviation(values)) if varies else (values[0], 0.0)
+        shift[i], scale[i] = _moments(values) if varies else (values[0], 0.0)
+        if not abs(shift[i]) + scale[i] <= MOST:
+            raise InvalidDataError(
+                f"FlowDensity: column {i} of X has numbers of about {np.abs(values).max():.3g}, and a flow takes up to "
+                f"{MOST:g}, since squares of larger ones overflow; give it in another unit, or its logarithm."
+            )
     return shift, scale
 
 
-def _deviation(values: NDArray[np.float64]) -> float:
-    """Standard deviation; of numbers whose squares would vanish or overflow, in another unit."""
+def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation; of numbers whose squares would vanish or overflow, in another unit."""
     reach = float(np.abs(values).max())
     unit = 1.0 if TINY < reach < 1 / TINY else 2.0 ** (math.frexp(reach)[1] - 1)
-    return float((values / unit).std() * unit)
+    values = values / unit
+    return float(values.mean() * unit), float(values.std() * unit)
 
 
 def _value_range(X: NDArray[Any]) -> tuple[float, float]:
