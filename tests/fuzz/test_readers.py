@@ -50,8 +50,8 @@ def check(report: dict) -> None:
 
 
 def test_some(tmp_path):
-    kinds = "idx,npy,npz,csv,parquet,sentences,toml,images:80,runs:40,records:100,checkpoints:40"
-    check(fuzz(tmp_path, kinds, 200, SEED))
+    kinds = "idx,npy,npz,csv,parquet,sentences,toml,images:60,runs:20,records:50,checkpoints:20"
+    check(fuzz(tmp_path, kinds, 100, SEED))
 
 
 @pytest.mark.slow

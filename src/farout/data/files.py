@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from farout.base.reading import check_file, free_memory
 from farout.data.arrays import dataset_from_arrays, npy_header, read_npy, read_npz
@@ -16,7 +15,7 @@ from farout.data.catalogue import CATALOGUE
 from farout.data.convert import float_type
 from farout.data.dataset import Dataset
 from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_labels
-from farout.data.image_folders import ImageSize, list_pictures, read_image_folder
+from farout.data.image_folders import ImageSize, list_pictures, picture_header, read_image_folder
 from farout.data.spec import parse_spec
 from farout.data.tables import opened_parquet, parquet_errors, parquet_files, read_csv, read_parquet
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
@@ -165,9 +164,8 @@ def _told_size(path: Path, kind: Kind, image_size: ImageSize | None) -> int:
 def _size_of(picture: Path) -> tuple[int, int]:
     """Of a picture, by its header; 0 of one that is none, which reading tells."""
     try:
-        with Image.open(picture) as opened:
-            return opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return picture_header(picture)[0]
+    except InvalidDataError:
         return 0, 0
 
 

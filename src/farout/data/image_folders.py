@@ -24,6 +24,7 @@ __all__ = [
     "list_images",
     "list_pictures",
     "open_picture",
+    "picture_header",
     "read_image_folder",
     "read_images",
 ]
@@ -247,6 +248,14 @@ def _decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     if size is not None and upright.size != size[::-1]:
         upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
     return np.asarray(upright, dtype=np.uint8)
+
+
+def picture_header(path: Path) -> tuple[tuple[int, int], bool]:
+    """Width and height of a picture, and whether it is stored grey and opaque; errors as of `open_picture`."""
+    check_file(path)
+    broken = reading(path, "an image", "replace or remove it", also=(Image.DecompressionBombError,))
+    with quiet(), broken, Image.open(path, formats=_formats()) as image:
+        return image.size, image.mode in ("1", "L", "LA", "La") and "transparency" not in image.info
 
 
 def open_picture(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from farout.data.arrays import channels_first, npy_header
 from farout.data.catalogue import CATALOGUE
 from farout.data.convert import float_type, scale_images, to_rows
 from farout.data.dataset import Dataset
 from farout.data.files import kind_of
-from farout.data.image_folders import ImageSize, list_pictures, read_images
+from farout.data.image_folders import ImageSize, list_pictures, picture_header, read_images
 from farout.data.load import load_data
 from farout.data.locate import PathLike
 from farout.data.row_stream import AT_ONCE, RowStream, origin_of, places_of_strata
@@ -193,8 +192,7 @@ def _folder(folder: Path, image_size: ImageSize | None) -> RowStream:
 
 
 def _is_grey(file: Path, image_size: ImageSize | None) -> bool:
-    with Image.open(file) as picture:
-        if picture.mode in ("1", "L", "LA", "La") and "transparency" not in picture.info:
-            return True
+    if picture_header(file)[1]:
+        return True
     pixels = read_images([file], image_size)
     return bool((pixels == pixels[:, :1]).all())
