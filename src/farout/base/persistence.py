@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from farout.base.encoding import Reader, Writer, fitted_state
 from farout.base.files import beside, locked, put
 from farout.base.reading import PARSER_ERRORS, parse_json, reading, said
-from farout.errors import NotFittedError, RunError
+from farout.errors import InvalidSettingError, NotFittedError, RunError
 
 __all__ = ["FORMAT_VERSION", "is_unfinished", "load", "read_config", "save_model"]
 
@@ -134,6 +134,8 @@ def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
     except RunError:
         raise
     except PARSER_ERRORS as error:  # whatever a value that was changed leads to, down to the networks
+        if reader.given and isinstance(error, InvalidSettingError):  # it is about what the caller gave
+            raise
         raise RunError(
             f"{folder / CONFIG} doesn't describe a model ({type(error).__name__}: {said(error)}). Copy the run again, "
             "or train again."
