@@ -144,7 +144,7 @@ def test_a_flow_that_mixes_up_its_classes_is_found(flow):
     model.source_.flow_ = broken
     found = fo.doctor(model)["classes of samples"]
     assert found.verdict == "broken"
-    assert "the classifier takes 0% for that class" in found.told
+    assert "the classifier takes 0% for it" in found.told
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,9 @@ def test_the_model_is_left_as_it_was(flow):
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(before[k], v) for k, v in flow.flow_.state_dict().items())
     assert not any(m._forward_hooks for m in flow.flow_.modules())
+
+
+def test_rows_of_classes_that_the_model_never_saw_are_refused(flow):
+    strange = np.where(np.arange(len(Y[FRESH])) < 3, 99, Y[FRESH])
+    with pytest.raises(InvalidDataError, match=r"3 of .* never saw \(99\)"):
+        fo.doctor(flow, X[FRESH], strange)

@@ -16,8 +16,9 @@ import pytest
 
 import farout as fo
 from farout.cli import main
+from farout.errors import RunError
 from farout.runs import generating, scoring
-from farout.runs.shards import MANIFEST
+from farout.runs.shards import MANIFEST, ShardFolder
 
 ROWS = 600
 NUMBERS = ["size", "weight", "age", "speed"]
@@ -280,3 +281,12 @@ def test_a_killed_process_leaves_whole_shards_to_go_on_from(command, runs, tmp_p
     assert {name: (out / name).stat().st_mtime_ns for name in noted} == kept
     assert main([*commands(runs, tmp_path / "new")[command], *rows]) == 0
     assert contents(out) == contents(tmp_path / "new")
+
+
+def test_shards_without_a_manifest_are_begun_anew_by_force(tmp_path):
+    (tmp_path / "part-00000.txt").write_text("old")
+    shards = ShardFolder(tmp_path, {}, rows=1, shard_rows=1, ending=".txt")
+    with pytest.raises(RunError, match=r"_manifest.json is missing; add --force"), shards.begun():
+        pass
+    with shards.begun(force=True):
+        assert not (tmp_path / "part-00000.txt").exists()

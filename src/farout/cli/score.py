@@ -21,7 +21,7 @@ Out = Annotated[
         show_default=False,
     ),
 ]
-ShardRows = Annotated[int | None, o.shard_rows("about 500000")]
+ShardRows = Annotated[int | None, o.shard_rows("about 500000; in multiples of 8192, or of fewer wide rows")]
 BatchRows = Annotated[
     int | None,
     typer.Option(
@@ -86,7 +86,7 @@ def score(
 
     sharded = out is not None and is_shard_target(out)
     if out is not None and sharded:
-        check_shard_target(out)
+        check_shard_target(out, force)
     elif out is not None:
         check_target(out, force, (".csv", ".parquet"))
     o.require_shards(shard_rows, sharded)

@@ -186,9 +186,23 @@ class _Case:
             rows = model._query(cast(ArrayLike, X))
             if y is not None and len(np.asarray(y)) != len(rows):
                 raise InvalidDataError(f"doctor: X has {len(rows)} rows, but y has {len(np.asarray(y))} labels.")
+            self._require_known(y)
             chosen = np.random.default_rng(seed).permutation(len(rows))[:SCORED]
             self.X = rows[chosen]
             self.y = None if y is None else np.asarray(y)[chosen]
+
+    def _require_known(self, y: ArrayLike | None) -> None:
+        """Refuse rows of other classes than the model's: they are no normal rows, and would make it look broken."""
+        classes = classes_of(self.model)
+        if y is None or classes is None:
+            return
+        other = ~np.isin(np.asarray(y), classes)
+        if other.any():
+            told = ", ".join(map(str, np.unique(np.asarray(y)[other]).tolist()[:5]))
+            raise InvalidDataError(
+                f"doctor: {int(other.sum())} of {len(other)} rows have labels that the model never saw ({told}); give "
+                "normal rows, such as DATA@CLASSES."
+            )
 
     def labels(self, n: int) -> NDArray[Any] | None:
         """Labels of the first rows, where the flow knows classes and has them."""
@@ -446,16 +460,18 @@ def _classes(case: _Case) -> Iterator[Finding]:
     }
     judge = min(each, key=lambda j: float(each[j].min()))
     k, share = int(each[judge].argmin()), float(each[judge].min())
-    verdict: Verdict = "OK" if share >= 0.5 else "look" if share >= 0.2 else "broken"
+    verdict: Verdict = (
+        "OK" if share >= 0.5 else "look" if share >= 0.2 or each[judge].mean() > 2 / len(classes) else "broken"
+    )
     yield Finding(
         name,
         share,
         "0.5 or more",
         verdict,
-        f"Of samples of class {classes[k]}, {judge} takes {share:.0%} for that class; in all "
+        f"Asked for class {classes[k]}, the flow gives samples of which {judge} takes {share:.0%} for it; in all "
         + ", ".join(f"{j} {shares.mean():.0%}" for j, shares in each.items())
         + ".",
-        "" if verdict == "OK" else "Look whether labels are right and classes differ; else train the flow longer.",
+        "" if verdict == "OK" else "Train the flow longer; if that doesn't help, look whether labels are right.",
     )
 
 

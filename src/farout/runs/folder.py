@@ -245,7 +245,9 @@ def unfinished_settings(out: Path) -> dict[str, Any]:
     if (out / CONFIG).is_file():
         with locked(out, "run"):
             remove_parts(out)
-        raise RunError(f"{out}: nothing to resume, the run is finished; leave --resume out to use it.")
+        raise RunError(
+            f"{out}: nothing to resume, the run is finished; `farout report {out}` shows it, --force begins anew."
+        )
     raise RunError(f"{out}: nothing to resume, no interrupted run is there; leave --resume out to begin one.")
 
 

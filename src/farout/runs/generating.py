@@ -371,7 +371,7 @@ def check_target(path: Path, force: bool, endings: tuple[str, ...]) -> None:
 def check_outliers_target(path: Path, force: bool, run: Run | None = None) -> None:
     """Raise, before any work is done, if outliers (of this run, where it is open) couldn't be written to ``path``."""
     if is_shard_target(path):
-        check_shard_target(path)
+        check_shard_target(path, force)
         return
     check_target(path, force, (".npz", ".csv", ".parquet"))
     if run is None:

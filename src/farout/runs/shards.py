@@ -112,7 +112,7 @@ class ShardFolder:
         RunError
             If the folder holds the shards of another job, or other files, or another process works there.
         """
-        check_shard_target(self.folder)
+        check_shard_target(self.folder, force)
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder, "set of shards"):
             remove_parts(self.folder)
@@ -220,7 +220,7 @@ def is_shard_target(path: Path) -> bool:
     return path.is_dir() or not path.suffix
 
 
-def check_shard_target(folder: Path) -> None:
+def check_shard_target(folder: Path, force: bool = False) -> None:
     """Raise, before any work is done, if shards couldn't be written to a folder."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"--out {folder} is a file, and shards need a folder; give another name.")
@@ -228,7 +228,12 @@ def check_shard_target(folder: Path) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise RunError(f"--out {folder}: {parent} is no folder that can be written to; give another name.")
     if folder.exists() and not (folder / MANIFEST).is_file():
-        strange = [path.name for path in folder.iterdir() if not is_part(path)]
+        rest = [path for path in folder.iterdir() if not is_part(path)]
+        if rest and all(map(_is_shard, rest)):
+            if force:
+                return
+            raise RunError(f"--out {folder} holds shards, and {MANIFEST} is missing; add --force to begin anew there.")
+        strange = [path.name for path in rest]
         if strange:
             raise RunError(
                 f"--out {folder} holds files that are no shards, such as {strange[0]}; give a new or empty folder."
