@@ -170,7 +170,7 @@ CASES = {
     "run over other files": ("fit toy --out {good} --max-steps 3", 1, ["holds files that are no run"]),
     "run over a file": ("fit toy --out {good}/good.npz --max-steps 3", 1, ["is a file"]),
     "unknown ending": ("generate {good}/flow --out {out}/o.xls", 1, ["o.xls", ".npz"]),
-    "outliers to a folder": ("generate {good}/flow --out {good}/flow", 1, ["ending"]),
+    "outliers to a folder": ("generate {good}/flow --out {good}/flow", 1, ["no shards", "empty folder"]),
     "scores over a file": ("score {good}/clf {good}/good.npz --out {good}/text.csv", 1, ["exists", "--force"]),
     "demo over other files": ("demo --out {good}", 1, ["holds files", "--out"]),
     "report to no page": ("report {good}/flow --out {out}/r.pdf", 1, [".html"]),

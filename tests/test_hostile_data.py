@@ -132,7 +132,7 @@ def test_hostile_data(name):
     for data in EASY:
         assert ended[data], f"{data}: a model can be had of it"
     for data in ("an outlier of 1e300", "a column of 1e200"):
-        assert not ended[data]
+        assert ended[data] == name.startswith(("flow", "detector")), "units of flows are learned in another unit"
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from farout.flows.transform import Shape, Transform
 __all__ = ["Units"]
 
 LARGEST = 50.0  # model units that training clips rows to: one extreme row must not lead all others
-MOST = 1e100  # usual number of a column
+MOST = 1e305  # usual number of a column: units of it, fifty times as large, are numbers still
 TINY = 1e-120  # numbers below which squares vanish, and above whose inverse they overflow, in sums
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative: single precision tells no less from a constant
 
@@ -195,7 +195,7 @@ def _columns(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         if not abs(shift[i]) + scale[i] <= MOST:
             raise InvalidDataError(
                 f"FlowDensity: column {i} of X has numbers of about {np.abs(values).max():.3g}, and a flow takes up to "
-                f"{MOST:g}, since squares of larger ones overflow; give it in another unit, or its logarithm."
+                f"{MOST:g}; give it in another unit, or its logarithm."
             )
     return shift, scale
 
