@@ -161,7 +161,9 @@ def test_an_interruption_after_the_fit_is_resumed(tmp_path, monkeypatch, capsys)
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "compare_counts", interrupted)
         assert main(["archetypes", "toy:test", "--out", str(out)]) == 130
-    assert f"farout archetypes --out {out} --resume" in capsys.readouterr().err
+        patch.setattr(experiment.ArchetypalAnalysis, "fit", interrupted)  # again, earlier
+        assert main(["archetypes", "--out", str(out), "--resume"]) == 130
+    assert capsys.readouterr().err.count(f"farout archetypes --out {out} --resume") == 2
     assert main(["archetypes", "--out", str(out), "--resume"]) == 0
     names = ["config.json", "counts.json", "model.safetensors", "record.json", "report.html", "settings.toml"]
     assert sorted(path.name for path in out.iterdir()) == names

@@ -114,9 +114,8 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     RunError
         If another process, or another thread, works there.
     """
-    if (
-        sys.platform == "win32" or int(os.environ.get("LOCAL_RANK", "0")) > 0
-    ):  # the first process of a group holds it for all
+    first = os.environ.get("LOCAL_RANK", "0") in ("", "0")  # of the processes of a training; it holds the lock for all
+    if sys.platform == "win32" or not first:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -361,7 +361,9 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
             if run.finished and isinstance(error, Exception):  # what came after the run has failed, and not the run
                 run.close()
                 raise
-            can_resume = run.finished or any((out / CHECKPOINTS).rglob("*.ckpt"))
+            # A run that is resumed may be whole already, and lack what is added to it.
+            whole = run.finished or (resume and run.replaces)
+            can_resume = whole or any((out / CHECKPOINTS).rglob("*.ckpt"))
             # Settings or data that can't be used would fail again; an interruption or a full disk needn't.
             if not can_resume or (isinstance(error, FaroutError) and not resume):
                 run.clean_up()
