@@ -165,7 +165,7 @@ class Walk(OutlierSource):
             if labels is None:
                 return self.flow_.class_log_probs(Rows(X)).argmax(axis=1), len(classes)
             return np.searchsorted(classes, labels), len(classes)
-        scaled = X / np.maximum(X.std(axis=0), 1e-9 * (1 + np.abs(X).max(axis=0)))
+        scaled = X / _spread(X)
         most = len(np.unique(scaled, axis=0))
         n_clusters = min(int(self.n_clusters), max(2, len(X) // 10), most)
         found = KMeans(n_clusters, n_init=1, random_state=self.seed_ % 2**32).fit_predict(scaled)
@@ -177,8 +177,8 @@ class Walk(OutlierSource):
         """Points of all chains in data units, and the pair of groups that each is from, of shape (m, 2)."""
         present = np.unique(groups)
         centres = np.full((n_groups, X.shape[1]), np.inf)
-        centres[present] = [X[groups == g].mean(axis=0) for g in present]
-        scale = np.maximum(X.std(axis=0), 1e-9 * (1 + np.abs(X).max(axis=0)))
+        centres[present] = [X[groups == g].mean(axis=0, dtype=np.float64) for g in present]
+        scale = _spread(X)
         n_chains = max(len(present), math.ceil(int(self.n_candidates) / int(self.rounds)))
         start = np.resize(rng.permutation(present), n_chains)  # as many from each
         hosts = np.array([rng.choice(np.flatnonzero(groups == g)) for g in start])
@@ -186,7 +186,8 @@ class Walk(OutlierSource):
             g: _nearest(centres[present] / scale, centres[g] / scale, int(self.neighbours) + 1)[1:] for g in present
         }
         end = np.array([present[rng.choice(near[g])] if len(near[g]) else g for g in start])
-        at = X[hosts] + (centres[end] - centres[start]) / 2
+        limits = np.finfo(X.dtype)  # half a way from the largest numbers may lie past them
+        at = (X[hosts] + (centres[end] - centres[start]) / 2).clip(limits.min, limits.max)
         with seeded(int(rng.integers(2**62))):
             rounds = self._chains(self.flow_.encode(Rows(at.astype(X.dtype, copy=False))))
         x = np.concatenate([_of_norm(self.flow_.decode(Z, clip=True), norm) for Z in rounds])
@@ -243,8 +244,8 @@ class Walk(OutlierSource):
         if self._by_cluster:
             return pairs[:, :1]
         present = np.unique(groups)
-        scale = np.maximum(X.std(axis=0), 1e-9 * (1 + np.abs(X).max(axis=0)))
-        centres = np.stack([X[groups == g].mean(axis=0) for g in present]) / scale
+        scale = _spread(X)
+        centres = np.stack([X[groups == g].mean(axis=0, dtype=np.float64) for g in present]) / scale
         near = present[np.stack([_nearest(centres, row, int(self.neighbours)) for row in x / scale])]
         return np.concatenate([pairs, near], axis=1)
 
@@ -298,3 +299,10 @@ def _of_norm(X: NDArray[Any], norm: float | None) -> NDArray[Any]:
         return X
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return np.asarray(X * (norm / np.maximum(lengths, 1e-12)), dtype=X.dtype)
+
+
+def _spread(X: NDArray[Any]) -> NDArray[np.float64]:
+    """Standard deviation of each column, in float64, whose sums hold what those of float32 don't; never 0."""
+    least = 1e-9 * (1 + np.abs(X).max(axis=0).astype(np.float64))
+    spread: NDArray[np.float64] = np.maximum(X.std(axis=0, dtype=np.float64), least)
+    return spread
