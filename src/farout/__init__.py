@@ -104,7 +104,9 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name, missp
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
-            return _version()
+            from farout.version import own_version
+
+            return own_version()
         if name not in __all__:
             raise AttributeError(f"module 'farout' has no attribute {name!r}")
         from farout.base.unnoticed import unnoticed
@@ -113,17 +115,3 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name, missp
             if name in _PACKAGES:
                 return importlib.import_module(f"farout.{name}")
             return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def _version() -> str:
-    """The version of the installed package, or of the source tree that this file lies in."""
-    from importlib import metadata
-    from pathlib import Path
-
-    try:
-        return metadata.version("farout")
-    except metadata.PackageNotFoundError:
-        import tomllib
-
-        project = Path(__file__).parents[2] / "pyproject.toml"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

@@ -74,9 +74,9 @@ def make_app() -> typer.Typer:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from farout.version import own_version
 
-        console.result(f"farout {version('farout')}")
+        console.result(f"farout {own_version()}")
         raise typer.Exit
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +14,7 @@ from farout.evaluation import METRICS
 from farout.report.content import ReportContent
 from farout.report.parts import Section
 from farout.report.sections import FIRST, flat_settings, sections, table_rows
+from farout.version import own_version
 
 __all__ = ["render_page", "render_report", "whole", "write_page", "write_report"]
 
@@ -115,5 +115,5 @@ def render_page(content: ReportContent, parts: Sequence[Section], notes: Sequenc
         rows=table_rows(content.evaluations),
         confidence=next((e.confidence for e in content.evaluations.values() if e.confidence), None),
         settings=flat_settings(content.settings),
-        version=version("farout"),
+        version=own_version(),
     )

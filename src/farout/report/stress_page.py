@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from farout.report.page import render_page, write_page
 from farout.report.parts import Drawn, Section, Table, section
 from farout.report.sections import FIRST
 from farout.stress.result import StressResult, Worst
+from farout.version import own_version
 
 __all__ = ["write_stress_page"]
 
@@ -62,7 +62,7 @@ def _content(result: StressResult, data: str, date: str) -> ReportContent:
         f"How {'models behave' if len(result.models) > 1 else 'a model behaves'} as inputs leave "
         f"{data or 'the data'}. Score, the mean AUROC over all strengths of shell and exchange: {scores}."
     )
-    about = [("rows held out", str(result.n_held)), ("seconds", f"{result.seconds:.0f}"), ("farout", version("farout")),
+    about = [("rows held out", str(result.n_held)), ("seconds", f"{result.seconds:.0f}"), ("farout", own_version()),
              ("Python", platform.python_version()), ("machine", platform.platform())]  # fmt: skip
     return ReportContent(
         title=f"Stress test of {' and '.join(result.models)}",

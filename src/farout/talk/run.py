@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from farout.talk.sets import JudgedSet, inlier_parts, open_set
 from farout.talk.sigma import sigma
 from farout.talk.toy import toy
 from farout.talk.writing import write_tables
+from farout.version import own_version
 
 __all__ = ["EXPERIMENTS", "Reproduction", "open_context", "reproduce"]
 
@@ -209,7 +209,7 @@ def _cut_to_size(context: Context) -> Context:
 
 def _settings(preset: Preset, seed: int) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(json.dumps(asdict(preset)))
-    return values | {"seed": seed, "farout": version("farout")}
+    return values | {"seed": seed, "farout": own_version()}
 
 
 def _check_folder(out: Path, preset: Preset, seed: int) -> None:
