@@ -1,7 +1,7 @@
 """Shared by the talk's two tables: training and testing of rows, and ours beside the published numbers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,16 @@ from farout.talk.published import TALK_ROWS, PublishedRow
 from farout.talk.sets import JudgedSet
 from farout.talk.table_rows import done_rows, row_file
 
-__all__ = ["METRICS", "ap_at_talks_shares", "records_of", "source_of", "table_finding", "taken_rows"]
+__all__ = [
+    "METRICS",
+    "ap_at_talks_shares",
+    "finished",
+    "records_of",
+    "source_of",
+    "table_finding",
+    "taken_rows",
+    "tasks_of",
+]
 
 METRICS = {
     "auroc": "AUROC",
@@ -32,6 +41,7 @@ _PUBLISHED = ("auroc", "ap_talk", "accuracy")  # in the order of a published cel
 ARCHETYPES = 3
 
 Floats = NDArray[np.float64]
+MakeModel = Callable[[PublishedRow, int, Context], Any]
 
 
 def taken_rows(published: Sequence[PublishedRow], context: Context) -> list[PublishedRow]:
@@ -75,7 +85,7 @@ def records_of(
     name: str,
     published: Sequence[PublishedRow],
     context: Context,
-    make: Callable[[PublishedRow, int], Any],
+    make: MakeModel,
 ) -> list[dict[str, Any]]:
     """Train, test and store a row for each seed unless it is stored already; a record for each cell and metric.
 
@@ -86,24 +96,40 @@ def records_of(
     published : sequence of PublishedRow
     context : Context
     make : callable
-        Called with a row and a seed; returns an unfitted model.
+        Called with a row, a seed and the context; returns an unfitted model.
 
     Returns
     -------
     list of dict
         Table, row, set, metric, mean, sd (NaN for one seed), seeds, published (None where the talk has no figure).
     """
-    rows = taken_rows(published, context)
-    seeds = range(context.seed, context.seed + context.preset.seeds)
-    # Seed by seed, so that an unfinished table has all rows of the first seeds.
-    tasks = {f"{row.name}, seed {seed}": (row, seed) for seed in seeds for row in rows}
-    folder = context.out / "rows" / name
-    if any(not row_file(folder, key).is_file() for key in tasks):
-        for row in rows:  # fit flow and archetypes first, so that the estimated time left is that of rows
+    tasks = tasks_of(published, context)
+    if any(not row_file(context.out / "rows" / name, key).is_file() for key in tasks):
+        for row, _ in tasks.values():  # fit flow and archetypes first, so that the estimated time left is that of rows
             source_of(row, context)
-    found = done_rows(folder, list(tasks), lambda key: _judged(make(*tasks[key]), tasks[key][0], context), context.tell)
+    found = finished(name, tasks, context, make)
+    rows = taken_rows(published, context)
     by_row = {row.name: [found[key] for key, (one, _) in tasks.items() if one is row] for row in rows}
     return [record for row in rows for record in _records(name, row, by_row[row.name], context)]
+
+
+def tasks_of(published: Sequence[PublishedRow], context: Context) -> dict[str, tuple[PublishedRow, int]]:
+    """Key -> row and seed of each model to train. Seed by seed, so that an unfinished table has whole first seeds."""
+    seeds = range(context.seed, context.seed + context.preset.seeds)
+    rows = taken_rows(published, context)
+    return {f"{row.name}, seed {seed}": (row, seed) for seed in seeds for row in rows}
+
+
+def finished(
+    name: str, tasks: Mapping[str, tuple[PublishedRow, int]], context: Context, make: MakeModel
+) -> dict[str, dict[str, Any]]:
+    """Key -> what was measured; models that have no stored row are trained and tested now."""
+    return done_rows(
+        context.out / "rows" / name,
+        list(tasks),
+        lambda key: _judged(make(*tasks[key], context), tasks[key][0], context),
+        context.tell,
+    )
 
 
 def _judged(model: Any, row: PublishedRow, context: Context) -> dict[str, Any]:
