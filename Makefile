@@ -2,7 +2,8 @@
 # constraints*.txt lists with the hashes of their files; a file with another hash is refused.
 PYTHON ?= python3
 VENV   := .venv
-BIN    := $(VENV)/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN    := $(VENV)/$(SCRIPTS)
 STAMP  := $(VENV)/.installed
 # Real image sets, when a checkout has them beside it; tests that need them skip, with a reason, when it is absent.
 FAROUT_DATA ?= $(wildcard $(CURDIR)/../shared/data)
@@ -12,7 +13,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests that use every dependency, for other releases of them: examples of all modules, readers, tables, plots, runs.
 WIDE := src tests/base tests/data tests/columns tests/plots tests/runs tests/test_check_estimator.py
 
-.PHONY: demo test test-all test-oldest test-newest browser check format dist lock audit clean
+.PHONY: demo test test-all test-oldest test-newest browser docs check format dist lock audit clean
 demo: $(STAMP)
 	$(BIN)/farout demo --out runs/demo --force
 
@@ -25,12 +26,12 @@ test-all: $(STAMP) test-oldest test-newest
 # With the oldest releases that pyproject.toml allows. Torch is that of constraints.txt, for builds without CUDA are not
 # everywhere to be had; `make test-oldest TORCH=2.6.0` takes another, with its gigabytes of CUDA libraries.
 test-oldest: $(VENV)-oldest/.installed
-	$(if $(TORCH),$(VENV)-oldest/bin/pip install --quiet torch==$(TORCH))
-	$(VENV)-oldest/bin/python -m pytest -n 2 -q $(WIDE)
+	$(if $(TORCH),$(VENV)-oldest/$(SCRIPTS)/pip install --quiet torch==$(TORCH))
+	$(VENV)-oldest/$(SCRIPTS)/python -m pytest -n 2 -q $(WIDE)
 
 # With the newest releases there are, torch excepted.
 test-newest: $(VENV)-newest/.installed
-	$(VENV)-newest/bin/python -m pytest -n 2 -q $(WIDE)
+	$(VENV)-newest/$(SCRIPTS)/python -m pytest -n 2 -q $(WIDE)
 
 # What the tests of pages need: a browser with its driver (Debian's packages), what drives it, and Panel for the page of
 # `farout explore`. Without, they skip.
@@ -38,6 +39,10 @@ browser: $(STAMP)
 	command -v chromium >/dev/null && command -v chromedriver >/dev/null || { $(SUDO) apt-get update && \
 		$(SUDO) apt-get install --yes --no-install-recommends chromium chromium-driver; }
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints-pages.txt
+
+# The site, in docs/_build/html; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -57,15 +62,19 @@ dist: $(STAMP)
 # The newest releases that go together, of what pyproject.toml asks for, with the hashes of all their files. Releases that
 # are listed already stay, unless UPGRADE=1. Needs the package index.
 lock: $(VENV)-lock/.installed
-	$(VENV)-lock/bin/python .ci/lock.py $(if $(UPGRADE),--upgrade)
+	$(VENV)-lock/$(SCRIPTS)/python .ci/lock.py $(if $(UPGRADE),--upgrade)
 
 # Known vulnerabilities of the listed releases. Needs the index's list of them: fails where it can't be asked.
 audit: $(VENV)-lock/.installed
-	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt; do \
-		$(VENV)-lock/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$list || exit 1; done
+	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt constraints-docs.txt; do \
+		$(VENV)-lock/$(SCRIPTS)/pip-audit --strict --disable-pip --require-hashes --requirement $$list || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt constraints-build.txt
 	bash .ci/install "$(PYTHON)" $(VENV) constraints.txt
+	touch $@
+
+$(VENV)/.docs: $(STAMP) constraints-docs.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement constraints-docs.txt
 	touch $@
 
 $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
@@ -74,13 +83,13 @@ $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
 
 $(VENV)-newest/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-newest
-	$(VENV)-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager "$$(grep --only-matching '^torch==[^ ]*' constraints.txt)" \
+	$(VENV)-newest/$(SCRIPTS)/pip install --quiet --upgrade --upgrade-strategy eager "$$(grep --only-matching '^torch==[^ ]*' constraints.txt)" \
 		--editable ".[dev]"
 	touch $@
 
 $(VENV)-lock/.installed: Makefile
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet "uv>=0.11" "pip-audit>=2.9"
+	$(VENV)-lock/$(SCRIPTS)/pip install --quiet "uv>=0.11" "pip-audit>=2.9"
 	touch $@
 
 clean:

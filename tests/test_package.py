@@ -18,10 +18,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LISTS = {path.stem: path.read_text() for path in sorted(ROOT.glob("constraints*.txt"))}
-CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
+LISTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("constraints*.txt"))}
+BUILT = ("_build", "auto_examples")  # of docs/, by `make docs`
+CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc", *BUILT)
 
 
 def pins(name: str) -> dict[str, Version]:
@@ -52,9 +53,10 @@ def test_every_release_of_a_list_has_hashes_and_no_address(name):
     [
         (("dev", "tensorboard", "onnx"), ("constraints",)),
         (("browser", "explore"), ("constraints", "constraints-pages")),
+        (("docs",), ("constraints", "constraints-docs")),
         (("peers",), ("constraints", "constraints-peers")),
     ],
-    ids=["test", "browser", "peers"],
+    ids=["test", "browser", "docs", "peers"],
 )
 def test_what_the_project_asks_for_is_listed(extras, names):
     listed = {package: version for name in names for package, version in pins(name).items()}
@@ -62,6 +64,17 @@ def test_what_the_project_asks_for_is_listed(extras, names):
         version = listed.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement} is not listed: run `make lock`"
         assert version in requirement.specifier, f"{requirement} is listed as {version}: run `make lock`"
+
+
+def test_a_package_of_several_lists_has_one_release():
+    newest = [pins(name) for name in LISTS if name not in ("constraints-cpu", "constraints-oldest")]
+    for package in {package for listed in newest for package in listed}:
+        assert len({listed[package] for listed in newest if package in listed}) == 1, f"{package}: run `make lock`"
+
+
+def test_the_extra_of_all_is_all_that_users_have():
+    developers = {"docs", "browser", "peers", "dev"}
+    assert EXTRAS["all"] == [f"farout[{','.join(name for name in EXTRAS if name not in developers | {'all'})}]"]
 
 
 def test_torch_without_cuda_is_the_release_that_is_listed():
@@ -103,9 +116,11 @@ def test_the_source_archive_holds_all_that_the_tests_need(archives):
         path.relative_to(ROOT).as_posix()
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not any(p.endswith(".egg-info") for p in path.parts)
+        if path.is_file() and not {"__pycache__", *BUILT} & set(path.parts)
+        if not any(part.endswith(".egg-info") for part in path.parts)
     }
     wanted |= {"conftest.py", "Makefile", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"}
+    wanted |= {"CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"}
     wanted |= {f"{name}.txt" for name in LISTS}
     assert wanted - held == set()
     assert not [name for name in held if name.endswith((".pyc", ".installed"))]
