@@ -2,8 +2,7 @@
 # constraints*.txt lists with the hashes of their files; a file with another hash is refused.
 PYTHON ?= python3
 VENV   := .venv
-SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
-BIN    := $(VENV)/$(SCRIPTS)
+BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Real image sets, when a checkout has them beside it; tests that need them skip, with a reason, when it is absent.
 FAROUT_DATA ?= $(wildcard $(CURDIR)/../shared/data)
@@ -26,12 +25,12 @@ test-all: $(STAMP) test-oldest test-newest
 # With the oldest releases that pyproject.toml allows. Torch is that of constraints.txt, for builds without CUDA are not
 # everywhere to be had; `make test-oldest TORCH=2.6.0` takes another, with its gigabytes of CUDA libraries.
 test-oldest: $(VENV)-oldest/.installed
-	$(if $(TORCH),$(VENV)-oldest/$(SCRIPTS)/pip install --quiet torch==$(TORCH))
-	$(VENV)-oldest/$(SCRIPTS)/python -m pytest -n 2 -q $(WIDE)
+	$(if $(TORCH),$(VENV)-oldest/bin/pip install --quiet torch==$(TORCH))
+	$(VENV)-oldest/bin/python -m pytest -n 2 -q $(WIDE)
 
 # With the newest releases there are, torch excepted.
 test-newest: $(VENV)-newest/.installed
-	$(VENV)-newest/$(SCRIPTS)/python -m pytest -n 2 -q $(WIDE)
+	$(VENV)-newest/bin/python -m pytest -n 2 -q $(WIDE)
 
 # What the tests of pages need: a browser with its driver (Debian's packages), what drives it, and Panel for the page of
 # `farout explore`. Without, they skip.
@@ -62,12 +61,12 @@ dist: $(STAMP)
 # The newest releases that go together, of what pyproject.toml asks for, with the hashes of all their files. Releases that
 # are listed already stay, unless UPGRADE=1. Needs the package index.
 lock: $(VENV)-lock/.installed
-	$(VENV)-lock/$(SCRIPTS)/python .ci/lock.py $(if $(UPGRADE),--upgrade)
+	$(VENV)-lock/bin/python .ci/lock.py $(if $(UPGRADE),--upgrade)
 
 # Known vulnerabilities of the listed releases. Needs the index's list of them: fails where it can't be asked.
 audit: $(VENV)-lock/.installed
 	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt constraints-docs.txt; do \
-		$(VENV)-lock/$(SCRIPTS)/pip-audit --strict --disable-pip --require-hashes --requirement $$list || exit 1; done
+		$(VENV)-lock/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$list || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt constraints-build.txt
 	bash .ci/install "$(PYTHON)" $(VENV) constraints.txt
@@ -83,13 +82,13 @@ $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
 
 $(VENV)-newest/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-newest
-	$(VENV)-newest/$(SCRIPTS)/pip install --quiet --upgrade --upgrade-strategy eager "$$(grep --only-matching '^torch==[^ ]*' constraints.txt)" \
+	$(VENV)-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager "$$(grep --only-matching '^torch==[^ ]*' constraints.txt)" \
 		--editable ".[dev]"
 	touch $@
 
 $(VENV)-lock/.installed: Makefile
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/$(SCRIPTS)/pip install --quiet "uv>=0.11" "pip-audit>=2.9"
+	$(VENV)-lock/bin/pip install --quiet "uv>=0.11" "pip-audit>=2.9"
 	touch $@
 
 clean:

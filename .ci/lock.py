@@ -58,7 +58,7 @@ def listed(lines: Sequence[str], *arguments: str, as_: str = "requirement") -> s
     """Compile what is listed, as requirements or as constraints, with further arguments."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "listed.in"
-        file.write_text("\n".join(lines))
+        file.write_text("\n".join(lines), encoding="utf-8", newline="\n")
         return compiled(*arguments, str(file) if as_ == "requirement" else f"--constraint={file}")
 
 
@@ -78,20 +78,20 @@ def without_cuda(release: str) -> dict[str, str]:
         version = unquote(file.name).split("-")[1]
         if "+" in version:
             return {"torch": f"torch=={version} \\\n    --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"}
-    listed_already = entries(path.read_text().split("\n", 1)[1]) if path.exists() else {}
+    listed_already = entries(path.read_text(encoding="utf-8").split("\n", 1)[1]) if path.exists() else {}
     return {name: block for name, block in listed_already.items() if block.startswith(f"{release}+")}
 
 
 def write(name: str, what: str, blocks: dict[str, str]) -> None:
     """Write one file of constraints, sorted by name."""
     body = "\n".join(blocks[name] for name in sorted(blocks))
-    (ROOT / name).write_text(HEADER.format(what=what) + body + "\n")
+    (ROOT / name).write_text(HEADER.format(what=what) + body + "\n", encoding="utf-8", newline="\n")
     print(f"{name}: {len(blocks)} releases, {body.count('--hash')} hashes")
 
 
 def lock(upgrade: bool) -> None:
     """Resolve all parts as one set, then write a file for each."""
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     write("constraints-build.txt", "What builds farout.", entries(listed(build, "--universal", "--generate-hashes")))
     universal = ("pyproject.toml", "--universal")
     kept = [] if upgrade else [f"--constraint={path.name}" for path in newest_files() if path.exists()]
