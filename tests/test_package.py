@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LISTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("constraints*.txt"))}
+WINDOWS = sys.platform == "win32"
+COMMAND = ("-m", "farout") if WINDOWS else ("bin/farout",)  # in a virtual environment; Windows has a program there
 BUILT = ("_build", "auto_examples")  # of docs/, by `make docs`
 CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc", *BUILT)
 
@@ -145,10 +147,10 @@ def installed(archives, tmp_path_factory):
     """A virtual environment with the wheel in it, which finds what farout needs in the one that runs the tests."""
     folder = tmp_path_factory.mktemp("clean")
     venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
+    python = folder / ("Scripts" if WINDOWS else "bin") / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-compile"]
     subprocess.run([*pip, "--no-index", str(archives[1])], check=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages,) = folder.glob("[Ll]ib/**/site-packages")
     # A path of its own line is searched, but its own .pth files are not read: farout's own source stays unseen.
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
@@ -175,12 +177,12 @@ print(fo.__file__)
 """
     where = Path(installed("-W", "error", "-c", code).strip())
     assert where.is_relative_to(installed.folder)
-    assert installed("bin/farout", "--version").split() == ["farout", PROJECT["version"]]
+    assert installed(*COMMAND, "--version").split() == ["farout", PROJECT["version"]]
 
 
 @pytest.mark.slow
 def test_the_journey_and_the_archives_own_tests_pass_outside_the_checkout(installed, archives):
-    installed("bin/farout", "demo", "--out", "demo")
+    installed(*COMMAND, "demo", "--out", "demo")
     assert (installed.folder / "demo" / "report.html").stat().st_size > 10_000
     with tarfile.open(archives[0]) as archive:
         archive.extractall(installed.folder, filter="data")
