@@ -152,3 +152,23 @@ def test_links_are_relative_and_lead_somewhere(name):
         assert not anchor or anchor in anchors((ROOT / file).read_text(encoding="utf-8")), link
     for target in re.findall(r"`make ([a-z-]+)`", text):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8"), target
+
+
+def test_what_the_pages_for_developers_name_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for page in sorted((ROOT / "docs" / "develop").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for file in re.findall(r"`((?:src|tests|docs|benchmarks|examples|\.ci)/[\w./-]*|conftest\.py)`", text):
+            assert (ROOT / file).exists(), f"{page.name}: {file}"
+        for names, file in re.findall(r"((?:`\w+`(?:,| and)? )+)(?:in|of) `([\w./]+\.py)`", text):
+            source = (ROOT / (file if "/" in file else f"src/farout/{file}")).read_text(encoding="utf-8")
+            for name in re.findall(r"`(\w+)`", names):
+                assert re.search(rf"\b{name}\b", source), f"{page.name}: {name} in {file}"
+        for variable in re.findall(r"FAROUT_\w+", text):
+            assert any(variable in file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")), (
+                variable
+            )
+        for target in re.findall(r"`make ([a-z-]+)", text):
+            assert f"\n{target}:" in makefile, f"{page.name}: make {target}"
+        for link in re.findall(r"\]\(([\w./-]+\.md)", text):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
