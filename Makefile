@@ -12,7 +12,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests that use every dependency, for other releases of them: examples of all modules, readers, tables, plots, runs.
 WIDE := src tests/base tests/data tests/columns tests/plots tests/runs tests/test_check_estimator.py
 
-.PHONY: demo test test-all test-oldest test-newest browser check format dist lock audit clean
+.PHONY: demo test test-all test-oldest test-newest browser docs check format dist lock audit clean
 demo: $(STAMP)
 	$(BIN)/farout demo --out runs/demo --force
 
@@ -39,6 +39,10 @@ browser: $(STAMP)
 		$(SUDO) apt-get install --yes --no-install-recommends chromium chromium-driver; }
 	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints-pages.txt
 
+# The site, in docs/_build/html; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -61,11 +65,15 @@ lock: $(VENV)-lock/.installed
 
 # Known vulnerabilities of the listed releases. Needs the index's list of them: fails where it can't be asked.
 audit: $(VENV)-lock/.installed
-	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt; do \
+	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt constraints-docs.txt; do \
 		$(VENV)-lock/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$list || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt constraints-build.txt
 	bash .ci/install "$(PYTHON)" $(VENV) constraints.txt
+	touch $@
+
+$(VENV)/.docs: $(STAMP) constraints-docs.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement constraints-docs.txt
 	touch $@
 
 $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt

@@ -28,6 +28,22 @@ pytest_plugins = ["browser"]  # tests/browser.py: a page in Chromium
 # Doctests are looked for in every module; those of the page in the browser import Panel, which is an extra.
 collect_ignore = [] if importlib.util.find_spec("panel") else ["src/farout/explore"]
 
+if (
+    sys.platform == "win32"
+):  # these send signals, set limits of memory, or make pipes and links as POSIX systems have them
+    collect_ignore += [
+        "tests/base/test_files.py",
+        "tests/base/test_training_process.py",
+        "tests/base/test_training_processes.py",
+        "tests/base/test_training_resume.py",
+        "tests/data/test_limits.py",
+        "tests/fuzz",
+        "tests/memory_use.py",
+        "tests/reliability",
+        "tests/talk/test_reproduce.py",
+        "tests/test_memory.py",
+    ]
+
 LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
 
 

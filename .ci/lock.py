@@ -9,7 +9,8 @@ the set is resolved once more for each of `PLATFORMS`, which fails where a file 
 - `constraints-cpu.txt`: torch's build without CUDA, a tenth in size. Installed first, where pip is told of such a build
   (`--find-links`, `--extra-index-url`); the index itself has none for Linux on x86.
 - `constraints-cuda.txt`: what torch's CUDA builds need besides. Installed only where torch asks for it.
-- `constraints-pages.txt`: what `make browser` adds; `constraints-peers.txt`: what benchmarks against peers add.
+- `constraints-pages.txt`: what `make browser` adds; `constraints-docs.txt`: what `make docs` adds to constraints.txt;
+  `constraints-peers.txt`: what benchmarks against peers add to constraints.txt and constraints-pages.txt.
 - `constraints-oldest.txt`: the oldest releases that pyproject.toml allows, for `make test-oldest`.
 """
 
@@ -30,8 +31,12 @@ PYTHON = "3.11"  # the oldest that pyproject.toml allows
 PLATFORMS = (
     ("x86_64-unknown-linux-gnu", "3.11"),
     ("x86_64-unknown-linux-gnu", "3.12"),
+    ("x86_64-unknown-linux-gnu", "3.13"),
     ("aarch64-unknown-linux-gnu", "3.12"),
     ("aarch64-apple-darwin", "3.12"),
+    ("aarch64-apple-darwin", "3.13"),
+    ("x86_64-pc-windows-msvc", "3.11"),
+    ("x86_64-pc-windows-msvc", "3.13"),
 )
 SOURCES = ("freia", "nflows")  # released as source only
 CUDA = re.compile(r"nvidia-|cuda-|triton==")
@@ -53,7 +58,7 @@ def listed(lines: Sequence[str], *arguments: str, as_: str = "requirement") -> s
     """Compile what is listed, as requirements or as constraints, with further arguments."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "listed.in"
-        file.write_text("\n".join(lines))
+        file.write_text("\n".join(lines), encoding="utf-8", newline="\n")
         return compiled(*arguments, str(file) if as_ == "requirement" else f"--constraint={file}")
 
 
@@ -73,24 +78,25 @@ def without_cuda(release: str) -> dict[str, str]:
         version = unquote(file.name).split("-")[1]
         if "+" in version:
             return {"torch": f"torch=={version} \\\n    --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"}
-    listed_already = entries(path.read_text().split("\n", 1)[1]) if path.exists() else {}
+    listed_already = entries(path.read_text(encoding="utf-8").split("\n", 1)[1]) if path.exists() else {}
     return {name: block for name, block in listed_already.items() if block.startswith(f"{release}+")}
 
 
 def write(name: str, what: str, blocks: dict[str, str]) -> None:
     """Write one file of constraints, sorted by name."""
     body = "\n".join(blocks[name] for name in sorted(blocks))
-    (ROOT / name).write_text(HEADER.format(what=what) + body + "\n")
+    (ROOT / name).write_text(HEADER.format(what=what) + body + "\n", encoding="utf-8", newline="\n")
     print(f"{name}: {len(blocks)} releases, {body.count('--hash')} hashes")
 
 
 def lock(upgrade: bool) -> None:
     """Resolve all parts as one set, then write a file for each."""
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     write("constraints-build.txt", "What builds farout.", entries(listed(build, "--universal", "--generate-hashes")))
     universal = ("pyproject.toml", "--universal")
     kept = [] if upgrade else [f"--constraint={path.name}" for path in newest_files() if path.exists()]
-    whole = entries(compiled(*universal, "--extra=dev", "--extra=browser", "--extra=explore", "--extra=peers", *kept))
+    extras = ("dev", "browser", "explore", "peers", "docs")
+    whole = entries(compiled(*universal, *(f"--extra={extra}" for extra in extras), *kept))
     pins = [block.split("\\")[0] for block in whole.values()]
 
     def part(*extras: str) -> dict[str, str]:
@@ -98,6 +104,7 @@ def lock(upgrade: bool) -> None:
         return entries(listed(pins, *universal, *arguments, "--generate-hashes", as_="constraint"))
 
     main, pages, peers = part("dev"), part("dev", "browser", "explore"), part("dev", "browser", "explore", "peers")
+    docs = part("dev", "docs")
     cuda = {name: main.pop(name) for name in list(main) if CUDA.match(main[name])}
     for file, what, blocks, elsewhere in zip(
         newest_files(),
@@ -106,9 +113,10 @@ def lock(upgrade: bool) -> None:
             "What torch's CUDA builds need besides constraints.txt.",
             "What tests of pages need besides constraints.txt.",
             "What benchmarks against peers need besides constraints.txt.",
+            "What `make docs` adds to constraints.txt.",
         ),
-        (main, cuda, pages, peers),
-        ({}, {}, main | cuda, main | pages),
+        (main, cuda, pages, peers, docs),
+        ({}, {}, main | cuda, main | pages, main | cuda),
         strict=True,
     ):
         write(file.name, what, {name: block for name, block in blocks.items() if name not in elsewhere})
@@ -118,8 +126,8 @@ def lock(upgrade: bool) -> None:
 
 
 def newest_files() -> list[Path]:
-    """The files of newest releases; no package stands in two of them."""
-    return [ROOT / f"constraints{part}.txt" for part in ("", "-cuda", "-pages", "-peers")]
+    """The files of newest releases; a package that pages and docs both add has the same release in both."""
+    return [ROOT / f"constraints{part}.txt" for part in ("", "-cuda", "-pages", "-peers", "-docs")]
 
 
 def oldest(torch: str) -> dict[str, str]:
@@ -133,7 +141,7 @@ def oldest(torch: str) -> dict[str, str]:
 
 def check() -> None:
     """Choose a file for every release on each platform, without taking it."""
-    files = [f"--requirement={path.name}" for path in newest_files()[:3]]
+    files = [f"--requirement={path.name}" for path in newest_files() if "peers" not in path.name]
     for platform, python in PLATFORMS:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(

@@ -39,7 +39,7 @@ def main() -> None:
     print(table("largest weight of a row, by archetype", results, "largest weight"))
     print(table("share of draws found to be of their class, by concentration", results, "agreement"))
     if args.out:
-        Path(args.out).write_text(json.dumps(results, indent=1))
+        Path(args.out).write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 def measure(path: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:

@@ -22,7 +22,7 @@ SMALL = 3000  # rows of the fit that comes first
 
 def peak():
     """Bytes of memory that this process had at most since `forgotten_peak`."""
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+    line = next(x for x in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
@@ -30,7 +30,7 @@ def forgotten_peak():
     """Begin to look for the peak anew; the bytes that the process has now."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return peak()
 
 

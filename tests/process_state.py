@@ -302,7 +302,7 @@ def run(folder, chosen=""):
         if not re.search(chosen, name):
             continue
         before = state()
-        with open(os.devnull, "w") as nowhere:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
             stderr, sys.stderr = sys.stderr, nowhere
             try:
                 call()

@@ -18,10 +18,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LISTS = {path.stem: path.read_text() for path in sorted(ROOT.glob("constraints*.txt"))}
-CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
+LISTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("constraints*.txt"))}
+WINDOWS = sys.platform == "win32"
+COMMAND = ("-m", "farout") if WINDOWS else ("bin/farout",)  # in a virtual environment; Windows has a program there
+BUILT = ("_build", "auto_examples")  # of docs/, by `make docs`
+CACHES = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc", *BUILT)
 
 
 def pins(name: str) -> dict[str, Version]:
@@ -52,9 +55,10 @@ def test_every_release_of_a_list_has_hashes_and_no_address(name):
     [
         (("dev", "tensorboard", "onnx"), ("constraints",)),
         (("browser", "explore"), ("constraints", "constraints-pages")),
+        (("docs",), ("constraints", "constraints-docs")),
         (("peers",), ("constraints", "constraints-peers")),
     ],
-    ids=["test", "browser", "peers"],
+    ids=["test", "browser", "docs", "peers"],
 )
 def test_what_the_project_asks_for_is_listed(extras, names):
     listed = {package: version for name in names for package, version in pins(name).items()}
@@ -62,6 +66,17 @@ def test_what_the_project_asks_for_is_listed(extras, names):
         version = listed.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement} is not listed: run `make lock`"
         assert version in requirement.specifier, f"{requirement} is listed as {version}: run `make lock`"
+
+
+def test_a_package_of_several_lists_has_one_release():
+    newest = [pins(name) for name in LISTS if name not in ("constraints-cpu", "constraints-oldest")]
+    for package in {package for listed in newest for package in listed}:
+        assert len({listed[package] for listed in newest if package in listed}) == 1, f"{package}: run `make lock`"
+
+
+def test_the_extra_of_all_is_all_that_users_have():
+    developers = {"docs", "browser", "peers", "dev"}
+    assert EXTRAS["all"] == [f"farout[{','.join(name for name in EXTRAS if name not in developers | {'all'})}]"]
 
 
 def test_torch_without_cuda_is_the_release_that_is_listed():
@@ -103,9 +118,11 @@ def test_the_source_archive_holds_all_that_the_tests_need(archives):
         path.relative_to(ROOT).as_posix()
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not any(p.endswith(".egg-info") for p in path.parts)
+        if path.is_file() and not {"__pycache__", *BUILT} & set(path.parts)
+        if not any(part.endswith(".egg-info") for part in path.parts)
     }
     wanted |= {"conftest.py", "Makefile", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml"}
+    wanted |= {"CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"}
     wanted |= {f"{name}.txt" for name in LISTS}
     assert wanted - held == set()
     assert not [name for name in held if name.endswith((".pyc", ".installed"))]
@@ -130,10 +147,10 @@ def installed(archives, tmp_path_factory):
     """A virtual environment with the wheel in it, which finds what farout needs in the one that runs the tests."""
     folder = tmp_path_factory.mktemp("clean")
     venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
+    python = folder / ("Scripts" if WINDOWS else "bin") / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-compile"]
     subprocess.run([*pip, "--no-index", str(archives[1])], check=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages,) = folder.glob("[Ll]ib/**/site-packages")
     # A path of its own line is searched, but its own .pth files are not read: farout's own source stays unseen.
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
@@ -160,12 +177,12 @@ print(fo.__file__)
 """
     where = Path(installed("-W", "error", "-c", code).strip())
     assert where.is_relative_to(installed.folder)
-    assert installed("bin/farout", "--version").split() == ["farout", PROJECT["version"]]
+    assert installed(*COMMAND, "--version").split() == ["farout", PROJECT["version"]]
 
 
 @pytest.mark.slow
 def test_the_journey_and_the_archives_own_tests_pass_outside_the_checkout(installed, archives):
-    installed("bin/farout", "demo", "--out", "demo")
+    installed(*COMMAND, "demo", "--out", "demo")
     assert (installed.folder / "demo" / "report.html").stat().st_size > 10_000
     with tarfile.open(archives[0]) as archive:
         archive.extractall(installed.folder, filter="data")

@@ -52,14 +52,14 @@ def peak() -> float:
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
     return float(lines["VmHWM"].split()[0]) / 1024
 
 
 def reset_peak() -> float:
     """Forget the former peak; the memory held now, in MiB."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return peak()
 
 

@@ -339,5 +339,5 @@ def test_idx_of_strange_shapes(tmp_path, shape):
 
 def test_many_columns(tmp_path):
     path, n = Path(tmp_path, "wide.csv"), 3000
-    path.write_text(",".join(f"x{i}" for i in range(n)) + "\n" + (",".join("1" * n) + "\n") * 2)
+    path.write_text(",".join(f"x{i}" for i in range(n)) + "\n" + (",".join("1" * n) + "\n") * 2, encoding="utf-8")
     assert load_data(path).X.shape == (2, n)

@@ -60,7 +60,7 @@ def put(part: Path, path: Path) -> None:
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
-    if os.name != "nt":  # Windows opens no folder
+    if sys.platform != "win32":  # which opens no folder
         handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)

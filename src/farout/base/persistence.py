@@ -8,12 +8,15 @@ written in place, and one that is shared is written once.
 import contextlib
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
+from safetensors.torch import load as parse
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from farout.base.encoding import Reader, Writer, fitted_state
 from farout.base.files import beside, locked, put
@@ -86,7 +89,9 @@ def _write(folder: Path, writer: Writer, model: Any) -> None:
         weights.write_bytes(save(writer.tensors, metadata=MARK))
         config["weights_sha256"] = _sha256(weights)
         config["checksum"] = _checksum(config)
-        text.write_text(json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        text.write_text(
+            json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8", newline="\n"
+        )
         (folder / CONFIG).unlink(missing_ok=True)  # of the run that is replaced: it would describe other weights
         put(weights, folder / WEIGHTS)
         put(text, folder / CONFIG)
@@ -124,8 +129,13 @@ def load(path: str | Path, **given: Any) -> Any:
             "saving over an older run was cut off. Copy the run again, or save or train it again with force."
         )
     with reading(weights, "safetensors", "copy the run again", error=RunError, also=(safetensors.SafetensorError,)):
-        tensors = load_file(weights)
+        tensors = _tensors(weights)
     return _decode(config, Reader(tensors, given), folder)
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a file; they may be pages of that file, but for Windows, which replaces no file that is in use."""
+    return parse(weights.read_bytes()) if sys.platform == "win32" else load_file(weights)
 
 
 def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:

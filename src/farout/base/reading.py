@@ -247,9 +247,9 @@ def _of_control_group() -> int:
         (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
         with contextlib.suppress(OSError, ValueError):
-            limit = int((folder / most).read_text())
+            limit = int((folder / most).read_text(encoding="utf-8"))
             kept = _numbers(folder / "memory.stat")
-            return limit - int((folder / used).read_text()) + kept.get("inactive_file", 0)
+            return limit - int((folder / used).read_text(encoding="utf-8")) + kept.get("inactive_file", 0)
     return sys.maxsize
 
 
@@ -260,7 +260,7 @@ def _of_process() -> int:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit == resource.RLIM_INFINITY:
             return sys.maxsize
-        return limit - int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return limit - int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (ImportError, OSError, ValueError):
         return sys.maxsize
 
@@ -268,7 +268,7 @@ def _of_process() -> int:
 def _numbers(path: Path) -> dict[str, int]:
     """The numbers of a file that holds a word and a number a line; empty where there is no such file."""
     with contextlib.suppress(OSError, ValueError):
-        pairs = [line.split()[:2] for line in path.read_text().splitlines()]
+        pairs = [line.split()[:2] for line in path.read_text(encoding="utf-8").splitlines()]
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
     return {}
 

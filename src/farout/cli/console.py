@@ -1,13 +1,14 @@
 """Where words go: results to stdout; progress and messages to stderr, silent when that is no terminal."""
 
 import contextlib
+import io
 import json
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Console", "aligned", "console"]
+__all__ = ["Console", "aligned", "console", "showing_all"]
 
 _FLAGS = {"--debug": "debug", "--verbose": "verbose", "-v": "verbose", "--quiet": "quiet", "-q": "quiet"}
 
@@ -46,8 +47,8 @@ class Console:
         print(text)
 
     def json(self, value: Any) -> None:
-        """A result, for machines: stdout."""
-        print(json.dumps(value, indent=1, ensure_ascii=False))
+        """A result, for machines: stdout, in characters that it can show."""
+        print(json.dumps(value, indent=1, ensure_ascii=not _shows_all(sys.stdout)))
 
     def facts(self, values: Mapping[str, Any]) -> None:
         """Names and values, aligned: stdout."""
@@ -110,6 +111,29 @@ class Console:
             err.print(rest, markup=False)
         else:
             err.print(text, style=style, markup=False)
+
+
+@contextlib.contextmanager
+def showing_all() -> Iterator[None]:
+    """Characters that stdout and stderr can't show become escapes meanwhile, instead of an error.
+
+    Windows' pipes, and other systems where no encoding is set, have some hundred characters.
+    """
+    narrow = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper) and not _shows_all(s)]
+    before = [(stream, stream.errors) for stream in narrow if stream.errors == "strict"]
+    for stream, _ in before:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in before:
+            with contextlib.suppress(OSError, ValueError):  # whoever read it has left
+                stream.reconfigure(errors=errors)
+
+
+def _shows_all(stream: Any) -> bool:
+    """Whether a stream has all characters."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

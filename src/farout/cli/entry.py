@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from farout.cli.app import make_app
-from farout.cli.console import console
+from farout.cli.console import console, showing_all
 from farout.runs.provenance import asked_for
 
 __all__ = ["main"]
@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words, debug = console.take_common_flags(list(sys.argv[1:] if args is None else args))
     asked = asked_for.set(words)
     try:
-        with _sigterm_interrupts():
+        with _sigterm_interrupts(), showing_all():
             code = _run(words, debug)
     finally:
         asked_for.reset(asked)

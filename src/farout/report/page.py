@@ -65,7 +65,7 @@ def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force
     page = render()  # before the disk is touched
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, lambda draft: draft.write_text(page, encoding="utf-8", errors="replace"))
+        write_atomically(target, lambda draft: draft.write_text(page, encoding="utf-8", newline="\n", errors="replace"))
     except OSError as error:
         raise RunError(
             f"can't write the report {target}: {error.strerror or error}; check the folder and the space left"

@@ -175,7 +175,7 @@ def compare_counts(run: Run, data_root: str | Path | None = None) -> dict[str, A
         "rows": len(rows),
     }
     text = json.dumps(found, indent=1)
-    write_atomically(run.path / COUNTS, lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(run.path / COUNTS, lambda p: p.write_text(text, encoding="utf-8", newline="\n"))
     return found
 
 

@@ -290,8 +290,12 @@ class _Begun:
         )
         whole = self.out / CHECKPOINTS / WHOLE
         model.save(whole, force=True)
-        write_atomically(whole / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8"))
-        write_atomically(whole / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1)))
+        write_atomically(
+            whole / SETTINGS, lambda p: p.write_text(self.settings.to_toml(), encoding="utf-8", newline="\n")
+        )
+        write_atomically(
+            whole / RECORD, lambda p: p.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8", newline="\n")
+        )
         for stale in (CONFIG, EVALUATION, SCORES, COUNTS, REPORT, STRESS):
             (self.out / stale).unlink(missing_ok=True)
         for file in sorted(whole.iterdir(), key=lambda file: file.name == CONFIG):
@@ -355,7 +359,7 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
                 shutil.rmtree(out / LOG, ignore_errors=True)
                 remove_folder(out / CHECKPOINTS)
             kept.parent.mkdir(exist_ok=True)
-            write_atomically(kept, lambda p: p.write_text(settings.to_toml(), encoding="utf-8"))
+            write_atomically(kept, lambda p: p.write_text(settings.to_toml(), encoding="utf-8", newline="\n"))
             yield run
         except BaseException as error:
             if run.finished and isinstance(error, Exception):  # what came after the run has failed, and not the run

@@ -501,7 +501,9 @@ def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np
 
     (run.path / EVALUATION).unlink(missing_ok=True)  # written last: an evaluation is whole with it, or not there
     write_atomically(run.path / SCORES, save)
-    write_atomically(run.path / EVALUATION, lambda p: p.write_text(json.dumps(values, indent=1), encoding="utf-8"))
+    write_atomically(
+        run.path / EVALUATION, lambda p: p.write_text(json.dumps(values, indent=1), encoding="utf-8", newline="\n")
+    )
 
 
 def read_evaluation(folder: Path) -> tuple[EvaluatedSets, dict[str, NDArray[np.float64]]] | None:

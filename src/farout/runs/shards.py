@@ -185,7 +185,7 @@ class ShardFolder:
             "shards": [self._entry(shard) for shard in self.done()],
         }
         text = json.dumps(values, indent=1, ensure_ascii=False)
-        write_atomically(self.folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomically(self.folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
     def _entry(self, shard: Shard) -> dict[str, Any]:
         facts = self.facts.get(shard.file)

@@ -238,4 +238,4 @@ def _claim(out: Path, preset: Preset, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_settings(preset, seed), indent=1)
     if not (out / SETTINGS).is_file():
-        write_atomically(out / SETTINGS, lambda p: p.write_text(text, encoding="utf-8"))
+        write_atomically(out / SETTINGS, lambda p: p.write_text(text, encoding="utf-8", newline="\n"))

@@ -74,7 +74,7 @@ def done_rows(
 
 
 def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def write_tables(finding: Finding, out: Path) -> list[Path]:
 
 
 def _text(path: Path, text: str) -> Path:
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", newline="\n"))
     return path
 
 
