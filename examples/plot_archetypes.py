@@ -11,6 +11,7 @@ from sklearn.datasets import load_wine
 
 import farout as fo
 
+# sphinx_gallery_thumbnail_number = 2
 plt.rcParams.update(fo.plots.STYLE)
 
 # %%

@@ -45,17 +45,17 @@ levels = np.concatenate([[0.0], np.geomspace(0.005, 0.5, 40)])
 precision = np.array([right[p >= at].mean() for at in levels])
 answered = np.array([np.mean(p_known >= at) for at in levels])
 
-figure, (left, right_of_it) = plt.subplots(1, 2, figsize=(8, 3.8), layout="constrained")
+figure, (first, second) = plt.subplots(1, 2, figsize=(8, 3.8), layout="constrained")
 sets = {"digits 0 to 6": p_known, "digits 7 to 9": p_unseen}
-display = fo.plots.scores(sets, threshold=level, label="p-value", ax=left)
-left.set_title("p-values of known and unseen digits")
-right_of_it.plot(answered, precision, linestyle="solid")
+display = fo.plots.scores(sets, threshold=level, label="p-value", ax=first)
+first.set_title("p-values of known and unseen digits")
+second.plot(answered, precision, linestyle="solid")
 chosen = np.flatnonzero(levels >= level)[0]
-right_of_it.plot(answered[chosen], precision[chosen], "o", color="black", label=f"p = {level}")
-right_of_it.set_xlabel("share of digits 0 to 6 that get an answer")
-right_of_it.set_ylabel("share of answers that are right")
-right_of_it.set_title("Answers given and answers right")
-right_of_it.legend()
+second.plot(answered[chosen], precision[chosen], "o", color="black", label=f"p = {level}")
+second.set_xlabel("share of digits 0 to 6 that get an answer")
+second.set_ylabel("share of answers that are right")
+second.set_title("Answers given and answers right")
+second.legend()
 plt.show()
 
 for at in (0.0, level):

@@ -49,5 +49,5 @@ for strength in strengths:
     print(f"strength {strength}: mean log-likelihood {flow.score(outliers.x):.1f} nats")
 
 # %%
-# In two dimensions the directions are few, so a shell of strength 4 is a thin line. With more columns each outlier has
-# a direction of its own.
+# Strength counts distances in the latent space of the flow, not in the data: at the edges of the moons, where the
+# density falls steeply, the shells lie close together.

@@ -23,7 +23,7 @@ def run(name, *words, path=""):
         # Where there is a window system, `plt.show` says that nothing is shown.
         [sys.executable, "-W", "error", "-W", "ignore:FigureCanvasAgg is non-interactive", EXAMPLES / name, *words],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=600,
         check=False,
         # Side by side with other tests, more threads than cores only wait for each other.
