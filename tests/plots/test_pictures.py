@@ -157,3 +157,15 @@ def test_training_curves_share_axes_by_unit_and_leave_gaps_out():
     losses = [line.get_xydata().tolist() for line in figure.axes[0].lines]
     assert losses == [[[1, 3], [2, 2], [3, 1]], [[1, 3.5]]]
     assert figure.axes[-1].get_xlabel() == "epoch"
+
+
+def test_the_map_shows_rows_from_the_first_to_the_last():
+    at = np.linspace(-1, 1, 5)
+    across, up = np.broadcast_arrays(at[:, None], at)
+    grid = [np.stack([across, up], axis=2), np.stack([up, across], axis=2)]
+    X = np.arange(2000.0).repeat(2).reshape(-1, 2)  # rows sorted, as by class
+    figure = plots.mapping({"data": grid, "latent": grid}, {"data": grid, "latent": grid}, X, X).figure_
+    shown = figure.axes[0].collections[0].get_offsets()[:, 0]
+    assert 500 < len(shown) <= 750
+    assert shown.min() < 10
+    assert shown.max() > 1990

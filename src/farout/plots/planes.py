@@ -241,7 +241,8 @@ def mapping(
         for axes, space, text in zip(row, ("data", "latent"), texts, strict=True):
             _plane(axes, *(_DATA_AXES if space == "data" else _LATENT_AXES))
             points = shown[space]
-            axes.scatter(points[: 3 * _POINTS, 0], points[: 3 * _POINTS, 1], s=8, linewidths=0, color=ink(), alpha=0.55)
+            some = points[:: max(1, -(-len(points) // (3 * _POINTS)))]  # rows may be sorted by class
+            axes.scatter(some[:, 0], some[:, 1], s=8, linewidths=0, color=ink(), alpha=0.55)
             handles = _grid(axes, grid[space])
             middle, reach = points.mean(axis=0), 1.15 * np.abs(points - points.mean(axis=0)).max()
             axes.set_aspect("equal", adjustable="box")
