@@ -65,7 +65,11 @@ def listed(lines: Sequence[str], *arguments: str, as_: str = "requirement") -> s
 def entries(text: str) -> dict[str, str]:
     """Split the text of a requirements file into entries, by the name of the package."""
     blocks = re.split(r"\n(?=[A-Za-z0-9])", "\n" + text.strip())
-    return {re.split(r"[=\s\[]", block, maxsplit=1)[0]: block for block in blocks if block.strip()}
+    found: dict[str, str] = {}
+    for block in filter(str.strip, blocks):
+        name = re.split(r"[=\s\[]", block, maxsplit=1)[0]
+        found[name] = f"{found[name]}\n{block}" if name in found else block  # other releases for older Pythons
+    return found
 
 
 def without_cuda(release: str) -> dict[str, str]:
@@ -97,7 +101,7 @@ def lock(upgrade: bool) -> None:
     kept = [] if upgrade else [f"--constraint={path.name}" for path in newest_files() if path.exists()]
     extras = ("dev", "browser", "explore", "peers", "docs")
     whole = entries(compiled(*universal, *(f"--extra={extra}" for extra in extras), *kept))
-    pins = [block.split("\\")[0] for block in whole.values()]
+    pins = [release.split("\\")[0] for block in whole.values() for release in block.splitlines() if "==" in release]
 
     def part(*extras: str) -> dict[str, str]:
         arguments = [f"--extra={extra}" for extra in extras]
