@@ -63,12 +63,15 @@ def listed(lines: Sequence[str], *arguments: str, as_: str = "requirement") -> s
 
 
 def entries(text: str) -> dict[str, str]:
-    """Split the text of a requirements file into entries, by the name of the package."""
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", "\n" + text.strip())
+    """Split the text of a requirements file into entries, by the name of the package.
+
+    A package of which older Pythons get another release has several lines in its entry.
+    """
     found: dict[str, str] = {}
-    for block in filter(str.strip, blocks):
-        name = re.split(r"[=\s\[]", block, maxsplit=1)[0]
-        found[name] = f"{found[name]}\n{block}" if name in found else block  # other releases for older Pythons
+    for block in re.split(r"\n(?=[A-Za-z0-9])", "\n" + text.strip()):
+        if block.strip():
+            name = re.split(r"[=\s\[]", block, maxsplit=1)[0]
+            found[name] = f"{found[name]}\n{block}" if name in found else block
     return found
 
 
@@ -101,7 +104,7 @@ def lock(upgrade: bool) -> None:
     kept = [] if upgrade else [f"--constraint={path.name}" for path in newest_files() if path.exists()]
     extras = ("dev", "browser", "explore", "peers", "docs")
     whole = entries(compiled(*universal, *(f"--extra={extra}" for extra in extras), *kept))
-    pins = [release.split("\\")[0] for block in whole.values() for release in block.splitlines() if "==" in release]
+    pins = [line for block in whole.values() for line in block.splitlines()]  # without hashes a line a release
 
     def part(*extras: str) -> dict[str, str]:
         arguments = [f"--extra={extra}" for extra in extras]

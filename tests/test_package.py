@@ -13,12 +13,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYTHONS = [c.rpartition(" :: ")[2] for c in PROJECT["classifiers"] if re.fullmatch(r".*Python :: 3\.\d+", c)]
 EXTRAS = PROJECT["optional-dependencies"]
 LISTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("constraints*.txt"))}
 WINDOWS = sys.platform == "win32"
@@ -66,6 +68,22 @@ def test_what_the_project_asks_for_is_listed(extras, names):
         version = listed.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement} is not listed: run `make lock`"
         assert version in requirement.specifier, f"{requirement} is listed as {version}: run `make lock`"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", LISTS)
+def test_every_python_gets_one_release_of_a_package(name, python):
+    """A package of which older Pythons get another release has a line for each; none may be lost."""
+    if name == "constraints-oldest":
+        pytest.skip("for the oldest Python alone")
+    found = re.findall(r"^([a-z0-9-]+)==[^ ;]+(?: ; ([^\\\n]+))?", LISTS[name], flags=re.MULTILINE)
+    where = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    where |= {"platform_machine": "x86_64", "platform_system": "Linux", "os_name": "posix"}
+    taken = [package for package, marker in found if not marker or Marker(marker.strip()).evaluate(where)]
+    assert len(taken) == len(set(taken))
+    left_out = {package for package, marker in found if package not in taken and "python" in marker}
+    # Backports, which newer Pythons don't need, say nothing of older ones.
+    assert all(any("<" in marker for p, marker in found if p == package) for package in left_out), left_out
 
 
 def test_a_package_of_several_lists_has_one_release():
