@@ -186,7 +186,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
         Returns
         -------
-        ndarray of shape (n, n_features_out_), float32
+        float32 ndarray of shape (n, k), k the features of a row
         """
         check_is_fitted(self)
         self._check_settings()

@@ -40,7 +40,7 @@ class Dataset:
         One a column, where the file names them.
     class_names : mapping or None
         From label to name, where labels have names.
-    anomaly : NDArray[np.bool_] or None
+    anomaly : ndarray of bool or None
         Shape (n,), True where a row is marked as an anomaly; None when rows aren't marked.
     label_name : str or None
         Name of the column of labels, where a file has one.

@@ -95,6 +95,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         What the network gives. "auto": probabilities if all lie in [0, 1] and those of each row sum to 1, else logits.
     score_by : {"joined", "max_probability", "energy", "knn", "ratio"}, default="joined"
         What tells normal from strange.
+
         - "max_probability": the largest probability (Hendrycks & Gimpel, 2017).
         - "energy": ``logsumexp`` of the logits (Liu et al., 2020). Not for a network that gives (log) probabilities.
         - "knn": minus the distance to the fifth nearest row of ``fit``, of features of unit norm (Sun et al., 2022).
@@ -103,6 +104,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
           are summed on a scale set by held-out rows. For vectors the distance to the nearest row, in units of the
           columns, overrules the sum far from all rows, so that in every direction the network isn't sure from some
           radius on; not if ``inputs`` is a function, which may make anything of them.
+
         Features are what the linear layer is given that gives the outputs. A network without such a layer has no "knn"
         and no "ratio", and "joined" does without them.
     contamination : float, default=0.05
@@ -138,7 +140,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     joined_ : dict
         How scores are joined; only with "joined".
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (d,)
         Only if ``fit`` got names.
 
     Notes
