@@ -365,6 +365,7 @@ class _Loop:
                 "Training(devices=...) lower, or batch_size higher."
             )
         replays = same_work and self._can_replay()
+        module.to(self.device)  # before Fabric does, which warns of parts on several devices: a flow's on a GPU, say
         self.optimizer = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
             lr=torch.tensor(budget.learning_rate, device=self.device) if replays else budget.learning_rate,
