@@ -57,7 +57,7 @@ def attempt(trial):
             os.kill(pid, trial["signal"])
     sent = time.monotonic()
     with os.fdopen(reading) as pipe:
-        told = [json.loads(line) for line in pipe]
+        told = [json.loads(line) for line in pipe if line.endswith("\n")]  # killed while it told of the last
     _, status = os.waitpid(pid, 0)
     for name in told[-1]["modules"] if told and "modules" in told[-1] else []:
         if name not in known and not name.startswith("__"):

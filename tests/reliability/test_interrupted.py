@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 SEED, MOMENTS = int(os.environ.get("FAROUT_ATTACK_SEED", "0")), int(os.environ.get("FAROUT_ATTACK_MOMENTS", "20"))
 
@@ -153,10 +154,21 @@ def contents(folder):
         content = path.read_bytes()
         if path.name in ("record.json", "evaluation.json"):
             content = json.dumps(json.loads(content) | {"made": None}, sort_keys=True).encode()
+        if path.suffix == ".ckpt":  # pickles of equal values differ by which objects were one
+            content = repr(plain(torch.load(path, weights_only=True))).encode()
         if path.suffix == ".html":  # tells when it was made, and how
             content = b""
         found[path.relative_to(folder).as_posix()] = content
     return found | {p.relative_to(folder).as_posix() + "/": b"" for p in folder.rglob("*") if p.is_dir()}
+
+
+def plain(state):
+    """What a checkpoint holds, with the bytes of its tensors; without counters that belong to a process."""
+    if isinstance(state, dict):
+        return {name: plain(value) for name, value in state.items() if name != "buffers"}
+    if isinstance(state, (list, tuple)):
+        return [plain(value) for value in state]
+    return (state.dtype, state.shape, state.numpy().tobytes()) if isinstance(state, torch.Tensor) else state
 
 
 def go_on(attacker, case, place, first=()):
@@ -231,7 +243,7 @@ def test_killed_at_random_moments(name, attacker):
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].words])
 def test_interrupted_at_random_moments(name, number, attacker):
     told, _ = attacker.in_one_go(name)
-    for after in moments(told, MOMENTS):
+    for after in moments(told, MOMENTS)[: max(1, MOMENTS // 4)]:
         cut = check_recovered(attacker, name, {"after": after, "signal": number})
         check_manners(cut, number)
 
@@ -239,9 +251,9 @@ def test_interrupted_at_random_moments(name, number, attacker):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].words])
-def test_interrupted_before_each_file_operation(name, number, attacker):
+def test_interrupted_before_many_file_operations(name, number, attacker):
     told, _ = attacker.in_one_go(name)
-    for at in range(0, len(told["operations"]), 2):
+    for at in range((SEED + number) % 6, len(told["operations"]), 6):
         cut = check_recovered(attacker, name, {"at": at, "signal": number})
         check_manners(cut, number)
 
@@ -267,7 +279,7 @@ def test_interrupted_in_a_step(name, attacker):
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].words and "flow:out" not in CASES[name].needs])
 def test_a_folder_that_vanishes_is_made_anew_or_told_in_one_message(name, attacker):
     told, _ = attacker.in_one_go(name)
-    for at in range(1, len(told["operations"]), 3):
+    for at in range(1 + SEED % 6, len(told["operations"]), 6):
         cut = check_recovered(attacker, name, {"at": at, "vanish": True})
         assert cut["rc"] in (0, 1), cut
         assert cut["stderr"].count("\n") == cut["rc"], cut
