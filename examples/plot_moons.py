@@ -39,7 +39,6 @@ for name, model in models.items():
     }
 
 display = fo.plots.regions(x1, x2, maps, X, y, source.sample(200, random_state=0).x)
-display.figure_.suptitle("Class and confidence of a plain and of a cautious classifier")
 plt.show()
 
 # %%

@@ -107,7 +107,7 @@ for ax, (name, model) in zip(axes, models.items(), strict=True):
 figure.legend(
     display.artists_.values(),
     display.artists_,
-    loc="outside upper center",
+    loc="outside lower center",
     ncols=2,
     markerscale=1.6,
 )

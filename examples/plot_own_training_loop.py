@@ -63,7 +63,6 @@ there = probabilities(plane).reshape(len(side), len(side), 3)
 found = {"classes": there.argmax(axis=2), "confidence": there.max(axis=2)}
 shown = source.sample(250, random_state=0).x
 display = fo.plots.regions(side, side, {"your network": found}, X, y, shown)
-display.figure_.suptitle("A network trained with outliers in a loop of one's own")
 plt.show()
 
 places = (x, far, 10 * far)

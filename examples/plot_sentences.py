@@ -95,6 +95,7 @@ left.set_title("A map of questions")
 display = fo.plots.scores(
     scores, threshold=model[-1].offset_, label="largest probability", ax=right
 )
+right.set_ylim(top=5 * right.get_ylim()[1])  # room for the legend
 right.set_title("How sure the classifier is of them")
 plt.show()
 
