@@ -47,11 +47,13 @@ plt.show()
 
 # %%
 # A wine is explained by its weights, and an outlier likewise: :class:`farout.Archetypal` draws weights at the border,
-# where few wines are, and ``beyond`` steps past it, so that some weights are negative.
+# where few wines are, and ``beyond`` steps past it, so that some weights are negative. The three with the most negative
+# ones:
 
 source = fo.Archetypal(concentration=0.3, base=archetypes, beyond=0.5).fit(X)
 outliers = source.sample(60, random_state=0)
-for row in range(3):
+strangest = np.argsort(outliers.weights.min(axis=1))[:3]
+for row in strangest:
     told = ", ".join(
         f"{weight:+.2f} {name}"
         for weight, name in zip(outliers.weights[row], names, strict=True)
@@ -71,9 +73,9 @@ ax.set(
 plt.show()
 
 # %%
-# What an outlier is like in the columns: those in which it differs most from the mean of all wines.
+# And the columns in which they differ most from the mean of all wines:
 
-for row in range(3):
+for row in strangest:
     away = (outliers.x[row] - X.mean(axis=0)) / X.std(axis=0)
     most = np.argsort(-np.abs(away))[:3]
     print(
