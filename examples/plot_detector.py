@@ -30,9 +30,14 @@ detector = fo.FlowDetector(contamination=0.1, random_state=0).fit(train)
 # Scores are higher for more normal rows. The threshold lies where 10 % of rows held out of the training fall below it
 # (``contamination``). A p-value tells how usual so low a score is among those rows.
 
-scores = {"normal wines": detector.score_samples(test), "foreign wines": detector.score_samples(foreign)}
-table = fo.evaluate(scores["normal wines"], {"foreign wines": scores["foreign wines"]}, n_bootstrap=0)
-print(f"AUROC, normal wines against a cultivar never seen: {table['foreign wines'].auroc:.3f}")
+scores = {
+    "normal wines": detector.score_samples(test),
+    "foreign wines": detector.score_samples(foreign),
+}
+normal_scores, foreign_scores = scores.values()
+table = fo.evaluate(normal_scores, {"foreign": foreign_scores}, n_bootstrap=0)
+auroc = table["foreign"].auroc
+print(f"AUROC, normal wines against a cultivar never seen: {auroc:.3f}")
 print(f"normal wines flagged: {np.mean(detector.predict(test) == -1):.0%}")
 print(f"foreign wines flagged: {np.mean(detector.predict(foreign) == -1):.0%}")
 print(f"smallest p-value of a foreign wine: {detector.p_values(foreign).min():.3f}")

@@ -27,7 +27,8 @@ print(f"mean log-likelihood: {flow.score(X):.2f} nats")
 
 def grid(reach, lines=13, points=200):
     """Both families of lines, each of shape (lines, points, 2)."""
-    fixed, along = np.linspace(-reach, reach, lines), np.linspace(-reach, reach, points)
+    fixed = np.linspace(-reach, reach, lines)
+    along = np.linspace(-reach, reach, points)
     first = np.stack([np.column_stack([np.full(points, at), along]) for at in fixed])
     return [first, first[..., ::-1]]
 
@@ -46,7 +47,13 @@ display = fo.plots.mapping(
     flow.encode(X),
     ax=axes,
 )
-titles = ["data: decoded grid", "latent space: regular grid", "data: regular grid", "latent space: encoded grid"]
+figure.suptitle("Grids of latent and of data space, on both sides of the map")
+titles = [
+    "data: decoded grid",
+    "latent space: regular grid",
+    "data: regular grid",
+    "latent space: encoded grid",
+]
 for ax, title in zip(axes.flat, titles, strict=True):
     ax.set_title(title)
 plt.show()

@@ -21,8 +21,12 @@ faces = fo.load_data("faces")
 shape = (1, 16, 16)
 X = faces.X.reshape(-1, 3, 16, 2, 16, 2).mean(axis=(1, 3, 5)).reshape(len(faces.X), -1)
 test = np.random.default_rng(0).random(len(X)) < 0.2
-flow = fo.FlowDensity(event_shape=shape, max_steps=120, random_state=0).fit(X[~test], faces.y[~test])
-archetypes = fo.DeepArchetypes(6, flow=flow, max_steps=80, random_state=0).fit(X[~test], faces.y[~test])
+flow = fo.FlowDensity(event_shape=shape, max_steps=120, random_state=0).fit(
+    X[~test], faces.y[~test]
+)
+archetypes = fo.DeepArchetypes(6, flow=flow, max_steps=80, random_state=0).fit(
+    X[~test], faces.y[~test]
+)
 
 # %%
 # A face is rebuilt from its weights alone, from its weights with a nullspace part drawn at random, and with its own
@@ -31,9 +35,13 @@ archetypes = fo.DeepArchetypes(6, flow=flow, max_steps=80, random_state=0).fit(X
 shown = np.random.default_rng(0).permutation(np.flatnonzero(test))[:10]
 y = faces.y[shown]
 rows = {"faces": X[shown]}
-for name, nullspace in {"weights alone": None, "drawn nullspace": "fitted", "own nullspace": "own"}.items():
-    rows[name] = archetypes.reconstruct(X[shown], y, nullspace=nullspace, random_state=0)
-    print(f"{name}: mean squared error {np.square(rows[name] - X[shown]).mean():.4f}")
+ways = {"weights alone": None, "drawn nullspace": "fitted", "own nullspace": "own"}
+for name, nullspace in ways.items():
+    rows[name] = archetypes.reconstruct(
+        X[shown], y, nullspace=nullspace, random_state=0
+    )
+    error = np.square(rows[name] - X[shown]).mean()
+    print(f"{name}: mean squared error {error:.4f}")
 
 # %%
 # :class:`farout.Nullspace` draws weights near the archetypes, where few data are, and the nullspace part as data have
@@ -52,4 +60,4 @@ plt.show()
 # Encoding an outlier gives the weights back that it was drawn for.
 
 error = np.abs(archetypes.encode(outliers.x, y) - outliers.weights).max()
-print(f"weights of outliers, drawn and encoded again: largest difference {error:.3f}")
+print(f"drawn and encoded again: largest difference {error:.3f}")

@@ -20,13 +20,15 @@ plt.rcParams.update(fo.plots.STYLE)
 
 X, y = make_blobs(1200, centers=[[0, 6], [-5, -3], [5, -3]], random_state=0)
 names = ["north", "west", "east"]
-far = np.array([[0.0, 14.0], [-12.0, -7.0], [12.0, -7.0]])  # beyond each of the three clusters
+# Beyond each of the three clusters.
+far = np.array([[0.0, 14.0], [-12.0, -7.0], [12.0, -7.0]])
 X_train, y_train, X_fresh, y_fresh = X[:800], y[:800], X[800:], y[800:]
 
 
 def train(network, steps=300):
     """An ordinary training."""
-    rows, labels = torch.tensor(X_train, dtype=torch.float32), torch.tensor(y_train)
+    rows = torch.tensor(X_train, dtype=torch.float32)
+    labels = torch.tensor(y_train)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):
         chosen = torch.randint(len(rows), (128,))
@@ -37,7 +39,11 @@ def train(network, steps=300):
 
 
 torch.manual_seed(0)
-network = train(nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)))
+network = train(
+    nn.Sequential(
+        nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)
+    )
+)
 
 # %%
 # :func:`farout.wrap` makes a classifier of it. ``fit`` takes normal rows that the network wasn't trained on, labels are
@@ -56,12 +62,18 @@ print("p-values:", wrapped.p_values([[0.0, 6.0], [0.0, 14.0]]).round(3).tolist()
 
 def wide_and_shallow(event_shape, n_classes):
     """Any module that maps rows to logits."""
-    return nn.Sequential(nn.Linear(event_shape[0], 256), nn.Tanh(), nn.Linear(256, n_classes))
+    return nn.Sequential(
+        nn.Linear(event_shape[0], 256), nn.Tanh(), nn.Linear(256, n_classes)
+    )
 
 
 flow = fo.FlowDensity(max_steps=100, random_state=0).fit(X_train, y_train)
 cautious = fo.CautiousClassifier(
-    fo.NormalShell(6.0, flow=flow), beta=1.0, network=wide_and_shallow, max_steps=200, random_state=0
+    fo.NormalShell(6.0, flow=flow),
+    beta=1.0,
+    network=wide_and_shallow,
+    max_steps=200,
+    random_state=0,
 ).fit(X_train, y_train)
 
 # %%
@@ -71,25 +83,41 @@ cautious = fo.CautiousClassifier(
 def softmax(rows):
     """Probabilities of the network alone."""
     with torch.no_grad():
-        return network(torch.tensor(rows, dtype=torch.float32)).softmax(dim=1).numpy()
+        logits = network(torch.tensor(rows, dtype=torch.float32))
+    return logits.softmax(dim=1).numpy()
 
 
-models = {"alone": softmax, "wrapped": wrapped.predict_proba, "cautious": cautious.predict_proba}
+models = {
+    "alone": softmax,
+    "wrapped": wrapped.predict_proba,
+    "cautious": cautious.predict_proba,
+}
 side = np.linspace(-16, 16, 129)
 plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-figure, axes = plt.subplots(1, 3, figsize=(8, 3.4), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(8, 3.7), sharey=True, layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
     confidence = model(plane).max(axis=1).reshape(len(side), len(side))
-    shade = ax.pcolormesh(side, side, confidence, cmap="Greys", vmin=1 / 3, vmax=1.4, rasterized=True)
-    display = fo.plots.scatter({"normal rows": X_fresh, "far away": far}, columns=["x₁", "x₂"], ax=ax)
+    shade = ax.pcolormesh(side, side, confidence, cmap="Greys", vmin=1 / 3, vmax=1.4)
+    display = fo.plots.scatter(
+        {"normal rows": X_fresh, "far away": far}, columns=["x₁", "x₂"], ax=ax
+    )
     ax.get_legend().remove()
-    ax.set(title=f"{name}: confidence", xlim=(-16, 16), ylim=(-16, 16), aspect="equal")
+    ax.set(title=name, xlim=(-16, 16), ylim=(-16, 16), aspect="equal")
     ax.label_outer()
-figure.legend(display.artists_.values(), display.artists_, loc="outside upper center", ncols=2, markerscale=1.6)
-figure.colorbar(shade, ax=axes, label="largest probability", shrink=0.7).ax.set_ylim(1 / 3, 1)
+figure.legend(
+    display.artists_.values(),
+    display.artists_,
+    loc="outside lower center",
+    ncols=2,
+    markerscale=1.6,
+)
+bar = figure.colorbar(shade, ax=axes, label="largest probability", shrink=0.7)
+bar.ax.set_ylim(1 / 3, 1)
+figure.suptitle("Confidence of a network alone, wrapped, and of a cautious one")
 plt.show()
 
 for name, model in models.items():
     accuracy = np.mean(model(X_fresh).argmax(axis=1) == y_fresh)
     near, away = (model(rows).max(axis=1).mean() for rows in (X_fresh, far))
-    print(f"{name}: accuracy {accuracy:.2f}, confidence on normal rows {near:.2f}, far away {away:.2f}")
+    print(f"{name}: accuracy {accuracy:.2f}, ", end="")
+    print(f"confidence on normal rows {near:.2f}, far away {away:.2f}")

@@ -22,21 +22,26 @@ X, y = make_blobs(600, centers=[[0, 6], [-5, -3], [5, -3]], random_state=0)
 x, labels = torch.tensor(X, dtype=torch.float32), torch.tensor(y)
 far = torch.tensor([[0.0, 14.0], [-12.0, -7.0], [12.0, -7.0]])
 torch.manual_seed(0)
-network = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+network = nn.Sequential(
+    nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)
+)
 optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
 
 # %%
-# The loop. The lines with numbers are what farout adds: a fitted source, its batches, one forward pass of both, so that
-# batch statistics see both, and the loss.
+# The loop. The lines with numbers are what farout adds: a fitted source, its batches, one of them in each step, one
+# forward pass of inliers and outliers, so that batch statistics see both, and the loss.
 
-source = fo.NormalShell(6.0, flow=fo.FlowDensity(max_steps=100, random_state=0)).fit(X, y)  # 1
+flow = fo.FlowDensity(max_steps=100, random_state=0)
+source = fo.NormalShell(6.0, flow=flow).fit(X, y)  # 1
+batches = iter(source.batches(128, random_state=0))  # 2
 losses = []
-for _, (outliers, _) in zip(range(200), source.batches(128, random_state=0), strict=False):  # 2
+for _ in range(200):
     rows = torch.randint(len(x), (128,))
-    logits = network(torch.cat([x[rows], outliers]))  # 3
-    loss = fo.cautious_loss(logits[:128], labels[rows], logits[128:], beta=1.0)  # 4
+    outliers, _ = next(batches)  # 3
+    logits = network(torch.cat([x[rows], outliers]))  # 4
+    loss = fo.cautious_loss(logits[:128], labels[rows], logits[128:], beta=1.0)  # 5
     optimizer.zero_grad()
-    loss.backward()  # 5
+    loss.backward()
     optimizer.step()
     losses.append(loss.item())
 print(f"loss at step 1: {losses[0]:.2f}, at step {len(losses)}: {losses[-1]:.2f}")
@@ -48,17 +53,20 @@ print(f"loss at step 1: {losses[0]:.2f}, at step {len(losses)}: {losses[-1]:.2f}
 def probabilities(rows):
     """Of the three classes."""
     with torch.no_grad():
-        return network(torch.as_tensor(rows, dtype=torch.float32)).softmax(dim=1).numpy()
+        logits = network(torch.as_tensor(rows, dtype=torch.float32))
+    return logits.softmax(dim=1).numpy()
 
 
 side = np.linspace(-16, 16, 129)
-plane = probabilities(np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)).reshape(len(side), len(side), 3)
-found = {"classes": plane.argmax(axis=2), "confidence": plane.max(axis=2)}
+plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+there = probabilities(plane).reshape(len(side), len(side), 3)
+found = {"classes": there.argmax(axis=2), "confidence": there.max(axis=2)}
 shown = source.sample(250, random_state=0).x
 display = fo.plots.regions(side, side, {"your network": found}, X, y, shown)
 plt.show()
 
-inside, outside, beyond = (probabilities(rows).max(axis=1).mean() for rows in (x, far, 10 * far))
+places = (x, far, 10 * far)
+inside, outside, beyond = (probabilities(rows).max(axis=1).mean() for rows in places)
 print(f"confidence on normal rows {inside:.2f}, far away {outside:.2f}")
 print(f"ten times as far away {beyond:.2f}")
 

@@ -18,7 +18,10 @@ plt.rcParams.update(fo.plots.STYLE)
 
 train, test = fo.load_data("digits:train@0-6"), fo.load_data("digits:test@0-6")
 unseen = fo.load_data("digits:all@7-9")
-clf = fo.CautiousClassifier(fo.Exchange(random_state=0), max_steps=300, calibration_fraction=0.2, random_state=0)
+source = fo.Exchange(random_state=0)
+clf = fo.CautiousClassifier(
+    source, max_steps=300, calibration_fraction=0.2, random_state=0
+)
 clf.fit(train.X, train.y)
 print(f"accuracy on digits 0 to 6: {clf.score(test.X, test.y):.2f}")
 
@@ -29,7 +32,7 @@ print(f"accuracy on digits 0 to 6: {clf.score(test.X, test.y):.2f}")
 
 p_known, p_unseen = clf.p_values(test.X), clf.p_values(unseen.X)
 level = 0.05
-print(f"turned away at p < {level}: {np.mean(p_known < level):.0%} of digits 0 to 6, ", end="")
+print(f"turned away: {np.mean(p_known < level):.0%} of digits 0 to 6, ", end="")
 print(f"{np.mean(p_unseen < level):.0%} of digits 7 to 9")
 
 # %%
@@ -51,7 +54,9 @@ display = fo.plots.scores(sets, threshold=level, label="p-value", ax=first)
 first.set_title("p-values of known and unseen digits")
 second.plot(answered, precision, linestyle="solid")
 chosen = np.flatnonzero(levels >= level)[0]
-second.plot(answered[chosen], precision[chosen], "o", color="black", label=f"p = {level}")
+second.plot(
+    answered[chosen], precision[chosen], "o", color="black", label=f"p = {level}"
+)
 second.set_xlabel("share of digits 0 to 6 that get an answer")
 second.set_ylabel("share of answers that are right")
 second.set_title("Answers given and answers right")
@@ -64,4 +69,5 @@ for at in (0.0, level):
 # %%
 # ``is_inlier`` makes the same decision with the threshold ``contamination``, 5 % by default.
 
-print(f"the same by is_inlier: {np.mean((clf.is_inlier(test.X) == 1) == (p_known >= level)):.0%} of the digits")
+same = (clf.is_inlier(test.X) == 1) == (p_known >= level)
+print(f"the same by is_inlier: {same.mean():.0%} of the digits")

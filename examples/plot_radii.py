@@ -19,15 +19,24 @@ plt.rcParams.update(fo.plots.STYLE | {"figure.figsize": (7, 4)})
 
 train, test = fo.load_data("digits:train@0-6"), fo.load_data("digits:test@0-6")
 unseen = fo.load_data("digits:all@7-9")
-flow = fo.FlowDensity(event_shape=(1, 8, 8), max_steps=300, random_state=0).fit(train.X, train.y)
-outliers = fo.NormalShell(2.5, flow=flow).fit(train.X, train.y).sample(1000, random_state=0)
+flow = fo.FlowDensity(event_shape=(1, 8, 8), max_steps=300, random_state=0).fit(
+    train.X, train.y
+)
+source = fo.NormalShell(2.5, flow=flow).fit(train.X, train.y)
+outliers = source.sample(1000, random_state=0)
 
 # %%
 # All rows are encoded without a class, as you would where you don't know it.
 
-sets = {"digits 0 to 6, held out": test.X, "digits 7 to 9": unseen.X, "outliers, strength 2.5": outliers.x}
+sets = {
+    "digits 0 to 6, held out": test.X,
+    "digits 7 to 9": unseen.X,
+    "outliers, strength 2.5": outliers.x,
+}
 display = fo.plots.radii(sets, flow=flow)
-display.ax_.set_title("Latent radii of digits and outliers, beside the chi distribution")
+display.ax_.set_title(
+    "Latent radii of digits and outliers, beside the chi distribution"
+)
 plt.show()
 
 for name, rows in sets.items():

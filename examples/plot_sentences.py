@@ -15,20 +15,37 @@ from sklearn.pipeline import make_pipeline
 
 import farout as fo
 
-plt.rcParams.update(fo.plots.STYLE | {"figure.figsize": (7, 4)})
+plt.rcParams.update(fo.plots.STYLE)
 
 # %%
 # Three kinds of questions are known: about the weather, trains and hotels. Other questions are for the test alone.
 
 QUESTIONS = {
-    "weather": ["will it rain in {} {}", "how warm does it get in {} {}", "do i need an umbrella in {} {}"],
-    "train": ["when does the train to {} leave {}", "book me a seat to {} {}", "is the train to {} late {}"],
-    "hotel": ["find a cheap room in {} {}", "which hotel in {} is free {}", "i want to sleep in {} {}"],
+    "weather": [
+        "will it rain in {} {}",
+        "how warm does it get in {} {}",
+        "do i need an umbrella in {} {}",
+    ],
+    "train": [
+        "when does the train to {} leave {}",
+        "book me a seat to {} {}",
+        "is the train to {} late {}",
+    ],
+    "hotel": [
+        "find a cheap room in {} {}",
+        "which hotel in {} is free {}",
+        "i want to sleep in {} {}",
+    ],
 }
-CITIES, DAYS = ["rome", "paris", "oslo", "lima", "cairo", "tokyo"], ["today", "tomorrow", "on sunday", "next week"]
+CITIES = ["rome", "paris", "oslo", "lima", "cairo", "tokyo"]
+DAYS = ["today", "tomorrow", "on sunday", "next week"]
 WHERE_AND_WHEN = list(product(CITIES, DAYS))
-questions = [(text.format(*w), y) for y, texts in QUESTIONS.items() for text, w in product(texts, WHERE_AND_WHEN)]
-X, y = np.array([q for q, _ in questions]), np.array([label for _, label in questions])
+questions = [
+    (text.format(*w), y)
+    for y, texts in QUESTIONS.items()
+    for text, w in product(texts, WHERE_AND_WHEN)
+]
+X, y = np.array(questions).T
 test = np.random.default_rng(0).random(len(X)) < 0.3
 unseen = [
     "how do i boil an egg",
@@ -44,29 +61,47 @@ unseen = [
 ]
 
 # %%
-# A classifier needs numbers. Here they come from scikit-learn: weights of words, brought to 32 columns, and not scaled
+# A classifier needs numbers. Here they come from scikit-learn: weights of words, brought to 16 columns, and not scaled
 # to one length, so that a question of few known words stays a short vector. The classifier stands behind them in a
 # pipeline; where its outliers come from is left to :class:`farout.Recommended`, the default.
 
 words = TfidfVectorizer(norm=None, token_pattern=r"\w+")
-embedding = make_pipeline(words, TruncatedSVD(32, random_state=0))
-model = make_pipeline(embedding, fo.CautiousClassifier(random_state=0)).fit(X[~test], y[~test])
+embedding = make_pipeline(words, TruncatedSVD(16, random_state=0))
+model = make_pipeline(embedding, fo.CautiousClassifier(random_state=0)).fit(
+    X[~test], y[~test]
+)
 
-scores = {"known kinds": model.score_samples(X[test]), "unseen": model.score_samples(unseen)}
-table = fo.evaluate(scores["known kinds"], {"unseen": scores["unseen"]}, n_bootstrap=0)
-print(f"questions of the three kinds, classified rightly: {model.score(X[test], y[test]):.0%}")
+scores = {
+    "known kinds": model.score_samples(X[test]),
+    "unseen": model.score_samples(unseen),
+}
+known_scores, unseen_scores = scores.values()
+table = fo.evaluate(known_scores, {"unseen": unseen_scores}, n_bootstrap=0)
+accuracy = model.score(X[test], y[test])
+print(f"questions of the three kinds, classified rightly: {accuracy:.0%}")
 print(f"AUROC, these against other questions: {table['unseen'].auroc:.3f}")
 
 # %%
-# The score is the largest probability. The threshold is set on questions held out of the training, of which 5 % fall
-# below it.
+# On a map of the 16 columns the three kinds lie apart, and unseen questions elsewhere. The score is the largest
+# probability; its threshold is set on questions held out of the training, of which 5 % fall below it.
 
-display = fo.plots.scores(scores, threshold=model[-1].offset_, label="largest probability")
-display.ax_.set_title("How sure the classifier is of known and of unseen questions")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.9), layout="constrained")
+vectors = {
+    "known kinds": model[0].transform(X[test]),
+    "unseen": model[0].transform(unseen),
+}
+display = fo.plots.latent_map(vectors, y[test], ax=left)
+left.set_title("A map of questions")
+display = fo.plots.scores(
+    scores, threshold=model[-1].offset_, label="largest probability", ax=right
+)
+right.set_ylim(top=5 * right.get_ylim()[1])  # room for the legend
+right.set_title("How sure the classifier is of them")
 plt.show()
 
 for question in ("do i need an umbrella in oslo on sunday", "how do i boil an egg"):
-    print(f"how sure it is of {question!r}: {model.predict_proba([question]).max():.2f}")
+    sure = model.predict_proba([question]).max()
+    print(f"how sure it is of {question!r}: {sure:.2f}")
 
 # %%
 # **A sentence transformer instead.** Words alone don't know that "umbrella" and "rain" belong together. A pretrained

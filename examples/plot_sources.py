@@ -31,14 +31,19 @@ X_train, y_train = X[~test], faces.y[~test]
 # - :class:`farout.Exchange` takes each value from one of two images at random: each pixel has a usual colour, but the
 #   pixels don't go together.
 
-flow = fo.FlowDensity(event_shape=shape, architecture="image", max_steps=150, random_state=0).fit(X_train, y_train)
+flow = fo.FlowDensity(
+    event_shape=shape, architecture="image", max_steps=150, random_state=0
+).fit(X_train, y_train)
 sources = {
     "NormalShell(1.5)": fo.NormalShell(1.5, flow=flow),
     "NormalShell(2.5)": fo.NormalShell(2.5, flow=flow),
     "Collage": fo.Collage(flow=flow, random_state=0),
     "Exchange": fo.Exchange(random_state=0),
 }
-drawn = {name: source.fit(X_train, y_train).sample(10, random_state=0).x for name, source in sources.items()}
+drawn = {
+    name: source.fit(X_train, y_train).sample(10, random_state=0).x
+    for name, source in sources.items()
+}
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 rows = {"real faces": np.random.default_rng(1).permutation(X[test])[:10]} | drawn

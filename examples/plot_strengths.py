@@ -35,7 +35,16 @@ display = fo.plots.strengths(source, values=strengths, data=X, ax=ax)
 x, y = np.linspace(*ax.get_xlim(), 160), np.linspace(*ax.get_ylim(), 120)
 plane = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 density = flow.score_samples(plane).reshape(len(y), len(x))
-shade = ax.contourf(x, y, density, levels=[-20, -12, -8, -4, -2, 0, 2], cmap="Greys", alpha=0.5, zorder=0, extend="min")
+shade = ax.contourf(
+    x,
+    y,
+    density,
+    levels=[-20, -12, -8, -4, -2, 0, 2],
+    cmap="Greys",
+    alpha=0.5,
+    zorder=0,
+    extend="min",
+)
 figure.colorbar(shade, ax=ax, label="log-density of the flow (nats)")
 ax.set_title("Outliers of three strengths around two moons")
 plt.show()
@@ -46,7 +55,8 @@ plt.show()
 
 for strength in strengths:
     outliers = fo.GumbelShell(strength, flow=flow).fit(X).sample(500, random_state=0)
-    print(f"strength {strength}: mean log-likelihood {flow.score(outliers.x):.1f} nats")
+    likelihood = flow.score(outliers.x)
+    print(f"strength {strength}: mean log-likelihood {likelihood:.1f} nats")
 
 # %%
 # Strength counts distances in the latent space of the flow, not in the data: at the edges of the moons, where the

@@ -19,10 +19,14 @@ plt.rcParams.update(fo.plots.STYLE)
 # columns were exchanged with another row's. Two fifths of the rows are kept for the test.
 
 X, y = load_breast_cancer(return_X_y=True)
-X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
+X_train, X_test, y_train, y_test = train_test_split(
+    X, y, test_size=0.4, stratify=y, random_state=0
+)
 models = {
     "random forest": RandomForestClassifier(random_state=0).fit(X_train, y_train),
-    "cautious": fo.CautiousClassifier(fo.Exchange(random_state=0), max_steps=300, random_state=0).fit(X_train, y_train),
+    "cautious": fo.CautiousClassifier(
+        fo.Exchange(random_state=0), max_steps=300, random_state=0
+    ).fit(X_train, y_train),
 }
 for name, model in models.items():
     print(f"{name}: accuracy {model.score(X_test, y_test):.2f}")
@@ -34,7 +38,13 @@ for name, model in models.items():
 # sure of it.
 
 result = fo.stress_test(
-    models, X_test, y_test, kinds=["shell", "targeted", "exchange"], n=200, n_bootstrap=200, random_state=0
+    models,
+    X_test,
+    y_test,
+    kinds=["shell", "targeted", "exchange"],
+    n=200,
+    n_bootstrap=200,
+    random_state=0,
 )
 figure, axes = plt.subplots(1, 3, figsize=(8, 3.4), sharey=True, layout="constrained")
 display = fo.plots.stress(result, ax=axes)
@@ -47,7 +57,8 @@ plt.show()
 
 for name in result.models:
     point = result.break_points[name]
-    print(f"{name}: score {result.score[name]:.2f}, shells fool it: {point['shell']}, targeted: {point['targeted']}")
+    print(f"{name}: score {result.score[name]:.2f}, ", end="")
+    print(f"shells fool it: {point['shell']}, targeted: {point['targeted']}")
 
 # %%
 # Printed, the result is a table with each kind and strength, the controls at strength 0, and what limits the result.

@@ -18,23 +18,27 @@ plt.rcParams.update(fo.plots.STYLE)
 # a short way; what is fragile is driven slowly.
 
 rng = np.random.default_rng(0)
+USUAL = pd.DataFrame(
+    {"km": [3, 12, 40], "kg": [4, 80, 900], "km/h": [15, 30, 50]},
+    index=["bicycle", "van", "truck"],
+)
 
 
 def deliveries(n):
     """``n`` usual deliveries."""
-    vehicle = rng.choice(["bicycle", "van", "truck"], size=n, p=[0.5, 0.3, 0.2])
+    vehicle = rng.choice(USUAL.index, size=n, p=[0.5, 0.3, 0.2])
     fragile = rng.random(n) < 0.3
-    distance = pd.Series(vehicle).map({"bicycle": 3.0, "van": 12.0, "truck": 40.0}) * rng.lognormal(0, 0.3, n)
-    load = pd.Series(vehicle).map({"bicycle": 4.0, "van": 80.0, "truck": 900.0}) * rng.lognormal(0, 0.4, n)
-    speed = pd.Series(vehicle).map({"bicycle": 15.0, "van": 30.0, "truck": 50.0}) * np.where(fragile, 0.7, 1.0)
+    distance = USUAL["km"][vehicle].to_numpy() * rng.lognormal(0, 0.3, n)
+    load = USUAL["kg"][vehicle].to_numpy() * rng.lognormal(0, 0.4, n)
+    speed = USUAL["km/h"][vehicle].to_numpy() * np.where(fragile, 0.7, 1.0)
     minutes = 60 * distance / speed * rng.lognormal(0, 0.1, n)
     return pd.DataFrame(
         {
-            "vehicle": pd.Categorical(vehicle, categories=["bicycle", "van", "truck"]),
+            "vehicle": pd.Categorical(vehicle, categories=USUAL.index),
             "fragile": fragile,
             "distance_km": distance.round(1),
             "load_kg": load.round(1),
-            "minutes": minutes.round().astype(int),
+            "minutes": minutes.round().astype("int64"),
         }
     )
 
@@ -47,7 +51,9 @@ print(train.head().to_string(index=False))
 
 unusual = pd.DataFrame(
     {
-        "vehicle": pd.Categorical(["bicycle", "truck", "van", "bicycle"], categories=train.vehicle.cat.categories),
+        "vehicle": pd.Categorical(
+            ["bicycle", "truck", "van", "bicycle"], categories=USUAL.index
+        ),
         "fragile": [False, False, True, False],
         "distance_km": [3.0, 38.0, 12.0, 30.0],
         "load_kg": [900.0, 850.0, 80.0, 4.0],
@@ -55,14 +61,20 @@ unusual = pd.DataFrame(
     }
 )
 detector = fo.FlowDetector(random_state=0).fit(train)
+flagged = detector.predict(unusual) == -1
 print(f"usual deliveries flagged: {np.mean(detector.predict(test) == -1):.0%}")
-print(f"unusual deliveries flagged: {np.sum(detector.predict(unusual) == -1)} of {len(unusual)}")
+print(f"unusual deliveries flagged: {flagged.sum()} of {len(unusual)}")
 
 # %%
 # **Which column did it?** :meth:`~farout.FlowDetector.explain` gives each column a share of how unusual a row is. The
 # shares of a row sum to 1.
 
-titles = ["a bicycle with 900 kg", "a truck, 38 km in 8 minutes", "a van, 2 hours for 12 km", "30 km by bicycle"]
+titles = [
+    "a bicycle with 900 kg",
+    "a truck, 38 km in 8 minutes",
+    "a van, 2 hours for 12 km",
+    "30 km by bicycle",
+]
 figure, axes = plt.subplots(2, 2, figsize=(7, 4), layout="constrained")
 shares = detector.explain(unusual)
 display = fo.plots.shares(shares, list(train.columns), titles, ax=axes)
