@@ -22,20 +22,20 @@ os.environ |= {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PY
 GALLERY = (
     "plot_strengths",
     "plot_moons",
+    "plot_detector",
     "plot_table_with_categories",
-    "plot_sentences",
-    "plot_own_network",
-    "plot_stress_forest",
     "plot_p_values",
+    "plot_own_network",
+    "plot_own_training_loop",
+    "plot_stress_forest",
+    "plot_sentences",
     "plot_sources",
     "plot_archetypes",
     "plot_nullspace",
-    "plot_detector",
-    "plot_own_training_loop",
-    "plot_mapping",
     "plot_radii",
-    "own_backbone",
+    "plot_mapping",
     "pictures",
+    "own_backbone",
 )
 
 project = "farout"
@@ -70,7 +70,7 @@ numpydoc_class_members_toctree = False
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["auto_examples"],
-    "filename_pattern": r"plot_",  # others need a pretrained network: they are shown, not run
+    "filename_pattern": r"/plot_",  # others need a pretrained network: they are shown, not run
     "within_subsection_order": ExplicitOrder([f"{name}.py" for name in GALLERY]),
     "doc_module": ("farout",),
     "backreferences_dir": "api/backreferences",
@@ -79,6 +79,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 5,
     "abort_on_example_error": True,
     "remove_config_comments": True,
+    "default_thumb_file": str(HERE / "picture.png"),
     "show_signature": False,
     "plot_gallery": os.environ.get("FAROUT_GALLERY", "1") != "0",  # 0: pages alone, in a minute
 }
