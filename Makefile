@@ -12,7 +12,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests that use every dependency, for other releases of them: examples of all modules, readers, tables, plots, runs.
 WIDE := src tests/base tests/data tests/columns tests/plots tests/runs tests/test_check_estimator.py
 
-.PHONY: demo test test-all test-oldest test-newest browser docs check format dist lock audit clean
+.PHONY: demo test test-all test-oldest test-newest browser docs docs-links check format dist lock audit clean
 demo: $(STAMP)
 	$(BIN)/farout demo --out runs/demo --force
 
@@ -42,6 +42,11 @@ browser: $(STAMP)
 # The site, in docs/_build/html; a warning is an error.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py
+
+# Addresses outside the site too: asks the network.
+docs-links: $(VENV)/.docs
+	FAROUT_GALLERY=0 $(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/linkcheck
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
