@@ -239,7 +239,9 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 def save(figure: Figure, path: Path) -> None:
     """Save a picture with few colours, so that it stays small."""
     figure.savefig(path, dpi=100, bbox_inches="tight")
-    Image.open(path).convert("RGB").quantize(48).save(path, optimize=True)
+    with Image.open(path) as drawn:
+        small = drawn.convert("RGB").quantize(48)
+    small.save(path, optimize=True)
     if path.stat().st_size > MOST:
         raise SystemExit(f"{path}: {path.stat().st_size} bytes, more than {MOST}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import io
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
 from farout.cli.app import make_app
 from farout.cli.entry import main
@@ -180,3 +182,36 @@ def listed(page):
 def test_each_page_is_in_the_table_of_contents(part):
     pages = {page.stem for page in (DOCS / part).glob("*.md")} - {"index"}
     assert sorted(listed(DOCS / part / "index.md")) == sorted(pages)
+
+
+def shown_pictures():
+    """The pictures of docs/methods that pages show, by name."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    return {name for text in texts for name in re.findall(r"!\[[^\]]*\]\((?:\.\./methods/)?([a-z]+)\.png\)", text)}
+
+
+def test_each_picture_has_a_function_and_a_page():
+    pictures = module_of("pictures").PICTURES
+    files = {path.stem for path in (DOCS / "methods").glob("*.png")}
+    assert set(pictures) == files == shown_pictures()
+    assert max(path.stat().st_size for path in (DOCS / "methods").glob("*.png")) <= 60_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["archetypes", "gumbel", *(pytest.param(n, marks=pytest.mark.slow) for n in ("features", "sources", "stress"))],
+)
+def test_a_picture_is_drawn_as_the_page_shows_it(name, tmp_path, clean):
+    module_of("pictures").main([name], tmp_path)
+    with Image.open(tmp_path / f"{name}.png") as drawn, Image.open(DOCS / "methods" / f"{name}.png") as kept:
+        sizes = drawn.size, kept.size
+    # Fonts differ between machines by a few pixels.
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
+
+
+def module_of(name):
+    """A script of docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
