@@ -82,6 +82,7 @@ def in_page_style() -> Iterator[None]:
         yield
 
 
+TABLE_STEPS = TABLE_FLOW["max_steps"]  # those that users have
 CHOICES = {
     "farout.outliers.trials.LEAST_STEPS": 15,
     "farout.outliers.trials.MOST_STEPS": 15,
@@ -112,7 +113,7 @@ def whole_choices() -> Iterator[None]:
         patch.setattr("farout.networks.vector.STEPS", 150)
         patch.setattr("farout.outliers.critic.STEPS", 300)
         patch.setattr("farout.detectors.forest.TREES", 100)
-        patch.delitem(TABLE_FLOW, "max_steps")
+        patch.setitem(TABLE_FLOW, "max_steps", TABLE_STEPS)
         yield
 
 

@@ -193,8 +193,7 @@ def features() -> Figure:
         optimizer.step()
     made = fo.Features(network, layer="4", size=32, crop=1.0, mean=0.5, std=0.5).fit_transform(X.numpy())
     plane = PCA(2, random_state=0).fit(made[known]).transform(made)
-    groups = {f"{name}{'' if name_i < 4 else ', never seen'}": plane[faces.y == name_i]
-              for name_i, name in enumerate(faces.class_names or faces.classes)}  # fmt: skip
+    groups = {f"character {c + 1}{', never seen' if c > 3 else ''}": plane[faces.y == c] for c in range(6)}
     return fo.plots.scatter(groups, columns=("first direction", "second direction")).figure_
 
 
@@ -239,7 +238,9 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 def save(figure: Figure, path: Path) -> None:
     """Save a picture with few colours, so that it stays small."""
     figure.savefig(path, dpi=100, bbox_inches="tight")
-    Image.open(path).convert("RGB").quantize(48).save(path, optimize=True)
+    with Image.open(path) as drawn:
+        small = drawn.convert("RGB").quantize(48)
+    small.save(path, optimize=True)
     if path.stat().st_size > MOST:
         raise SystemExit(f"{path}: {path.stat().st_size} bytes, more than {MOST}")
 

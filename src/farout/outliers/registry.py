@@ -214,18 +214,20 @@ SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
 """Every source that has a name in settings and commands."""
 
 
-DEFAULT_RULE = "recommended, or normal where options are given"
+DEFAULT_RULE = "recommended, or normal where other options are given"
 
 
 def default_source(given: Mapping[str, Any]) -> str:
-    """The name that is meant where none is given: "recommended", or "normal" where there are options for it.
+    """The name that is meant where none is given: "recommended", or "normal" where an option isn't one of its own.
 
     Examples
     --------
-    >>> default_source({}), default_source({"strength": 3.0})
-    ('recommended', 'normal')
+    >>> default_source({}), default_source({"strength": 3.0}), default_source({"budget": 2.0})
+    ('recommended', 'normal', 'recommended')
     """
-    return "normal" if any(value not in (None, []) for value in given.values()) else "recommended"
+    own = {option.name for option in SOURCES["recommended"].options}
+    asked = {name for name, value in given.items() if value not in (None, [])}
+    return "recommended" if asked <= own else "normal"
 
 
 def options_of(sources: Mapping[str, Source] = SOURCES) -> dict[str, list[tuple[Source, Option]]]:
