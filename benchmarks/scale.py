@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--rows 200000] [--images 20000] [--steps 300] [--accelerator cpu|gpu]
 
-One JSON object a line: what, shape of a row, rows, seconds, rows a second. Data are drawn, so that no download is needed:
-what is measured is arithmetic, not quality. Each figure is the best of two runs, after one that isn't counted.
+One JSON object a line: what, shape of a row, rows, seconds, rows a second. Data are drawn, so that no download is
+needed: what is measured is arithmetic, not quality. Each figure is the best of two runs, after one that isn't counted.
 """
 
 import argparse

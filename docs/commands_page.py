@@ -13,8 +13,8 @@ __all__ = ["page"]
 WIDTH = "96"
 HEAD = (
     "# Commands\n\n"
-    "`farout COMMAND --help` prints these texts. Results go to stdout, progress to stderr; `--json`, where there is one, "
-    "gives results for programs. An option on the command line wins over an environment variable, that over "
+    "`farout COMMAND --help` prints these texts. Results go to stdout, progress to stderr; `--json`, where there is "
+    "one, gives results for programs. An option on the command line wins over an environment variable, that over "
     "`--config FILE`, that over the default. `farout --install-completion` completes commands in your shell.\n"
 )
 

@@ -1,4 +1,4 @@
-"""The README is short, and its example prints what it says. Its commands and links are checked with those of the pages."""
+"""The README is short, and its example prints what it says. Commands and links are checked with those of pages."""
 
 import contextlib
 import io
