@@ -75,8 +75,8 @@ def cases():
     flow = lambda: fo.FlowDensity(max_steps=STEPS, random_state=0)  # noqa: E731
     deep = lambda: fo.DeepArchetypes(3, flow=flow(), max_steps=STEPS, random_state=0)  # noqa: E731
     shell = lambda: fo.NormalShell(2.5, flow=flow())  # noqa: E731
-    detector = ("score_samples", "decision_function", "predict", "p_values")
-    classifier = ("predict_proba", "predict", "score_samples", "p_values")
+    detector = ("score_samples", "p_values")  # decisions are made of these
+    classifier = ("predict_proba", "p_values")
     learned = {"max_steps": STEPS, "random_state": 0}
 
     def wrapped(columns):

@@ -45,7 +45,7 @@ def test_a_fit_takes_no_more_than_the_data_once_more():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rows", "columns", "dtype"), [(1_000_000, 100, "float32"), (1_000_000, 20, "float64")])
+@pytest.mark.parametrize(("rows", "columns", "dtype"), [(400_000, 100, "float32"), (500_000, 20, "float64")])
 def test_every_model_takes_no_more_than_the_data_once_more(rows, columns, dtype):
     calls = use(rows, columns, dtype, *filter(None, os.environ.get("FAROUT_MEMORY_CASES", "").split()))
     assert not beyond(calls, SHARE)
