@@ -355,7 +355,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
             of the training data, or from a standard normal. Without it, data are the decoded ``M_C A Z`` alone.
         exact : bool, default=True
             With a nullspace part: start from the latents that have exactly the weights ``A``, so that encoding gives
-            them back, or else from ``M_C A Z``, as on the author's slides.
+            them back, or else from ``M_C A Z``, as on Bungert's slides.
         random_state : int, Generator or None, default=None
         clip : bool, default=True
             Clip images to the range of values that the training images have.
@@ -433,7 +433,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         ----------
         n_samples : int, default=1
         concentration : float or array of shape (k,), default=7.0
-            Above 0. Large: inliers, near the centre (the author: 7); small: outliers, at the hull (0.1 to 1.2).
+            Above 0. Large: inliers, near the centre (Bungert: 7); small: outliers, at the hull (0.1 to 1.2).
         y : label or array of shape (n_samples,), optional
             Classes to draw; by their share in training when omitted.
         nullspace, exact
