@@ -37,11 +37,11 @@ AXES = {
     "blocks": ([2, 4, 8, 16], [1, 2]),
     "classes": ([1, 3, 10, 30, 100], [1, 3]),
 }
-SMALL = ": small sizes, which tell that all of it runs and little of what large ones cost."
+SMALL = ": small sizes, which show that everything runs and say little about the cost of large ones."
 LEGEND = (
-    "In brackets the figure, before it how many times ours it is (above 1 ours is quicker, smaller, more exact): the "
-    'median over rounds, which need not be the quotient of the two medians shown. "own loop": our flow by autograd '
-    'alone, in float32. "eager": not compiled. "-": the library has no such flow.'
+    "Each cell has the ratio of that library's figure to ours, with the figure in brackets: above 1 ours is faster, "
+    "smaller or more exact. The ratio is the median over rounds, which need not be the quotient of the two medians. "
+    '"Own loop": our flow by autograd alone, in float32. "Eager": not compiled. "-": the library has no such flow.'
 )
 USUAL = {"rows": 20_000, "columns": 20, "blocks": 4, "classes": 1}
 
@@ -87,14 +87,14 @@ def in_a_process(function: Callable[..., dict[str, float]], *arguments: object) 
 
 def costs(quick: bool, out: Path) -> str:
     """Tables and a picture of what fits and scores cost."""
-    text = ["## Cost of a fit and of scores\n", "![](performance.png)\n"]
+    text = ["## Cost of a fit and of scores\n", "![CPU seconds of fits and scores](performance.png)\n"]
     figure = Figure(figsize=(11, 3), layout="constrained")
     axes = figure.subplots(1, len(AXES), sharey=True)
     usual = USUAL | ({"rows": 1_000, "columns": 5, "blocks": 2} if quick else {})
     for ax, (name, (whole, small)) in zip(axes, AXES.items(), strict=True):
         text += [
-            f"\n| {name} | flow: fit, s | score, s | detector: fit, s | score, s | data, MiB "
-            "| detector's fit takes, MiB | its score |",
+            f"\n| {name} | flow: fit, s | flow: score, s | detector: fit, s | detector: score, s | data, MiB "
+            "| detector: fit, MiB | detector: score, MiB |",
             "|---|---|---|---|---|---|---|---|",
         ]
         values = small if quick else whole
@@ -116,9 +116,10 @@ def costs(quick: bool, out: Path) -> str:
     figure.savefig(out / "performance.png", dpi=110)
     at = ", ".join(f"{value:,} {name}" for name, value in usual.items() if name != "classes")
     text.append(
-        f"\nEach from {at} and no classes (1 class: none), but for what is varied; rows are scored that were fitted to."
-        " With classes the detector scores by the ratio, else by nearness in three views, with a forest. MiB are above "
-        "what the process had taken before. One run of each: figures of the same setting differ by a third.\n"
+        f"\nEach table varies one setting; the others are {at} and no classes (1 class: none). Scores are of the rows "
+        "of the fit. With classes the detector scores by the likelihood ratio, else by distance in three views, with a "
+        "forest. Memory is what is needed beyond that of the process before. One run of each: repeated figures differ "
+        "by up to a third.\n"
     )
     return "\n".join(text)
 

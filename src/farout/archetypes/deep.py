@@ -51,40 +51,41 @@ PURE_ROWS = 50  # samples nearest to an archetype, that tell its class
 class DeepArchetypes(TransformerMixin, Estimator):
     """Data as mixtures of a few archetypes, by linear maps in the latent space of a flow (Keller et al., 2019).
 
-    A latent ``t = f(x; y)`` has the weights ``A = softmax(M_A t)``, weights have the latent ``t' = M_C A Z`` and that
-    the data ``f^-1(t'; y)`` (Bungert, 2021). Trained jointly, the flow learns to put what archetypes tell into the few
-    directions that they see; the rest is the nullspace, which `decode` can put back.
+    A latent ``t = f(x; y)`` has the weights ``A = softmax(M_A t)``; weights have the latent ``t' = M_C A Z``, which
+    decodes to ``f^-1(t'; y)`` (Bungert, 2021). ``f`` is the flow, ``M_A`` and ``M_C`` are learned linear maps, and
+    ``Z`` are the positions of the ``k`` archetypes. Trained jointly, the flow puts the information in the weights into
+    the ``k - 1`` directions that they depend on; the rest is the nullspace, which `decode` can add.
 
     Parameters
     ----------
     n_archetypes : int, default=3
         ``k``, from 2 to ``d + 1``.
     flow : FlowDensity, optional
-        To start from: an unfitted one is fitted first, a default one when omitted.
+        The flow to start from: an unfitted one is fitted first, a default one when omitted.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     joint : bool, default=True
-        Whether the flow learns along, on a copy where it came fitted; False leaves it as it is.
+        Whether the flow is trained jointly, on a copy of a fitted flow; False leaves it unchanged.
     head : {"softmax", "simplex"}, default="softmax"
-        What turns ``M_A t`` into weights: softmax, or projection onto the simplex, which gives weights of 0 too.
+        Function from ``M_A t`` to weights: softmax, or projection onto the simplex, which can give weights of 0.
     bias : bool, default=False
         Whether ``M_A`` and ``M_C`` have a bias.
     positions : {"fixed", "learned"}, default="fixed"
-        ``Z``: the vertices of the regular simplex, or learned from there on.
+        ``Z``: the vertices of the regular simplex, fixed or as the start of learned positions.
     loss : {"free", "author"}, default="free"
-        Losses that don't depend on the batch size, or the author's form with his weights, for comparison.
+        "free": losses that don't depend on the batch size. "author": Bungert's losses with his weights, for comparison.
     loss_weights : dict of str to float, optional
-        Changes of the weights of "nll", "archetype", "reconstruction", "side" (the class, told from the weights) and
-        "prototype" (the mean of ``A Z`` at the centre).
+        Weights to change, of "nll", "archetype", "reconstruction", "side" (the class, predicted from the weights) and
+        "prototype" (the norm of the mean of ``A Z``).
     warm_start : bool, default=True
-        Whether the heads start from linear archetypal analysis of the latents.
+        Whether the linear maps are initialized from linear archetypal analysis of the latents.
     max_steps : int, optional
-        Gradient steps, after the flow's own; from the count of rows when omitted.
+        Gradient steps, after the flow's own; chosen by the number of rows when omitted.
     batch_size : int, default=128
     learning_rate : float, default=1e-3
     weight_decay : float, default=1e-5
     validation_fraction : float, default=0.05
-        Share of rows held out to keep the best weights.
+        Share of rows held out to choose the best weights.
     training : Training, optional
         Device, precision, checkpoints, log.
     random_state : int, Generator or None, default=None
@@ -97,14 +98,14 @@ class DeepArchetypes(TransformerMixin, Estimator):
     heads_ : ArchetypeHeads
         The torch module.
     classes_ : ndarray of shape (n_classes,)
-        Of the flow, under which rows are encoded and decoded; only where flow and fit had labels.
+        Classes of the flow, under which rows are encoded and decoded; only where flow and fit had labels.
     side_classes_ : ndarray
-        The labels that the weights were taught to tell; only where there were labels.
+        The labels that the weights were trained to predict; only where there were labels.
     positions_ : ndarray of shape (k, k - 1)
     archetypes_ : ndarray of shape (k, d)
-        In data units, each under its class in ``archetype_classes_``.
+        In data units, each decoded under its class in ``archetype_classes_``.
     archetype_classes_ : ndarray of shape (k,)
-        The class of most of the samples nearest to each archetype; only with ``classes_``.
+        The most frequent class of the rows nearest to each archetype; only with ``classes_``.
     history_ : dict of str to list of float
         Losses by training step.
 
@@ -354,7 +355,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
             of the training data, or from a standard normal. Without it, data are the decoded ``M_C A Z`` alone.
         exact : bool, default=True
             With a nullspace part: start from the latents that have exactly the weights ``A``, so that encoding gives
-            them back, or else from ``M_C A Z``, as on the author's slides.
+            them back, or else from ``M_C A Z``, as on Bungert's slides.
         random_state : int, Generator or None, default=None
         clip : bool, default=True
             Clip images to the range of values that the training images have.
@@ -432,7 +433,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         ----------
         n_samples : int, default=1
         concentration : float or array of shape (k,), default=7.0
-            Above 0. Large: inliers, near the centre (the author: 7); small: outliers, at the hull (0.1 to 1.2).
+            Above 0. Large: inliers, near the centre (Bungert: 7); small: outliers, at the hull (0.1 to 1.2).
         y : label or array of shape (n_samples,), optional
             Classes to draw; by their share in training when omitted.
         nullspace, exact

@@ -29,7 +29,7 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 
 class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Pictures, sentences or rows as vectors: what a pretrained network makes of them.
+    """Images, sentences or rows as vectors: the features of a pretrained network.
 
     Parameters
     ----------
@@ -38,29 +38,29 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
           ``"timm:hf-hub:..."`` and ``"timm:local-dir:FOLDER"`` as timm has them.
         - ``"st:NAME"`` or ``"sentence-transformers:NAME"``: a sentence transformer, or the folder of one (extra
           ``sentences``).
-        - ``"package.module:function"``: what a function of your own returns.
-        - A torch module, or a SentenceTransformer. A fit takes a copy: the module stays as it is.
+        - ``"package.module:function"``: the network that your function returns, called without arguments.
+        - A torch module, or a SentenceTransformer. ``fit`` takes a copy; the module is not changed.
     layer : str, optional
-        Dotted name of the layer whose output is taken, such as "layer3.0.conv1"; of the last call, where it is called
-        several times. None takes the network's own output. Maps (n, channels, height, width) are averaged over
+        Dotted name of the layer whose output is taken, such as "layer3.0.conv1"; that of its last call, where it is
+        called several times. None takes the network's own output. Maps (n, channels, height, width) are averaged over
         all pixels, tokens (n, tokens, d) over all tokens. Not for sentence transformers.
     size : int or (int, int), optional
-        Side, or height and width, to which pictures are brought.
+        Side, or height and width, to which images are resized.
     channels : {1, 3}, optional
-        1 makes pictures grey.
+        Number of channels the network gets; 1 makes images grey.
     mean, std : float or one float a channel, optional
-        The network sees (x - mean) / std, for pixels x in [0, 1]. A network that takes (x - 127) / 128 of bytes has
-        127 / 255 and 128 / 255.
+        The network gets (x - mean) / std, for pixels x in [0, 1]. For a network that takes (x - 127) / 128 of bytes
+        give 127 / 255 and 128 / 255.
     crop : float, optional
-        Share of the short side that the crop at the centre keeps, in (0, 1]: pictures are resized until their short
-        side is size / crop, then cropped.
+        Share of the shorter side that the centre crop keeps, in (0, 1]: images are resized until their shorter side is
+        size / crop, then cropped.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}, optional
-        Of resizing.
+        Interpolation of resizing.
     normalize : bool, default=False
         Scale features to unit length.
     batch_size : int, default=64
     cache : path, optional
-        A folder for features that were computed: inputs of the same content and backbone are looked up there.
+        A folder in which computed features are stored and looked up, by the content of inputs and backbone.
     accelerator : {"auto", "cpu", "gpu", "cuda"}, default="auto"
         Where the network runs: "auto" takes the first GPU, if there is one.
     verbose : bool, default=False
@@ -71,28 +71,28 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     network_ : TorchNetwork or SentenceNetwork
         The copy of the network that computes features.
     kind_ : {"pictures", "sentences", "rows"}
-        What it takes.
+        What inputs it takes.
     n_features_out_ : int
-        Width of the features.
+        Number of features.
 
     Notes
     -----
-    ``fit`` learns nothing: it loads the network and tries it on the first input. ``X`` is
+    ``fit`` trains nothing: it loads the network and tries it on the first input. ``X`` is
 
     - for pictures, of any size: a folder (class by class; `farout.data.list_pictures` gives its labels), a list of
       paths, of Pillow images or of arrays, an array of bytes (n, height, width, channels) or (n, channels, height,
       width), or a data set of images such as ``farout.load_data`` gives. Floats must lie in [0, 1];
     - for sentences: a list, an array or a column of text;
-    - for a module of your own also rows, shape (n, d), which it gets as float32.
+    - for your own module also rows, shape (n, d), which it gets as float32.
 
     Where ``size``, ``channels``, ``mean``, ``std``, ``crop`` or ``interpolation`` is None, the network's own
-    ``pretrained_cfg`` says it: timm's networks bring one, and one of your own may have such a dict. Without it,
-    pictures are prepared as for torchvision's networks of ImageNet: 224 pixels, ImageNet's mean and deviation, .875,
+    ``pretrained_cfg`` sets it: timm's networks have one, and your network may have such a dict. Without it, images are
+    prepared as for torchvision's ImageNet networks: 224 pixels, ImageNet's mean and standard deviation, crop .875,
     bilinear.
 
-    Features are float32 and the same for the same inputs and ``batch_size``. Another one changes their last digits,
-    unless they come from a cache. The cache knows a network by its weights, its plain attributes and the code of its
-    classes: if you change functions that those call, give another folder.
+    Features are float32 and the same for the same inputs and ``batch_size``. Another ``batch_size`` changes their last
+    digits, unless they come from a cache. The cache identifies a network by its weights, its plain attributes and the
+    code of its classes: if you change functions that those call, use another folder.
 
     Raises
     ------

@@ -76,28 +76,29 @@ class Training:
     ----------
     accelerator : {"auto", "cpu", "gpu", "cuda", "mps"}, default="auto"
     devices : int or str, default=1
-        How many devices, "auto" for all, or the numbers of some, such as "0,2".
+        Number of devices, "auto" for all, or the indices of some, such as "0,2".
     num_nodes : int, default=1
-        How many machines.
+        Number of machines.
     strategy : {"auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook"}, default="auto"
-        Lightning's strategy for more than one device. A batch is shared equally among them.
+        Lightning's strategy for several devices. A batch is split equally among them.
     precision : {"32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"}, default="32-true"
-        Lightning's precision. The trained model has the precision it had before.
+        Lightning's precision. The trained model keeps the precision it had before.
     gradients : {"auto", "float32", "bfloat16"}, default="auto"
-        The type in which the gradients of a flow's subnets are computed while training is in "32-true"; all that comes
-        forward stays in float32. "auto" is bfloat16 where the device multiplies it natively (a CPU with AMX or
-        AVX-512 BF16, a GPU from Ampere on), else float32. A step of large convolutions takes down to half of the time;
-        small subnets, to which it would not pay, keep float32. It has no say in other precisions.
+        Type in which the gradients of a flow's subnets are computed with precision "32-true"; the forward pass stays in
+        float32. "auto" is bfloat16 where the device multiplies it natively (a CPU with AMX or AVX-512 BF16, a GPU from
+        Ampere on), else float32. A step of large convolutions then takes down to half of the time; small subnets, which
+        gain nothing, keep float32. No effect with other precisions.
     compile : {"auto", True, False}, default="auto"
-        Whether steps of a flow are compiled (``torch.compile``, for a CPU a C++ compiler is needed). It takes a minute
-        or two and saves a tenth of a training on a core; reversible flows can't be compiled. "auto" compiles where that
-        pays, for trainings of more than a quarter of an hour. A GPU replays recorded steps instead, without a compiler.
+        Whether training steps of a flow are compiled (``torch.compile``; on a CPU it needs a C++ compiler). This takes
+        a minute or two and saves a tenth of the time of a training on one core; reversible flows can't be compiled.
+        "auto" compiles trainings of more than a quarter of an hour. A GPU replays recorded steps instead, without a
+        compiler.
     checkpoint_dir : path, optional
-        Keep the best and the last checkpoint here.
+        Folder in which the best and the last checkpoint are kept.
     resume : bool, default=False
-        Go on from the last checkpoint in ``checkpoint_dir``, when there is one.
+        Whether to resume from the last checkpoint in ``checkpoint_dir``, when there is one.
     log_dir : path, optional
-        Write a TensorBoard log here (needs the extra ``farout[tensorboard]``).
+        Folder for a TensorBoard log (needs the extra ``farout[tensorboard]``).
     progress : bool or None, default=None
         Show progress on stderr; None shows it when the estimator is verbose.
 

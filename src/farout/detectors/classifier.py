@@ -27,67 +27,68 @@ GREY_BETA, BETA = 1.0, 0.3  # weight of outliers of grey images, and of all othe
 class CautiousClassifier(ClassifierMixin, ExposedModel):
     """A classifier trained to be sure of inliers and undecided on outliers.
 
-    Minimises ``-E_in log p(y|x) + beta E_out KL(U || p(.|z))`` (Lee et al., 2018; Bungert, 2021, eq. 10). Inliers
-    and outliers go through one forward batch, and the inliers are first processed as the source's outliers are
-    (noise, encode, decode, clip), so that the model learns the outlier and not its noise or its edges.
+    Minimises ``-E_in log p(y|x) + beta E_out KL(U || p(.|x))``, with ``U`` the uniform distribution over classes (Lee
+    et al., 2018; Bungert, 2021, eq. 10). Inliers get the same processing as the source's outliers (noise, encode,
+    decode, clip), so that the model can't recognise outliers by noise or clipped values.
 
-    **Far away it is not sure.** For vectors the softmax, the log distance to the nearest training row in units of
-    the columns, and how much better a class explains the row than none (relative Mahalanobis distance; Ren et al.,
-    2021; up to 4 096 columns) are joined, on a scale set by held-out inliers. From thrice the distance that 2 % of
-    inliers exceed no row passes, whatever the network says, and farther out probabilities fall to uniform in every
-    direction. This holds for networks of your own too, ReLU networks included, for it is outside the network. The
-    five nearest rows vote on the class where that tells held-out rows better (``votes_``); how sure a row is never
-    depends on that. For images the distance is that to the fifth nearest training row in the network's features
-    (after Sun et al., 2022), with twice the weight of the softmax, and the five nearest vote on the classes (after
-    Papernot & McDaniel, 2018); for colour the energy of the logits (Liu et al., 2020) stands for the softmax, how
-    surely the image isn't rotated counts as much (``rotations``), and distance four times as much.
+    **Low confidence far away.** For vectors, the score joins the softmax, the log distance to the nearest training row
+    in units of the columns, and the relative Mahalanobis distance to the classes (Ren et al., 2021; up to 4 096
+    columns), on a scale set by held-out inliers. At three times the distance that 2 % of inliers exceed, and beyond, no
+    row passes the threshold; farther out probabilities become uniform, in every direction. This holds for your own
+    networks too, ReLU networks included, since the distance is added outside the network. The five nearest rows also
+    vote on the class where that classifies held-out rows better (``votes_``); votes never change the confidence.
+
+    For images, the distance is that to the fifth nearest training row in the network's features (after Sun et al.,
+    2022), with twice the weight of the softmax, and the five nearest rows vote on the class (after Papernot & McDaniel,
+    2018). For colour images, the energy of the logits (Liu et al., 2020) replaces the softmax, the log-odds of being
+    rotated have the same weight (``rotations``), and the distance four times that weight.
 
     Parameters
     ----------
     source : OutlierSource, optional
         Where outliers come from, fitted on this classifier's training rows; `Recommended` when omitted.
     beta : float or "auto", default="auto"
-        Weight of the outliers. "auto": 1 for grey images; 0.3 for colour and vectors, where outliers lie nearer and
-        more costs accuracy. 0 is the plain classifier; then the source only says how inliers are processed, and without
-        a source none is made.
+        Weight of the outliers' loss. "auto": 1 for grey images; 0.3 for colour images and vectors, where outliers lie
+        nearer to the data and a larger weight costs accuracy. 0 is the plain classifier: no source is then needed, and
+        one that you give only decides how inliers are processed.
     network : Module, callable or str, optional
-        Any torch module from events, in model units (images in [-1, 1], columns of unit variance), to logits of
-        shape (n, n_classes), or a function ``(event_shape, n_classes) -> Module``. For images also a name: "small" (a
-        small CNN), "residual" (24-48-96 channels), "wide" (64-128-256) or "resnet18", the last three with residual
-        blocks. When omitted, "residual" for images of colour, "small" for others; for vectors a linear layer, one
-        hidden layer, or both side by side, whichever classifies held-out rows best.
+        A torch module from rows in model units (images in [-1, 1], columns of unit variance) to logits of shape (n,
+        n_classes), or a function ``(event_shape, n_classes) -> Module``. For images also a name: "small" (a small CNN),
+        "residual" (24-48-96 channels), "wide" (64-128-256) or "resnet18", the last three with residual blocks. When
+        omitted: for colour images "residual", for others "small"; for vectors a linear layer, one hidden layer, or the
+        sum of both, whichever classifies held-out rows best.
     event_shape : tuple of int, optional
         (channels, height, width) of images.
     max_steps : int, optional
-        Gradient steps; from the count of rows when omitted.
+        Gradient steps; chosen by the number of rows when omitted.
     batch_size : int, default=128
-        Inliers a step; there are as many outliers, for images three eighths as many.
+        Inliers per step. A step has as many outliers; for images three eighths as many.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     n_outliers : int, None or "auto", default="auto"
-        Number of distinct outliers. They are generated once and reused in random order, and the inliers are processed
-        once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
-        each step. "auto": for images so many that each comes four times, at most 10 000; fresh ones for vectors, which
-        are quickly made, where a strength has a schedule, and for `RealOutliers`.
+        Number of distinct outliers. They are generated once and reused in random order, and inliers are processed once,
+        which saves half of the time or more; a `Schedule` of strengths then counts with its end value. None: new ones
+        for each step. "auto": for images, enough that each is used four times, at most 10 000; new ones for vectors,
+        which are fast to make, for a strength with a schedule, and for `RealOutliers`.
     augmentation : {"auto", "affine", "crop", "crop-flip"}, callable or None, default="auto"
-        Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
-        and shifts images a little, "crop" shifts them by up to an eighth of a side, "crop-flip" also mirrors half of
-        them (`farout.detectors.augmentation`); a function takes a batch of events, in model units, and gives one of the
-        same shape. "auto", for images with labels: "affine" for grey levels; for colour "crop-flip", or "crop" where a
-        small network (`Critic`) can tell mirror images; none where the class of an image hangs on the place of
-        things in it, so that a moved image has other nearest neighbours. ``augmentation_`` says which.
+        Applied to inliers and outliers alike, so that the model can't learn the difference. "affine" rotates, zooms,
+        shears and shifts images a little, "crop" shifts them by up to an eighth of a side, "crop-flip" also mirrors
+        half of them (`farout.detectors.augmentation`). A function takes a batch of rows in model units and returns one
+        of the same shape. "auto", for images with labels: "affine" for grey images; for colour "crop-flip", or "crop"
+        where a small network (`Critic`) recognises mirror images; none where position determines the class, so that an
+        augmented image has other nearest neighbours. ``augmentation_`` has the choice.
     auxiliary_weight : float or "auto", default="auto"
-        Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
-        (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
-        vectors. Above 0 it needs a network whose last layer is linear.
+        Weight of an auxiliary task in training: to predict class and kind of outlier (`Outliers.kind`) jointly from the
+        same features, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for vectors.
+        Above 0 it needs a network whose last layer is linear.
     rotations : bool or "auto", default="auto"
-        Whether the auxiliary task tells rotations of inliers by 90, 180 and 270 degrees too (after Hendrycks et al.,
-        2019), and how sure it is that a row is not rotated joins the score. Only rotations that a small network
-        (`Critic`) can tell count (``turns_``), so that nothing changes for textures or cells. "auto": for images of
-        colour, unless nothing is learned from outliers.
+        Whether the auxiliary task also predicts rotations of inliers by 90, 180 and 270 degrees (after Hendrycks et
+        al., 2019); the log-odds of being rotated then join the score. Only rotations that a small network (`Critic`)
+        recognises are used (``turns_``), so that nothing changes for textures or cells. "auto": for colour images,
+        unless ``beta=0``.
     distance_aware : bool or "auto", default="auto"
-        Let probabilities fade to uniform far from the training rows, as told above. "auto": unless nothing is learned
-        from outliers. For images it needs a network whose last layer is linear.
+        Whether probabilities become uniform far from the training rows, as described above. "auto": unless ``beta=0``.
+        For images the network's last layer must be linear; "auto" does without distances where it isn't.
     contamination : float, default=0.05
         Share of held-out inliers below the threshold of ``is_inlier``, in (0, 0.5].
     calibration_fraction : float or "auto", default="auto"
@@ -105,17 +106,19 @@ class CautiousClassifier(ClassifierMixin, ExposedModel):
         Fitted; only where there is a source.
     network_ : Module
     augmentation_ : str or None
-        Only with ``augmentation="auto"``, for images: the one that was chosen.
+        Only with ``augmentation="auto"``, for images: the choice.
     turns_ : ndarray of int
-        Only where rotations are told: these, in times 90 degrees; ``auxiliary_head_`` is the layer that tells them.
+        Only with rotations: those that are used, in multiples of 90 degrees; ``auxiliary_head_`` is the layer that
+        predicts them.
     offset_ : float
         Threshold of the score.
     typical_rows_ : ndarray of shape (n, d)
-        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
-        rows are.
+        Only for vectors: at most 1 000 training rows, for ``explain``. ``usual_abnormality_`` has the median
+        abnormality of held-out rows and its threshold.
     reference_ : float32 ndarray of shape (n, k)
-        Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
-        images as features of unit norm, with ``reference_classes_``. ``joined_`` says how scores are joined.
+        Only if distance-aware: at most 20 000 training rows to measure distances to; for vectors in units of the
+        columns, for images as features of unit norm, with ``reference_classes_``. ``joined_`` has the parameters of the
+        joined score.
     network_kind_ : str
         "linear", "mlp" or "both"; only for vectors and without a network of your own.
 

@@ -24,61 +24,60 @@ __all__ = ["OutlierDiscriminator"]
 class OutlierDiscriminator(NoveltyMixin, ExposedModel):
     """``D(x, y)``: how likely it is that ``x`` is a normal member of class ``y`` rather than a generated outlier.
 
-    Maximises ``E_in log D(x, y) + E_out log(1 - D(z, y))`` (Bungert, 2021, eq. 9), where each outlier comes with the
-    class that it was drawn for. The network gives the log-odds of ``D`` for all classes at once. Without labels there
-    is one ``D(x)``.
+    Maximises ``E_in log D(x, y) + E_out log(1 - D(x, y))`` (Bungert, 2021, eq. 9), where each outlier has the class
+    that it was drawn for. The network gives the log-odds of ``D`` for all classes at once. Without labels there is a
+    single ``D(x)``.
 
     Parameters
     ----------
     source : OutlierSource, optional
         Where outliers come from, fitted on this model's training rows; `Recommended` when omitted.
     network : Module, callable or str, optional
-        As in `CautiousClassifier`; it gives one log-odds a class, or one in all without labels.
+        As in `CautiousClassifier`, with one log-odds per class as output, or a single one without labels.
     score_by : {"max", "random"}, default="max"
-        How a row without a label is scored: by the best class, or, as the author did, by one drawn at random.
+        How a row without a label is scored: by the best class, or by a random one, as in Bungert's work.
     event_shape : tuple of int, optional
         (channels, height, width) of images.
     max_steps : int, optional
-        Gradient steps; from the count of rows when omitted.
+        Gradient steps; chosen by the number of rows when omitted.
     batch_size : int, default=128
-        Inliers a step; there are as many outliers, for images three eighths as many.
+        Inliers per step. A step has as many outliers; for images three eighths as many.
     learning_rate : float, default=3e-3
     weight_decay : float, default=1e-4
     n_outliers : int, None or "auto", default="auto"
-        Number of distinct outliers. They are generated once and reused in random order, and the inliers are processed
-        once, which saves half of the time or more; a `Schedule` of strengths counts with its end. None: fresh ones for
-        each step. "auto": for images so many that each comes four times, at most 10 000; fresh ones for vectors, which
-        are quickly made, where a strength has a schedule, and for `RealOutliers`.
+        Number of distinct outliers. They are generated once and reused in random order, and inliers are processed once,
+        which saves half of the time or more; a `Schedule` of strengths then counts with its end value. None: new ones
+        for each step. "auto": for images, enough that each is used four times, at most 10 000; new ones for vectors,
+        which are fast to make, for a strength with a schedule, and for `RealOutliers`.
     augmentation : {"auto", "affine", "crop", "crop-flip"}, callable or None, default="auto"
-        Applied to inliers and outliers alike; otherwise the difference would be learned. "affine" turns, zooms, shears
-        and shifts images a little, "crop" shifts them by up to an eighth of a side, "crop-flip" also mirrors half of
-        them (`farout.detectors.augmentation`); a function takes a batch of events, in model units, and gives one of the
-        same shape. "auto", for images with labels: "affine" for grey levels; for colour "crop-flip", or "crop" where a
-        small network (`Critic`) can tell mirror images; none where the class of an image hangs on the place of
-        things in it, so that a moved image has other nearest neighbours. ``augmentation_`` says which.
+        Applied to inliers and outliers alike, so that the model can't learn the difference. "affine" rotates, zooms,
+        shears and shifts images a little, "crop" shifts them by up to an eighth of a side, "crop-flip" also mirrors
+        half of them (`farout.detectors.augmentation`). A function takes a batch of rows in model units and returns one
+        of the same shape. "auto", for images with labels: "affine" for grey images; for colour "crop-flip", or "crop"
+        where a small network (`Critic`) recognises mirror images; none where position determines the class, so that an
+        augmented image has other nearest neighbours. ``augmentation_`` has the choice.
     one_vs_rest : bool or "auto", default="auto"
-        Whether a row counts as an outlier of all classes but its own, and an outlier as one of all classes, so that
-        each ``D(., y)`` tells its class from all else (as one-vs-rest classifiers do, Padhy et al., 2020). "auto": for
-        images with labels. False is eq. 9 to the letter.
+        Whether a row is also a negative example of all classes but its own, and an outlier one of all classes, so that
+        each ``D(., y)`` separates its class from everything else (one-vs-rest; Padhy et al., 2020). "auto": for images
+        with labels. False is eq. 9 as it stands.
     labels : {"auto", "classes", "anomalies", "ignore"}, default="auto"
         What ``y`` is. "classes": classes of normal rows. "anomalies": marks of anomalies (-1 among 1, 1 among 0, True
-        among False); marked rows are left out of the fit. "ignore": nothing, as to scikit-learn's outlier detectors.
-        "auto": marks are ignored, unless ``score_by="random"`` or ``one_vs_rest=True`` asks for classes; all else are
-        classes.
+        among False); marked rows are left out of the fit. "ignore": ``y`` is not used, as in scikit-learn's outlier
+        detectors. "auto": marks of anomalies are ignored, unless ``score_by="random"`` or ``one_vs_rest=True`` asks for
+        classes; any other ``y`` is taken as classes.
     auxiliary_weight : float or "auto", default="auto"
-        Weight of an auxiliary task for the same features, while training: to tell class and kind of outlier
-        (`Outliers.kind`) at once, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for
-        vectors. Above 0 it needs a network whose last layer is linear.
+        Weight of an auxiliary task in training: to predict class and kind of outlier (`Outliers.kind`) jointly from the
+        same features, by a linear layer of its own (after Lee et al., 2020). "auto": 0.5 for images, 0 for vectors.
+        Above 0 it needs a network whose last layer is linear.
     rotations : bool or "auto", default="auto"
-        Whether the auxiliary task tells rotations of inliers by 90, 180 and 270 degrees too (after Hendrycks et al.,
-        2019), and how sure it is that a row is not rotated joins the score. Only rotations that a small network
-        (`Critic`) can tell count (``turns_``), so that nothing changes for textures or cells. "auto": for images of
-        colour, unless nothing is learned from outliers.
+        Whether the auxiliary task also predicts rotations of inliers by 90, 180 and 270 degrees (after Hendrycks et
+        al., 2019); the log-odds of being rotated then join the score. Only rotations that a small network (`Critic`)
+        recognises are used (``turns_``), so that nothing changes for textures or cells. "auto": for colour images.
     distance_aware : bool or "auto", default="auto"
-        Let log-odds fall with the distance from the training rows; "auto" does. See `CautiousClassifier`, where it is
-        the same: for vectors the distance to the nearest training row in units of the columns and, with classes, the
-        class ratio join the network's log-odds, and far away no row passes; for images it is the distance in the
-        network's features, which needs a network whose last layer is linear.
+        Whether log-odds fall with the distance from the training rows, as in `CautiousClassifier`: for vectors the
+        distance to the nearest training row in units of the columns and, with classes, the relative Mahalanobis
+        distance join the network's log-odds, and far away no row passes; for images it is the distance in the network's
+        features, which needs a network whose last layer is linear. "auto": yes, where the network allows it.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float or "auto", default="auto"
@@ -97,17 +96,18 @@ class OutlierDiscriminator(NoveltyMixin, ExposedModel):
         Fitted.
     network_ : Module
     augmentation_ : str or None
-        Only with ``augmentation="auto"``, for images: the one that was chosen.
+        Only with ``augmentation="auto"``, for images: the choice.
     turns_ : ndarray of int
-        Only where rotations are told: these, in times 90 degrees; ``auxiliary_head_`` is the layer that tells them.
+        Only with rotations: those that are used, in multiples of 90 degrees; ``auxiliary_head_`` is the layer that
+        predicts them.
     offset_ : float
         Threshold of the score.
     typical_rows_ : ndarray of shape (n, d)
-        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
-        rows are.
+        Only for vectors: at most 1 000 training rows, for ``explain``. ``usual_abnormality_`` has the median
+        abnormality of held-out rows and its threshold.
     reference_ : float32 ndarray of shape (n, k)
-        Only if distance-aware: at most 20 000 training rows to compare with; for vectors in units of the columns, for
-        images as features of unit norm. ``joined_`` says how scores are joined.
+        Only if distance-aware: at most 20 000 training rows to measure distances to; for vectors in units of the
+        columns, for images as features of unit norm. ``joined_`` has the parameters of the joined score.
 
     Examples
     --------

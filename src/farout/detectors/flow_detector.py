@@ -41,42 +41,44 @@ SCALE_ROWS = 20  # held-out rows that "nearest" wants, to set its scale by
 
 
 class FlowDetector(NoveltyMixin, Estimator):
-    """A novelty detector that scores by the exact density of a normalizing flow, or by how near its training rows are.
+    """A novelty detector that scores by the exact density of a normalizing flow, or by distance to the training rows.
 
     Parameters
     ----------
     score_by : {"auto", "likelihood", "ratio", "typicality", "nearest"}, default="auto"
         - "likelihood": ``max_y log p(x|y)``, or ``log p(x)`` without labels.
-        - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than no class does.
-          What all images share cancels (after Ren et al., 2019). For vectors it begins as the relative Mahalanobis
-          distance (Ren et al., 2021), and since a ratio tells nothing of what is far from all classes alike, it falls
-          with the distance to the nearest training row, from beyond what inliers have; of images, those of a density as
-          low as that of a latent ten times as far out as inliers' are outliers, whatever the ratio. Needs labels.
+        - "ratio": ``max_y log p(x|y) - log p(x)``: how much better the best class explains a row than the density
+          without a class. What all rows share cancels (after Ren et al., 2019). For vectors the flow starts as a
+          Gaussian model, whose ratio is the relative Mahalanobis distance (Ren et al., 2021). A ratio says nothing
+          about rows far from all classes. So on vectors the score falls with the distance to the nearest training row,
+          where that exceeds the distances of inliers; an image whose density is as low as that of a latent ten times as
+          far out as inliers' is an outlier whatever the ratio. Needs labels.
         - "typicality": minus the distance of "likelihood" from its mean over inliers (Nalisnick et al., 2019); also
-          tells what is too likely.
-        - "nearest": minus a weighted mean of z-scores, with regard to held-out inliers. Most of them are log distances
-          to near training rows, in up to three views of a row: columns of unit variance, normal scores of columns
-          (where the flow begins with them), the flow's latents. Each is the mean over five neighbours, less half the
-          log of how far these lie from their own neighbours (the local outlier factor of Breunig et al., 2000,
-          subtracts all of it). A view counts more, the better it tells clusters of training rows that are held out. The
-          last z-score is of the log-odds of a forest that tells training rows from rows whose columns were exchanged
-          with another row's, or are uniform (after Shi & Horvath, 2006). For rows without classes.
-        - "auto": "ratio" where the flow knows two classes or more and no class; "nearest" for tables without labels;
-          "likelihood" elsewhere.
+          detects rows that are too likely.
+        - "nearest": minus a weighted mean of z-scores relative to held-out inliers. Most are of log distances to the
+          nearest training rows, in up to three views of a row: columns of unit variance, normal scores of columns
+          (where the flow starts with them), latents. Each is the mean over five neighbours, minus half the log distance
+          of these to their own neighbours (the local outlier factor of Breunig et al., 2000, subtracts all of it). A
+          view has a larger weight if it detects held-out clusters of training rows better. The last z-score is of the
+          log-odds of a forest that separates training rows from artificial ones, with columns exchanged between rows or
+          uniform (after Shi & Horvath, 2006). For rows without classes.
+        - "auto": "ratio" where the flow has two classes or more and a density without a class; "nearest" for tables
+          without labels; "likelihood" elsewhere.
     flow : FlowDensity, optional
-        Used as it is when fitted; then give ``fit`` rows that the flow hasn't seen. A default one when omitted: for
-        tables without labels the architecture "table", which is a Gaussian copula unless held-out rows say better.
+        Used as it is when fitted; then give ``fit`` rows that the flow wasn't trained on. When omitted, a default flow
+        is fitted: for tables without labels the architecture "table", which stays a Gaussian copula unless training
+        improves the likelihood of held-out rows.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     labels : {"auto", "classes", "anomalies", "ignore"}, default="auto"
-        What ``y`` is. "classes": classes of normal rows, which the flow learns apart. "anomalies": marks of anomalies
-        (-1 among 1, 1 among 0, True among False); marked rows are left out of the fit. "ignore": nothing, as to
-        scikit-learn's outlier detectors. "auto": marks are ignored, unless ``score_by="ratio"`` asks for classes; all
-        else are classes.
+        What ``y`` is. "classes": classes of normal rows, which the flow is conditioned on. "anomalies": marks of
+        anomalies (-1 among 1, 1 among 0, True among False); marked rows are left out of the fit. "ignore": ``y`` is not
+        used, as in scikit-learn's outlier detectors. "auto": marks of anomalies are ignored, unless
+        ``score_by="ratio"`` asks for classes; any other ``y`` is taken as classes.
     contamination : float, default=0.05
         Share of held-out inliers that ``predict`` calls outliers, in (0, 0.5].
     calibration_fraction : float, default=0.1
-        Share of rows held out to set the threshold; for "nearest" 20 rows at least, up to a quarter.
+        Share of rows held out to set the threshold; for "nearest" at least 20 rows, up to a quarter of all.
     random_state : int, Generator or None, default=None
     verbose : bool, default=False
         A progress bar on stderr, when that is a terminal.
@@ -91,16 +93,16 @@ class FlowDetector(NoveltyMixin, Estimator):
     classes_ : ndarray of shape (n_classes,)
         Only where there are classes.
     reference_ : dict of str to ndarray
-        Only for "nearest": the training rows that others are compared with, at most 20 000, in each view;
-        ``local_scales_`` is how far they lie from each other.
+        Only for "nearest": the training rows that distances are measured to, at most 20 000, in each view;
+        ``local_scales_`` are their own mean log distances to their neighbours.
     forest_ : dict of str to ndarray
-        Only for "nearest": the trees, unless no rows are held out, which would set their scale.
+        Only for "nearest": the trees; absent where no rows are held out to set their scale.
     weights_ : ndarray of shape (views + 1,)
-        Only for "nearest": weights of views and forest in the score, in sum 1. ``centre_`` and ``spread_``, of the same
-        shape, are median and standard deviation over held-out inliers.
+        Only for "nearest": weights of views and forest in the score, with sum 1. ``centre_`` and ``spread_``, of the
+        same shape, are median and standard deviation over held-out inliers.
     typical_rows_ : ndarray of shape (n, d)
-        Only for vectors: at most 1 000 training rows, for ``explain``; ``usual_abnormality_`` says how unusual held-out
-        rows are.
+        Only for vectors: at most 1 000 training rows, for ``explain``. ``usual_abnormality_`` has the median
+        abnormality of held-out rows and its threshold.
 
     Examples
     --------

@@ -74,14 +74,15 @@ Score = Literal["joined", "max_probability", "energy", "knn", "ratio"]
 class WrappedClassifier(ClassifierMixin, Estimator):
     r"""A trained torch network with scores, a threshold and p-values from normal rows; nothing is trained.
 
-    `wrap` makes one. The network itself is never changed: ``fit`` takes a copy, which it asks in evaluation mode,
-    without gradients and without a trace in torch's random state. Classes are always the network's, whatever the score.
+    `wrap` makes one. The network itself is never changed: ``fit`` takes a copy, which is evaluated in evaluation mode,
+    without gradients, and leaves torch's random state as it was. The predicted class is always the network's, whatever
+    the score.
 
     Parameters
     ----------
     network : Module
-        Gives one output a class, shape (n, n_classes), or a single one for two classes; or something that holds such a
-        tensor as ``logits`` (an attribute, or an entry of a dict) or first (of a tuple).
+        A module with one output per class, shape (n, n_classes), or a single one for two classes. It may return the
+        tensor itself, as ``logits`` (an attribute, or an entry of a dict), or first in a tuple.
     classes : sequence, optional
         Names of the classes in the order of the network's outputs: text, numbers or dates. 0, 1, 2, ... when omitted.
     event_shape : tuple of int, optional
@@ -92,32 +93,33 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         torchvision's Normalize has it; of vectors one number or one a column. A function takes a float tensor of shape
         (n, \*event_shape), and gives a tensor, or a dict or tuple of arguments of the network.
     outputs : {"auto", "logits", "probabilities"}, default="auto"
-        What the network gives. "auto": probabilities if all lie in [0, 1] and those of each row sum to 1, else logits.
+        What the network returns. "auto": probabilities if all lie in [0, 1] and those of each row sum to 1, else
+        logits.
     score_by : {"joined", "max_probability", "energy", "knn", "ratio"}, default="joined"
-        What tells normal from strange.
+        The score.
 
         - "max_probability": the largest probability (Hendrycks & Gimpel, 2017).
         - "energy": ``logsumexp`` of the logits (Liu et al., 2020). Not for a network that gives (log) probabilities.
         - "knn": minus the distance to the fifth nearest row of ``fit``, of features of unit norm (Sun et al., 2022).
-        - "ratio": ``max_y log p(f|y) - log p(f)`` of features f, in nats, by Gaussians (after Ren et al., 2021).
-        - "joined": the largest probability, once the log-odds of the softmax, the log distance of "knn" and "ratio"
-          are summed on a scale set by held-out rows. For vectors the distance to the nearest row, in units of the
-          columns, overrules the sum far from all rows, so that in every direction the network isn't sure from some
-          radius on; not if ``inputs`` is a function, which may make anything of them.
+        - "ratio": ``max_y log p(f|y) - log p(f)`` of features ``f``, in nats, by Gaussians (after Ren et al., 2021).
+        - "joined": the largest probability, after the log-odds of the softmax, the log distance of "knn" and "ratio"
+          were summed on a scale set by held-out rows. For vectors, far from all rows, the distance to the nearest row
+          in units of the columns overrules the sum, so that confidence is low beyond some radius in every direction;
+          not if ``inputs`` is a function, since distances between its results are not known.
 
-        Features are what the linear layer is given that gives the outputs. A network without such a layer has no "knn"
+        Features are the inputs of the linear layer that gives the outputs. A network without such a layer has no "knn"
         and no "ratio", and "joined" does without them.
     contamination : float, default=0.05
         Share of normal rows below the threshold, in (0, 0.5].
     calibration_fraction : float or "auto", default="auto"
-        Share of rows held out to set the threshold; the others are those to compare with. "auto": half, at most 2 000
-        rows. "max_probability" and "energy" compare with none: all rows set their threshold.
+        Share of rows held out to set the threshold; distances are measured to the others. "auto": half, at most 2 000
+        rows. "max_probability" and "energy" need no other rows: all set their threshold.
     batch_size : int, default=256
-        Rows that the network is asked about at a time.
+        Rows per batch of the network.
     device : str or device, optional
-        Where the network works; where it is, when omitted.
+        Where the network runs; where it is, when omitted.
     random_state : int, Generator or None, default=None
-        Which rows are held out.
+        Seed of the choice of held-out rows.
     verbose : bool, default=False
         Show progress on stderr.
 
@@ -126,29 +128,29 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     classes_ : ndarray of shape (n_classes,)
         In the order of the network's outputs, which needn't be sorted.
     network_ : Module
-        The copy that is asked.
+        The copy that is used.
     score_by_, outputs_ : str
-        The score that was fitted, and what the network gives: "logits" or "probabilities".
+        The score in use, and what the network returns: "logits" or "probabilities".
     layer_ : str
-        Name of the layer that features are given to; absent if there is none.
+        Name of the layer whose inputs are the features; absent if there is none.
     offset_ : float
         Threshold of the score.
     calibration_scores_ : ndarray of shape (m,)
         Sorted scores of the rows that set it.
     reference_ : float32 ndarray of shape (n, k)
-        Features of unit norm to compare with, of at most 20 000 rows; for "knn" and "joined".
+        Features of unit norm, of at most 20 000 rows, that distances are measured to; for "knn" and "joined".
     joined_ : dict
-        How scores are joined; only with "joined".
+        Parameters of the joined score; only with "joined".
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (d,)
-        Only if ``fit`` got names.
+        Only if ``fit`` got column names.
 
     Notes
     -----
-    Give ``fit`` normal rows that the network wasn't trained on, if there are some. On its training rows a network is
-    surer than on fresh ones, so that more fresh rows than ``contamination`` would fall below the threshold.
+    Give ``fit`` normal rows that the network wasn't trained on, if you have some. On its training rows a network is
+    more confident than on new ones, so more new rows than ``contamination`` would fall below the threshold.
 
-    ``decision_function`` tells normal from strange, as it does for detectors; it doesn't tell classes.
+    ``decision_function`` separates normal rows from outliers, as for detectors, not the classes.
 
     A run folder holds the weights, and not the network's code: ``fo.load(path, network=network)``.
 
@@ -634,18 +636,18 @@ def wrap(
     Parameters
     ----------
     network : Module
-        Stays as it is.
+        A trained network; ``fit`` copies it and never changes it.
     classes : sequence, optional
         Names of the classes in the order of the network's outputs.
     event_shape, inputs, outputs, score_by
-        How rows become inputs, what the outputs are, and what tells normal from strange: see `WrappedClassifier`.
+        How rows become inputs, what the outputs are, and the score: see `WrappedClassifier`.
     contamination, calibration_fraction, batch_size, device, random_state, verbose
         As there.
 
     Returns
     -------
     WrappedClassifier
-        To be fitted on normal rows, labels optional: ``wrap(network, classes).fit(X, y)``.
+        To be fitted on normal rows, with or without labels: ``wrap(network, classes).fit(X, y)``.
 
     Examples
     --------

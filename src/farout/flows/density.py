@@ -81,39 +81,41 @@ NATURAL = _Usual(32, 5e-3, epochs=40, least_steps=300, most_steps=3000, judging=
 class FlowDensity(DensityMixin, Estimator):
     """The exact density of data by a normalizing flow, conditional on the class where there are labels.
 
-    ``log p(x|y) = log N(f(x; y); 0, I) + log|det df/dx|`` (Dinh et al., 2015; Bungert, 2021). With labels, the
-    class is dropped at random in training, so that the same model also knows ``log p(x)``.
+    ``log p(x|y) = log N(f(x; y); 0, I) + log|det df/dx|``, with the flow ``f`` (Dinh et al., 2015; Bungert, 2021). With
+    labels, the class is hidden at random in training, so that the same model also gives ``log p(x)``.
 
-    The flow's first step is `Units`, so that rows go in and come out as the data have them. Constant columns of a table
-    have no density and are left out of the flow: their latent is 0, and ``decode`` gives the constant whatever the
-    latent. A departure from a constant costs ``log(n + 1)`` nats.
+    The flow's first step is `Units`, which scales rows, so that you give and get rows in the units of the data.
+    Constant columns of a table have no density and are left out of the flow: their latent is 0, and ``decode`` gives
+    the constant whatever the latent. A departure from a constant costs ``log(n + 1)`` nats, where ``n`` is the number
+    of training rows.
 
     Parameters
     ----------
     event_shape : tuple of int, optional
-        (channels, height, width) of images, 1 or 3 channels and even sides; rows of X are these, flattened. Rows are
-        vectors when omitted.
+        (channels, height, width) of images, with 1 or 3 channels and even sides; rows of X are flattened images. When
+        omitted, rows are vectors.
     architecture : {"auto", "vector", "table", "image", "natural", "seed", "toy"} or callable, default="auto"
-        See `farout.flows.architectures`; "auto" is "vector", or for images "image", and "natural" from 3 channels on;
-        "table" is the one that detectors use on tables, "seed" the author's.
+        "auto": "vector" for rows of numbers, "image" for grey images, "natural" for images of 3 channels or more.
+        "table" is the default of `FlowDetector` for tables; "seed" and "toy" are Bungert's. A function builds one of
+        your own; see `farout.flows.architectures`.
     options : dict, optional
         Keyword arguments of the architecture, such as ``{"coupling": "gin", "multiscale": True}``.
     noise : float, optional
         Standard deviation of the Gaussian noise added in training, in model units (images span [-1, 1], columns of
-        tables have unit variance); with "table", in those of its whitened normal scores. When omitted 0.02, and 0.002
-        with "natural". The author has 0.15 for images, which leaves more speckle in outliers.
+        tables have unit variance); for "table" it is added after whitening. When omitted 0.02, and 0.002 with
+        "natural". Bungert has 0.15 for images, which leaves more speckle in outliers.
     class_dropout : float, default=0.1
         Share of training rows whose class is hidden; 0 gives a purely conditional model.
     max_steps : int, optional
-        Gradient steps; from the count of rows when omitted.
+        Gradient steps; chosen by the number of rows when omitted.
     batch_size : int, optional
-        Rows a step; when omitted 128, and 64 of images, 32 with "natural".
+        Rows per step; when omitted 128, for images 64, with "natural" 32.
     learning_rate : float, optional
-        Peak of a cosine schedule; when omitted 2e-3, and 5e-3 for images.
+        Peak of a cosine schedule; when omitted 2e-3, for images 5e-3.
     weight_decay : float, default=1e-5
     validation_fraction : float, default=0.05
-        Share of rows held out to keep the best weights and to stop early, at most 10 000 rows; 0 trains on all rows to
-        the end.
+        Share of rows held out for early stopping and to choose the best weights, at most 10 000 rows; 0 trains on all
+        rows for all steps.
     patience : int, default=10
         Validations without improvement before training stops.
     training : Training, optional
@@ -132,10 +134,10 @@ class FlowDensity(DensityMixin, Estimator):
     flow_ : Flow
         The torch module, from data units to latents. Flows on vectors are kept in float64 after training.
     held_radii_ : ndarray of shape (m,)
-        Norms of the latents of the rows held out to keep the best weights, with the noise of training and each under
-        its own class; sorted. Empty where none were held out.
+        Sorted norms of the latents of the held-out rows, encoded with the noise of training, each under its own class.
+        Empty where none were held out.
     history_ : dict of str to list of float
-        Loss in nats a dimension, and bits/dim, by training step.
+        Loss in nats per dimension, and bits per dimension, by training step.
 
     Examples
     --------
@@ -573,7 +575,7 @@ class FlowDensity(DensityMixin, Estimator):
         noise : bool, default=False
             Add the noise of training first.
         random_state : int, Generator or None, default=None
-            Of the noise.
+            Seed of the noise.
 
         Returns
         -------

@@ -16,29 +16,29 @@ __all__ = ["Archetypal"]
 
 
 class Archetypal(ArchetypeSource):
-    """Outliers as mixtures of archetypes ``x = f^-1(M_C A Z; y)``, ``A ~ Dirichlet`` (Bungert, 2021).
+    """Outliers as mixtures of archetypes: ``x = f^-1(M_C A Z; y)`` with ``A ~ Dirichlet`` (Bungert, 2021).
 
-    Small concentrations give weights at the hull, large ones at its centre, where data are typical.
-    ``Outliers.weights`` holds the weights.
+    ``A`` are the weights of the archetypes; `DeepArchetypes` has the other symbols. Small concentrations give weights
+    at the hull, large ones at its centre, where data are typical. ``Outliers.weights`` holds the weights.
 
     Parameters
     ----------
     concentration : float, array of shape (k,) or Schedule, default=0.3
-        Of the Dirichlet distribution, above 0; one for all or one for each archetype. The author has 7 for inliers, 0.1
-        to 1.2 for outliers.
+        Concentration of the Dirichlet distribution, above 0; one for all or one per archetype. Bungert has 7 for
+        inliers and 0.1 to 1.2 for outliers.
     base : DeepArchetypes, optional
         Used as it is when fitted; ``DeepArchetypes(n_archetypes)`` is fitted when omitted.
     beyond : float or (low, high), default=0.0
-        Step ``s`` past the hull, as a share of the distance from the centre: weights ``a + s (a - 1/k)``, the smallest
-        of which is ``-s/k`` or more. 0 or more; a range is drawn from uniformly.
+        Step ``s`` past the hull, as a share of the distance from the centre: weights ``a + s (a - 1/k)`` for ``k``
+        archetypes, the smallest of which is ``-s/k`` or more. 0 or more; from a range it is drawn uniformly.
     n_archetypes : int, default=3
-        Of the default base.
+        Number of archetypes of the default base.
     flow : FlowDensity, optional
         Flow of the default base.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default base.
     random_state : int, Generator or None, default=None
-        Of the default base.
+        Seed of the default base.
 
     Attributes
     ----------

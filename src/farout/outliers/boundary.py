@@ -22,10 +22,10 @@ HALVINGS = 3  # bisections of the interval with the crossing: to 4 % of the reac
 class Boundary(RowSource):
     """Outliers at the boundary of normal data: real rows moved in latent space until a rule calls them outliers.
 
-    A row is encoded without a class, ``z``, and moved along a random unit direction ``u`` that does not point towards
-    the centre: ``z + t sqrt(d) u``. The first of a few steps ``t`` whose row is an outlier by `RatioRule` is refined by
-    bisection. Rows that never cross the boundary, or start as outliers, are drawn again. Directions are random, since
-    most points between rows of two classes belong to one of the classes.
+    A row is encoded without a class as ``z`` and moved along a random unit direction ``u`` with ``u . z >= 0``, that
+    is, not towards the centre: ``z + t sqrt(d) u``. The first of a few steps ``t`` at which `RatioRule` finds an
+    outlier is refined by bisection. Rows that never cross the boundary, or start as outliers, are replaced by others.
+    Directions are random, since most points between rows of two classes belong to one of the classes.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Boundary(RowSource):
         (channels, height, width) of images, for the default flow.
     beyond : float, default=1.0
         Distance from the row to the outlier, as a multiple of its distance to the boundary; 1 (just past it) or more.
-        Rows that are no outliers there are drawn again.
+        Rows that are inliers there are replaced by others.
     reach : float, default=1.2
         Largest step ``t``, in units of ``sqrt(d)``, the typical norm of a latent; above 0.
     quantile : float, default=0.1
@@ -44,7 +44,7 @@ class Boundary(RowSource):
     max_rows : int, default=10000
         Training rows kept to start from.
     random_state : int, Generator or None, default=None
-        Of the default flow and the choice of rows to keep.
+        Seed of the default flow and the choice of rows to keep.
 
     Attributes
     ----------

@@ -25,11 +25,11 @@ class Collage(RowSource):
 
     **Images**: half of a second image, cut along a random line near the centre, is pasted over a first one. Both are
     rotated or mirrored at random, and the second is shifted a little. The result is encoded without a class, its latent
-    clamped, and decoded, which smooths the seams. It is kept if no real row is near (`NearestRule`).
+    clamped, and decoded, which smooths the seams. It is kept if it is far from all real rows (`NearestRule`).
 
-    **Vectors**: a random block of the value after half of the flow's couplings is replaced by that of another row; the
-    latent is clamped and decoded. It is kept if no class explains it: ``max_y log p(x|y) - log p(x)``, or ``log p(x)``
-    without labels, is below a quantile of the inliers' scores (`RatioRule`).
+    **Vectors**: a row and another one pass half of the flow's couplings; a random block of the first one's values is
+    replaced by the second one's. The latent is clamped and decoded. The result is kept if no class explains it: ``max_y
+    log p(x|y) - log p(x)``, or ``log p(x)`` without labels, is below a quantile of the inliers' scores (`RatioRule`).
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Collage(RowSource):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     pastes : (int, int), default=(1, 2)
-        Least and largest number of parts to paste.
+        Smallest and largest number of parts to paste.
     bound : float or None, default=2.2
         Latents of outliers and of inliers are clamped to within +-bound, in sigma; None: no clamping.
     quantile : float, default=0.1
@@ -47,7 +47,7 @@ class Collage(RowSource):
     max_rows : int, default=10000
         Training rows kept to make collages of.
     random_state : int, Generator or None, default=None
-        Of the default flow and the choice of rows to keep.
+        Seed of the default flow and the choice of rows to keep.
 
     Attributes
     ----------

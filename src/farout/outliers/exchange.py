@@ -19,12 +19,12 @@ UNIT = 1e-3  # how far norms may be from 1 in rows that count as of unit norm
 
 
 class Exchange(OutlierSource):
-    """Takes each coordinate from one of two rows at random, so that columns no longer go together as they do in data.
+    """Rows whose columns each come from one of two rows at random, so that columns no longer belong together.
 
-    Every column keeps its own distribution, and their joint one breaks (artificial contrasts; Shi & Horvath, 2006,
-    permute each column over all rows). On embeddings of sentences these outliers teach a classifier more than any
-    other source here; in axes that were decorrelated first they teach nothing. No flow is needed, except in latent
-    space.
+    Every column keeps its own distribution, but the dependence between columns is broken (artificial contrasts; Shi &
+    Horvath, 2006, permute each column over all rows). The scale of columns doesn't matter. On embeddings of sentences,
+    classifiers trained with these outliers detected held-out classes better than with any other source here; on
+    decorrelated columns, such as principal components, there is no gain. No flow is needed, except in latent space.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ class Exchange(OutlierSource):
     partner : {"any", "same", "other"}, default="any"
         Class of the second row: any, the same as the first row's, or another one. All but "any" need labels.
     block : int, default=1
-        Neighbouring columns that are exchanged together, 1 or more: for columns in an order that has a meaning.
+        Number of neighbouring columns that are exchanged together, 1 or more; for columns whose order has a meaning.
     space : {"data", "latent"}, default="data"
-        Whether coordinates of data are exchanged, or those of latents. The scale of columns is of no matter.
+        Whether columns of data or latents are exchanged.
     flow : FlowDensity, optional
         Only for latents: used as it is when fitted; a default flow is fitted when omitted.
     max_rows : int, default=20000
-        Rows that are kept to draw from, at most.
+        Largest number of rows kept to draw from.
     random_state : int, Generator or None, default=None
-        Of the choice of rows and the default flow.
+        Seed of the choice of rows and of the default flow.
 
     Attributes
     ----------

@@ -162,20 +162,20 @@ class NormalShell(_Shell):
     Parameters
     ----------
     strength : float, (low, high) or Schedule, default=2.5
-        ``p``, in sigma: 1 is typical of the data, 2.5 the author's choice, 10 the largest in his figures.
+        ``p``, in sigma: 1 is typical of the data, 2.5 Bungert's choice, 10 the largest in his figures.
     flow : FlowDensity, optional
         Used as it is when fitted; a default flow is fitted when omitted.
     covariance : {"identity", "class"}, default="identity"
-        "class": mean and shrunk covariance of each class's encoded training data in place of 0 and I.
+        "class": the mean and the shrunk covariance of each class's latents replace 0 and I.
     tail : float or (low, high), optional
-        In place of ``strength``: the probability that a row which the flow held out lies as far from the centre, such
-        as 1e-3; a range is drawn from evenly in the logarithm. Held-out rows are encoded with the flow's noise, under
-        their class. Beyond them a fitted tail is used, as far as its uncertainty allows; see
-        `farout.outliers.tail.RadiusTail`. Only with ``covariance="identity"``.
+        In place of ``strength``: the probability that a row held out by the flow lies at least as far from the centre,
+        such as 1e-3; from a range it is drawn log-uniformly. Held-out rows are encoded with the flow's noise, under
+        their class. Rarer tails than they show are extrapolated by a fitted distribution, as far as its uncertainty
+        allows; see `farout.outliers.tail.RadiusTail`. Only with ``covariance="identity"``.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     random_state : int, Generator or None, default=None
-        Of the default flow.
+        Seed of the default flow.
 
     Attributes
     ----------
@@ -223,24 +223,24 @@ class GumbelShell(_Shell):
     Parameters
     ----------
     strength : float, (low, high) or Schedule, default=2.5
-        ``p``: ``n`` is chosen so that the location of the radius is ``p`` times the mean radius of data.
+        ``p``, in sigma: ``n`` is such that the location of the radius is ``p`` times the mean radius of data.
     law : {"exact", "author"}, default="exact"
-        Distribution of the radius. "exact": the largest of ``n`` chi_d norms. "author": his Gumbel approximation, for
-        strengths above 1.
+        Distribution of the radius. "exact": the largest of ``n`` norms that follow chi with ``d`` degrees of freedom.
+        "author": Bungert's Gumbel approximation, for strengths above 1.
     flow : FlowDensity, optional
         Used as it is when fitted; a default flow is fitted when omitted.
     covariance : {"identity", "class"}, default="identity"
-        "class": mean and shrunk covariance of each class's encoded training data in place of 0 and I; the radius is
-        then a Mahalanobis radius.
+        "class": the mean and the shrunk covariance of each class's latents replace 0 and I; the radius is then a
+        Mahalanobis radius.
     tail : float or (low, high), optional
-        In place of ``strength``: the probability that a row which the flow held out lies as far from the centre, such
-        as 1e-3; a range is drawn from evenly in the logarithm. Held-out rows are encoded with the flow's noise, under
-        their class. Beyond them a fitted tail is used, as far as its uncertainty allows; see
-        `farout.outliers.tail.RadiusTail`. Only with ``covariance="identity"``.
+        In place of ``strength``: the probability that a row held out by the flow lies at least as far from the centre,
+        such as 1e-3; from a range it is drawn log-uniformly. Held-out rows are encoded with the flow's noise, under
+        their class. Rarer tails than they show are extrapolated by a fitted distribution, as far as its uncertainty
+        allows; see `farout.outliers.tail.RadiusTail`. Only with ``covariance="identity"``.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     random_state : int, Generator or None, default=None
-        Of the default flow.
+        Seed of the default flow.
 
     Attributes
     ----------

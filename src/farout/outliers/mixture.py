@@ -29,7 +29,7 @@ class Mixture(OutlierSource):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the shared flow; a source's own when omitted.
     random_state : int, Generator or None, default=None
-        Of the shared flow.
+        Seed of the shared flow.
 
     Attributes
     ----------

@@ -18,30 +18,32 @@ KEPT = 2000  # training rows kept for w="own"
 
 
 class Nullspace(ArchetypeSource):
-    """Outliers with drawn archetype weights and the variety of data in the rest of the latent (Bungert, 2021).
+    """Outliers with drawn archetype weights and the variety of data in the other latent directions (Bungert, 2021).
 
-    ``A ~ Dirichlet``, ``t = M^+ (clr(A) - b) + w - Q Q^T w``. ``Q`` is a basis of the directions that weights depend
-    on, so encoding the outlier gives ``A`` again. The talk's form is ``exact=False``: ``t = M_C A Z + w - Q Q^T w``.
+    Weights depend on only ``k - 1`` directions of the latent, of which ``Q`` is a basis; a random part ``w`` is added
+    in all others: ``A ~ Dirichlet``, ``t = M^+ (clr(A) - b) + w - Q Q^T w``. ``M`` and ``b`` are matrix and bias of the
+    weights' linear map, centred, and ``clr`` is the centred logarithm. Encoding the outlier gives ``A`` again.
+    Bungert's form is ``exact=False``: ``t = M_C A Z + w - Q Q^T w`` (symbols as in `DeepArchetypes`).
 
     Parameters
     ----------
     base : DeepArchetypes, optional
         Used as it is when fitted; ``DeepArchetypes(n_archetypes)`` is fitted when omitted.
     w : {"fitted", "normal", "own"}, default="fitted"
-        The nullspace part. "fitted": drawn from a normal distribution fitted to that of training data. "normal": from
-        N(0, I), as in the talk. "own": that of a training row of the same class.
+        How ``w`` is drawn. "fitted": from a normal distribution fitted to the nullspace part of training data.
+        "normal": from N(0, I), as in Bungert's work. "own": that part of a training row of the same class.
     exact : bool, default=True
         Use the form whose outliers have exactly the drawn weights.
     concentration : float, array of shape (k,) or Schedule, default=0.3
-        Of the Dirichlet distribution, as in `Archetypal`.
+        Concentration of the Dirichlet distribution, as in `Archetypal`.
     n_archetypes : int, default=3
-        Of the default base.
+        Number of archetypes of the default base.
     flow : FlowDensity, optional
         Flow of the default base.
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default base.
     random_state : int, Generator or None, default=None
-        Of the default base.
+        Seed of the default base.
 
     Attributes
     ----------

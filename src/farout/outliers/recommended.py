@@ -36,22 +36,23 @@ _choices: OrderedDict[str, Choice] = OrderedDict()  # what follows from rows, la
 
 
 class Recommended(Mixture):
-    """Chooses outliers by the data that it is fitted on; the default of models.
+    """Outliers from the source that suits the data it is fitted on; the default of models.
 
-    For vectors (rows of tables, embeddings) no source is best everywhere, so it chooses on the normal rows themselves.
-    It holds out classes, or k-means clusters where there are fewer than three, trains small models with each candidate
-    source for a few seconds, and takes the source that tells the held-out classes best at no loss of accuracy. The
-    candidates are `Exchange`, `Noise`, both in equal shares, and, if a flow is given, ``NormalShell(2.5)`` on it. The
-    same trials choose how much the network's score, distance and class ratio count; a score by which held-out classes
-    look more normal than known ones is left out. With fewer than 60 rows it takes both in equal shares.
+    For vectors (rows of tables, embeddings) no source is best everywhere, so trials on the normal rows choose one.
+    Classes are held out, or k-means clusters where there are fewer than three classes. Small models are trained with
+    each candidate source for a few seconds, and the source that detects the held-out classes best without loss of
+    accuracy is taken. The candidates are `Exchange`, `Noise`, both in equal shares, and, if you give a flow,
+    ``NormalShell(2.5)`` on it. The same trials choose the weights of network, distance and class ratio in the score; a
+    score by which held-out classes look more normal than known ones is left out. With fewer than 60 rows, `Exchange`
+    and `Noise` are taken in equal shares.
 
-    For images of grey levels it is fixed: `Turned`, `Collage` and ``NormalShell(2.5)``, a third each, which was best on
+    For grey images it is a fixed mixture: `Turned`, `Collage` and ``NormalShell(2.5)``, a third each, which was best on
     held-out classes of digits. The first two give outliers near the data, the last far ones. A source whose rule keeps
     less than a quarter of its candidates is left out, unless it is the only one; this happens for textures, maps or
-    cells, which look normal when rotated. ``left_out_`` says so.
+    cells, which look normal when rotated. ``left_out_`` lists these.
 
-    For images of colour it is two thirds `Salient` and one third `Scrambled`, near outliers and far ones, which need no
-    flow. Models learn to tell rotations beside them (``rotations`` of `CautiousClassifier`).
+    For colour images it is two thirds `Salient` (near the data) and one third `Scrambled` (far), which need no flow.
+    Models also learn to predict rotations (``rotations`` of `CautiousClassifier`).
 
     For these comparisons see ``docs/results/part-4.md``, ``part-6.md`` and ``natural.md``.
 
@@ -62,10 +63,10 @@ class Recommended(Mixture):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     budget : float, default=20.0
-        Seconds that all trials together may take, on one core of a usual machine; above 0. It is counted in gradient
-        steps and not by a clock, so that the choice is the same on every machine. Of no effect for images.
+        Seconds that all trials together may take on one core; above 0. They are counted in gradient steps of a nominal
+        duration, not by a clock, so that the choice is the same on every machine. No effect for images.
     random_state : int, Generator or None, default=None
-        Of the folds, the trials, the default flow and the choice of rows to keep.
+        Seed of the folds, the trials, the default flow and the choice of rows to keep.
 
     Attributes
     ----------
@@ -74,15 +75,15 @@ class Recommended(Mixture):
     weights_ : ndarray of shape (n_sources,)
         Shares of the sources.
     comparison_ : list of dict
-        For vectors, what each candidate did in the trials: ``source``, ``auroc`` (by the joined score), ``network``
-        (AUROC of the network's score alone), ``accuracy`` (None without labels), ``keeps_accuracy`` (whether it may be
-        chosen) and ``chosen``: the first of these whose AUROC is within .003 of their highest. Empty where rows were
-        too few. ``source="none"`` is plain training.
+        For vectors, the results of each candidate: ``source``, ``auroc`` (by the joined score), ``network`` (AUROC of
+        the network's score alone), ``accuracy`` (None without labels), ``keeps_accuracy`` (whether it may be chosen)
+        and ``chosen``: the first candidate that keeps accuracy and whose AUROC is within .003 of the highest of these.
+        ``source="none"`` is training without outliers. Empty where there were too few rows.
     left_out_ : list of dict
         For images, the sources that were left out: ``source``, ``kept_share`` and ``why``.
     score_weights_ : dict of str to float
         For vectors: weights of "network", "distance" and "ratio" (with labels) in the joined score of the models that
-        learn from this.
+        are trained with this source.
     classes_ : ndarray of shape (n_classes,)
         Only where there are labels.
 

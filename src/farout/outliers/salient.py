@@ -22,16 +22,16 @@ AT_ONCE = 128  # images that are decoded with gradients at a time
 
 
 class Salient(RowSource):
-    """Images in which that is replaced on which their class rests, by the same part of another image.
+    """Images in which the parts that their class depends on most are replaced by those of another image.
 
-    A small network that learns the classes (`Critic`) says where the class of an image shows: where its logit has the
-    largest gradient (Simonyan et al., 2014). The parts with most of it are taken from another image; the context stays,
-    and the class goes. ASCOOD (2024) shuffles such pixels among themselves. Without labels it is not the class that
-    counts, but what tells the image from its rotations.
+    A small network that learns the classes (`Critic`) finds these parts: where its logit of the image's class has the
+    largest gradient (Simonyan et al., 2014). They are replaced by those of another image, of another class where there
+    are labels; the context stays. ASCOOD (2024) shuffles such pixels among themselves. Without labels, the logit is
+    that of the image being upright and not rotated.
 
-    In pixels, what is replaced are the places of most smoothed saliency, blended in with soft edges: hard ones would be
-    what a network learns. No flow is needed. In latent space it is latents of the flow; the gradient goes through its
-    exact inverse, and there are no seams.
+    In data space, the pixels with the highest smoothed saliency are replaced, with soft edges, since a network would
+    learn hard ones. No flow is needed. In latent space, the latents with the highest saliency are replaced; the
+    gradient passes through the flow's exact inverse, and there are no seams.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Salient(RowSource):
         (channels, height, width).
     quantile : float, optional
         Share of inliers that a rule calls outliers, in (0, 1): only images farther from real ones than that are kept
-        (`NearestRule`; colour by the critic's features). When omitted, all are kept.
+        (`NearestRule`; for colour by the critic's features). When omitted, all are kept.
     max_rows : int, default=10000
         Training rows kept to make outliers of.
     random_state : int, Generator or None, default=None
-        Of the critic, the default flow and the choice of rows to keep.
+        Seed of the critic, the default flow and the choice of rows to keep.
 
     Attributes
     ----------

@@ -12,11 +12,11 @@ __all__ = ["Scrambled"]
 
 
 class Scrambled(RowSource):
-    """Real images with the phases of their Fourier coefficients turned at random: textures made of photographs.
+    """Real images with the phases of their Fourier coefficients randomised: textures without objects.
 
-    The amplitudes stay, and with them how neighbouring pixels go together, and so do colours, since all channels are
-    turned alike (surrogate data; Theiler et al., 1992; Prichard & Theiler, 1994). Edges, shapes and places go. These
-    are outliers that no low-level statistic tells from real images, and that show nothing. No flow is needed.
+    Amplitudes are kept, and with them the correlation of neighbouring pixels; all channels get the same phase shifts,
+    so their correlation is kept too (surrogate data; Theiler et al., 1992; Prichard & Theiler, 1994). Edges, shapes and
+    places are lost. So low-level statistics don't separate these outliers from real images. No flow is needed.
 
     Parameters
     ----------
@@ -26,18 +26,18 @@ class Scrambled(RowSource):
         (channels, height, width).
     quantile : float, optional
         Share of inliers that a rule calls outliers, in (0, 1): only images farther from real ones than that are kept
-        (`NearestRule`; colour by a critic's features). When omitted, all are kept.
+        (`NearestRule`; for colour by a critic's features). When omitted, all are kept.
     max_rows : int, default=10000
         Training rows kept to make outliers of.
     random_state : int, Generator or None, default=None
-        Of the choice of rows to keep.
+        Seed of the choice of rows to keep.
 
     Attributes
     ----------
     rows_, labels_ : ndarray
         Kept training rows (as uint8 for images of grey levels) and, if there are any, their classes.
     limits_ : ndarray of shape (2,)
-        Least and largest value of the training rows, to which outliers are clipped.
+        Smallest and largest value of the training rows, to which outliers are clipped.
     threshold_, kept_share_ : float
         Of the rule; only where there is a ``quantile``.
 

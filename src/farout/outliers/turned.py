@@ -15,20 +15,21 @@ __all__ = ["Turned"]
 class Turned(RowSource):
     """Outliers that are real images, rotated or mirrored: their parts are normal and their arrangement is not.
 
-    Each is an image or its mirror image, rotated by 0, 90, 180 or 270 degrees. It is kept if no real row is near
-    (`NearestRule`): a rotated zero is no outlier, a rotated four is one. After Golan & El-Yaniv (2018) and Tack et al.
-    (2020).
+    Each is an image or its mirror image, rotated by 0, 90, 180 or 270 degrees. It is kept if it is far from all real
+    rows (`NearestRule`): a rotated zero is no outlier, a rotated four is one. After Golan & El-Yaniv (2018) and Tack et
+    al. (2020).
 
-    It uses no flow. So inliers are not processed either, and a model trained on several sources sees some inliers
-    without a flow's noise.
+    It uses no flow, so inliers are not processed; a model trained on several sources then sees some inliers without a
+    flow's noise.
 
-    Its kinds (`Outliers.kind`), for an auxiliary task, are the seven positions; images that aren't square have three.
+    Its kinds (`Outliers.kind`), for an auxiliary task, are the seven positions other than the original; images that
+    aren't square have three.
 
     Parameters
     ----------
     flow : FlowDensity, optional
-        Gives the shape of the images if ``event_shape`` is omitted. One that is fitted with labels also assigns classes
-        to rows without labels.
+        Gives the shape of the images if ``event_shape`` is omitted. A flow fitted with labels also assigns classes to
+        rows without labels.
     event_shape : tuple of int, optional
         (channels, height, width).
     quantile : float, default=0.1
@@ -36,7 +37,7 @@ class Turned(RowSource):
     max_rows : int, default=10000
         Training rows kept to make outliers of.
     random_state : int, Generator or None, default=None
-        Of the choice of rows to keep.
+        Seed of the choice of rows to keep.
 
     Attributes
     ----------

@@ -29,19 +29,19 @@ NUMBERS = 2**18  # elements that go through the flow with gradients at a time
 
 
 class Walk(OutlierSource):
-    """Outliers between neighbouring classes, by Hamiltonian walks down the flow's density (HamOS; Li et al., 2025).
+    """Outliers between neighbouring classes, by Hamiltonian Monte Carlo towards low density (HamOS; Li et al., 2025).
 
-    A chain starts at a row that was moved half the way from the centre of its class to that of a neighbouring class, in
-    units of the columns. From there it walks through latent space. A round gives it a new random momentum and takes 3
-    leapfrog steps of 0.1 along the exact gradient of ``-log p(x)``, which Metropolis' rule accepts or refuses, so that
-    it is drawn to places of low density. HamOS estimates the density by nearest neighbours, and starts at the middle of
-    the centres. Points that one of the classes near them explains, by ``log p(x|y) - log p(x)``, are left out. Without
-    labels, or with one class, clusters by k-means take the place of classes, and points are left out whose ``log p(x)``
-    is that of an inlier. Where all training rows have one length, as embeddings often have, outliers are brought to it.
+    A chain starts at a row that was moved half of the way from the centre of its class to that of a neighbouring class.
+    In each round it gets a new random momentum and takes 3 leapfrog steps of 0.1 in latent space along the exact
+    gradient of ``-log p(x)``, accepted or rejected by the Metropolis rule, so that it moves to places of low density.
+    HamOS estimates the density by nearest neighbours, and starts at the midpoint of the centres. Points that a class
+    near them explains, by ``log p(x|y) - log p(x)``, are dropped. Without labels, or with one class, k-means clusters
+    replace classes, and points are dropped whose ``log p(x)`` is that of an inlier. Where all training rows have the
+    same norm, as embeddings often have, outliers are scaled to it.
 
-    Candidates are made once, in ``fit``, and drawn from. They cost some 20 passes of as many rows through the flow. On
-    classes held out of digits, sentences and photographs these outliers taught a classifier less than those of simpler
-    sources, so nothing takes them by default; see ``docs/results/part-6.md``.
+    Candidates are made once, in ``fit``, and ``sample`` draws from them. They cost some 20 passes of as many rows
+    through the flow. On held-out classes of digits, sentences and photographs, classifiers trained with simpler sources
+    detected more, so no model uses this source by default; see ``docs/results/part-6.md``.
 
     Parameters
     ----------
@@ -51,17 +51,18 @@ class Walk(OutlierSource):
     event_shape : tuple of int, optional
         (channels, height, width) of images, for the default flow.
     neighbours : int, default=4
-        A walk leads to one of so many nearest classes, and leaves out what one of so many near it explains.
+        Number of nearest classes: a walk moves towards one of them, and points are dropped that one of as many near the
+        point explains.
     n_clusters : int, default=8
-        Clusters where there are no classes; fewer where there are fewer than 10 rows for each.
+        Number of clusters where there are no classes; fewer where there are fewer than 10 rows for each.
     rounds : int, default=5
-        Rounds of a chain, each of which gives a candidate.
+        Rounds of a chain; each gives a candidate.
     n_candidates : int, default=2000
-        Points that the chains give together; a few more where there are more classes.
+        Number of points of all chains together; a few more where there are more classes.
     quantile : float, default=0.1
         Share of inliers that count as explained by no class, in (0, 1).
     random_state : int, Generator or None, default=None
-        Of the default flow, the starts and the walks.
+        Seed of the default flow, the starts and the walks.
 
     Attributes
     ----------
@@ -69,7 +70,7 @@ class Walk(OutlierSource):
     candidates_ : ndarray of shape (m, d)
         In the units of the data.
     labels_ : ndarray of shape (m,)
-        The class from which each walk set out, or the index of its cluster.
+        The class in which each walk started, or the index of its cluster.
     threshold_ : float
         Of the rule, in nats.
     kept_share_ : float

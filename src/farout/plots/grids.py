@@ -233,7 +233,7 @@ def strengths(
     data : array of shape (n, d), optional
         Real inliers of a table, drawn below the outliers.
     random_state : int, Generator or None, default=0
-        Of the draws.
+        Seed of the draws.
     ax : Axes, optional
         Of a new figure when omitted.
 

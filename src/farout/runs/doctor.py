@@ -117,8 +117,8 @@ def doctor(
 ) -> Diagnosis:
     """Measure whether a fitted model is sound, and say what to do where it isn't.
 
-    Of its flow: round trips in single precision at 1, 3 and 10 sigma, against the answer in double precision; the radii
-    of held-out rows against the chi distribution; ActNorm channels and couplings whose scales are at their bound; the
+    Of its flow: round trips in single precision at 1, 3 and 10 sigma, compared with double precision; the radii of
+    held-out rows against the chi distribution; ActNorm channels and couplings whose scales are at their bound; the
     classes of samples. Of detectors and classifiers: the threshold and p-values. Of all: weights that aren't finite.
 
     Parameters
@@ -126,9 +126,9 @@ def doctor(
     model : fitted estimator
         A flow, classifier, discriminator, detector, archetypes or source of outliers.
     X : array of shape (n, d) or (n, *event_shape), frame or data set, optional
-        Normal rows that the model wasn't trained on. Without them, what only they can tell is not measured.
+        Normal rows that the model wasn't trained on. Without them, the checks that need rows are left out.
     y : array of shape (n,), optional
-        Their labels, where the flow knows classes.
+        Their labels, where the flow was fitted with classes.
     random_state : int, Generator or None, default=0
     verbose : bool, default=False
         Show progress on stderr.
@@ -140,9 +140,9 @@ def doctor(
     Raises
     ------
     InvalidTypeError
-        If it is no estimator of farout.
+        If the model is no estimator of farout.
     NotFittedError
-        If it isn't fitted.
+        If the model isn't fitted.
 
     Examples
     --------

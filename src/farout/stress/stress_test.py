@@ -48,54 +48,55 @@ def stress_test(
     random_state: Any = None,
     verbose: bool = False,
 ) -> StressResult:
-    """Show how a trained model behaves as inputs leave what it knows, with outliers of rising, calibrated strength.
+    """Test how a trained model behaves on outliers of rising, calibrated strength.
 
-    Outliers are made from normal rows alone, by a flow. Those of the kinds "shell" and "targeted" are decoded at radii
-    that a row held out reaches once in 10, in 1 000, in a million times, and at multiples of the typical radius; the
-    others by the sources of the same name, and their radius is measured. Rows at strength 0 are the controls: where the
-    model, or a two-sample test, tells these from data, the flow isn't good enough to judge, and the result says so.
-    The one number in all, ``score``, is the mean of the AUROC over all strengths of "shell" and of "exchange": what
-    lies far out, and what no longer goes together (docs/results/stress.md has how it predicts).
+    A flow makes outliers from normal rows alone. Those of the kinds "shell" and "targeted" are decoded at radii that
+    one in 10, in 1 000, in a million held-out rows reaches, and at multiples of the typical radius; the others come
+    from the sources of the same name, and their radius is measured. Rows at strength 0 are the controls: where the
+    model's score, or a two-sample test, separates these from data, the flow isn't good enough to judge the model, and
+    the result says so. The one summary, ``score``, is the mean of the AUROC over all strengths of "shell" and of
+    "exchange": rows far out, and rows whose columns don't belong together (docs/results/stress.md has how well it
+    predicts AUROC on real outliers).
 
     Parameters
     ----------
     model : object or mapping of str to object
-        What is tested, trained, by its name where one is wanted: a classifier or an outlier detector with the methods
-        of scikit-learn (pipelines and boosters of other libraries too), a torch module or ``farout.wrap`` of one, a
-        model of farout or the folder of its run, the path of an ONNX file, or a function from rows to probabilities
-        or logits (n, k) or to scores (n,), higher for more normal.
+        The trained model, or several by name: a classifier or an outlier detector with the methods of scikit-learn
+        (pipelines and boosters of other libraries too), a torch module or ``farout.wrap`` of one, a model of farout or
+        the folder of its run, the path of an ONNX file, or a function from rows to probabilities or logits (n, k) or to
+        scores (n,), higher for more normal.
     X : array or frame of shape (n, d), or array of images
-        Normal rows that the model was not trained on, as it takes them; 40 at least. A share of .4 of them, 2 000 at
-        most, is held out to judge by; the others are for the flow and the sources.
+        Normal rows that the model was not trained on, in the form it takes; at least 40. A share of .4 of them, at most
+        2 000, is held out for evaluation; the others are for the flow and the sources.
     y : array of shape (n,), optional
-        Labels: the flow is fitted under them, and accuracy is told.
+        Labels: the flow is conditioned on them, and the result has the accuracy.
     compare : object, sequence or mapping of str to object, optional
-        Further models, on the same outliers.
+        Further models, tested on the same outliers.
     flow : FlowDensity, optional
-        Used as it is when fitted, on other rows than these; a default flow is fitted when omitted.
+        Used as it is when fitted; then fit it on other rows than these. A default flow is fitted when omitted.
     kinds : sequence of str or mapping of str to OutlierSource, optional
-        Some of "shell", "targeted" (of 16 points of a shell, that of which the model is surest), "exchange", "collage",
-        "boundary", "turned", "salient", "scrambled", "archetypal", "nullspace"; or sources by name. What suits the data
-        and needs no training of its own, when omitted.
+        Some of "shell", "targeted" (of 16 points of a shell, the one on which the model is most confident), "exchange",
+        "collage", "boundary", "turned", "salient", "scrambled", "archetypal", "nullspace"; or sources by name. When
+        omitted, those that suit the data and need no training of their own.
     n : int, default=500
-        Outliers of each kind and strength; of "targeted", a quarter of them.
+        Number of outliers of each kind and strength; of "targeted", a quarter of it.
     sure : float, default=0.9
-        Probability of which more counts as sure, in (0, 1).
+        Probability above which the model counts as sure, in (0, 1).
     outputs : {"auto", "probabilities", "logits", "scores"}, default="auto"
-        What a function gives; "auto" tells by its shape and sums.
+        What a function or torch module returns; "auto" decides by shape and sums.
     classes : sequence, optional
-        Of the columns that a function or a torch module gives.
+        Classes of the columns that a function or a torch module returns.
     inputs : None, "unit", (mean, std) or callable, default=None
-        How a torch module's inputs are made of rows, as `farout.wrap` has it: as they come, pixels brought to
-        [0, 1] and normalised, or by a function of a tensor.
+        How rows become a torch module's inputs, as in `farout.wrap`: unchanged, pixels scaled to [0, 1] and normalised,
+        or by a function of a tensor.
     event_shape : tuple of int, optional
         (channels, height, width) of images; the flow's, or that of X, when omitted.
     n_bootstrap : int, default=500
-        Resamples for intervals; 0 gives none.
+        Number of bootstrap resamples; 0 gives no intervals.
     confidence : float, default=0.95
     time_limit : float, optional
-        Seconds. The flow's training gets half of it at most; when it is up, what is there is returned, with
-        ``finished`` False. The controls, "shell" and "exchange", which give the score, are always tried.
+        Seconds. The flow's training gets at most half of it. When time is up, you get the results so far, with
+        ``finished`` False. The controls, "shell" and "exchange", which give the score, are always run.
     random_state : int, Generator or None, default=None
         The same int gives the same result.
     verbose : bool, default=False
@@ -104,15 +105,15 @@ def stress_test(
     Returns
     -------
     StressResult
-        Models are called by their names, or those of their classes, a pipeline by its last step. Printed as a table;
-        ``to_frame()``, ``to_dict()``; ``farout.plots.stress`` draws it.
+        Models are named as you name them, or by their class, a pipeline by its last step. It prints as a table;
+        ``to_frame()`` and ``to_dict()`` convert it, ``farout.plots.stress`` draws it.
 
     Raises
     ------
     InvalidDataError
-        If rows can't be used, or the model gives no finite number for rows held out.
+        If rows can't be used, or the model returns no finite number for held-out rows.
     InvalidSettingError
-        If a setting makes no sense, or nothing tells how to ask the model.
+        If a setting is invalid, or it can't be determined how to call the model.
 
     Examples
     --------
