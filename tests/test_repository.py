@@ -172,3 +172,15 @@ def test_what_the_pages_for_developers_name_is_there():
             assert f"\n{target}:" in makefile, f"{page.name}: make {target}"
         for link in re.findall(r"\]\(([\w./-]+\.md)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_no_file_has_marks_of_a_merge():
+    for part in ("src", "tests", "docs", "examples", "benchmarks", ".ci", ".github"):
+        for file in (ROOT / part).rglob("*"):
+            if (
+                file.suffix in (".py", ".md", ".rst", ".yml", ".toml", ".j2", "")
+                and file.is_file()
+                and "_build" not in file.parts
+            ):
+                lines = file.read_bytes().splitlines()
+                assert not [line for line in lines if line.startswith((b"<" * 7, b">" * 7 + b" "))], file

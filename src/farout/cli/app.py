@@ -30,7 +30,7 @@ A journey:
 - farout fit mnist --out runs/flow
 - farout archetypes mnist -k 3 --deep --flow runs/flow --out runs/archetypes
 - farout train classifier mnist --flow runs/flow --out runs/clf
-- farout evaluate runs/clf --inliers mnist --outliers letters kana
+- farout evaluate runs/clf --inliers mnist --outliers fashion-mnist kmnist
 - farout report runs/clf
 """
 _EPILOG = (

@@ -39,7 +39,7 @@ def evaluate(
     image_size: o.ImageSize = None,
     as_json: o.Json = False,
 ) -> None:
-    """Example: farout evaluate runs/clf --inliers mnist:test --outliers letters kana fashion-mnist:test
+    """Example: farout evaluate runs/clf --inliers mnist:test --outliers fashion-mnist:test kmnist:test
 
     AUROC, average precision with either side positive, and the share of outliers accepted with 95 % of inliers, with
     bootstrap intervals. Named sets give their test split. Labels, marks of anomalies and the size of images are read as

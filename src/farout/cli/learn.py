@@ -91,8 +91,9 @@ _DISCRIMINATOR = """Example: farout train discriminator mnist:train --flow runs/
     """
 _DETECTOR = """Example: farout train detector mnist:train --out runs/det
 
-    Make a detector of a flow alone: it scores by density and trains on no outliers. With --flow, DATA only set the
-    threshold, and should be rows that the flow hasn't seen.
+    Make a detector from normal rows; it trains on no outliers. A table is scored by its nearest training rows, data
+    with labels by how much better a class explains a row than none, images without labels by their density; --score-by
+    chooses. With --flow, DATA only set the threshold, and should be rows that the flow hasn't seen.
     """
 
 
