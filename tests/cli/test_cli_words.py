@@ -257,3 +257,27 @@ def test_shells_complete_commands_and_choices():
 
 def test_completion_can_be_shown_and_installed(capsys):
     assert {"--install-completion", "--show-completion"} <= flags_of([], capsys)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_error_that_a_library_makes_of_an_interruption_is_none(number, monkeypatch, capsys):
+    from farout.cli import entry
+
+    def swallow():
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type") from None
+
+    monkeypatch.setattr(entry, "make_app", swallow)
+    assert main(["data", "list"]) == 128 + number
+    assert re.fullmatch(r"error: (interrupted|terminated); nothing was written.\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_may_be_interrupted_before_it_is_known(number, monkeypatch, capsys):
+    from farout.cli import entry
+
+    monkeypatch.setattr(entry, "make_app", lambda: signal.raise_signal(number))
+    assert main(["data", "list"]) == 128 + number
+    assert "nothing was written" in capsys.readouterr().err

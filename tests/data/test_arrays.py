@@ -5,7 +5,7 @@ import pytest
 
 from farout.data import load_data
 from farout.data.arrays import dataset_from_arrays
-from farout.data.convert import to_labels
+from farout.data.convert import scale_images, to_labels
 from farout.errors import InvalidDataError
 
 RNG = np.random.default_rng(0)
@@ -37,6 +37,12 @@ def test_grey_images_are_scaled_by_type_and_range(pixels, factor, levels):
     assert data.levels == levels
     np.testing.assert_allclose(data.X.reshape(5, 4, 6), pixels / factor, rtol=1e-6)
     assert data.X.max() <= 1
+
+
+def test_images_of_nan_alone_are_left_to_the_checks_of_a_fit():
+    scaled, levels = scale_images(np.full((2, 1, 2, 2), np.nan, dtype=np.float32), "nothing")
+    assert np.isnan(scaled).all()
+    assert levels is None
 
 
 def test_nan_in_images_does_not_hide_the_range():

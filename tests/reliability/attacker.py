@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+STOPS = {signal.SIGINT, signal.SIGTERM}
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink"}
 
 
@@ -43,11 +44,16 @@ def attempt(trial):
     """One run of ``words`` (or of a script): how it ended, what it said, and how many file operations it did."""
     reading, writing = os.pipe()
     known = set(sys.modules)
+    paths = [Path(trial["cwd"], name) for name in ("stdout", "stderr")]
+    for path in paths:
+        path.touch()
     begun = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the command runs, and after it, they are the trial's own
     pid = os.fork()
     if not pid:
         os.close(reading)
         os._exit(child(trial, writing))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     os.close(writing)
     after = trial.get("after")
     if after is not None:
@@ -63,7 +69,6 @@ def attempt(trial):
         if name not in known and not name.startswith("__"):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    paths = [Path(trial["cwd"], name) for name in ("stdout", "stderr")]
     return {
         "rc": os.waitstatus_to_exitcode(status),
         "seconds": time.monotonic() - begun,
@@ -86,6 +91,7 @@ def child(trial, writing):
     watch(trial, writing)
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         if "script" in trial:
             exec(compile(trial["script"], "script", "exec"), {"__name__": "script"})
             code = 0
@@ -95,8 +101,12 @@ def child(trial, writing):
             code = main(trial["words"])
     except SystemExit as stop:
         code = stop.code
+    except KeyboardInterrupt:  # before the command had begun: as any process of Python dies of it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException as error:
         print(f"raised {type(error).__name__}: {error}", file=sys.stderr)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(writing, (json.dumps({"modules": list(sys.modules)}) + "\n").encode())

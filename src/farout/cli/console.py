@@ -19,6 +19,7 @@ class Console:
     def __init__(self) -> None:
         self.verbose = False
         self.quiet = False
+        self.stopped = False  # by a signal
         self.terminated = False  # by SIGTERM; Ctrl-C is the other way to be interrupted
         self.advised = False  # what can be done after an interruption
 
@@ -34,7 +35,7 @@ class Console:
         end = words.index("--") if "--" in words else len(words)
         found = {_FLAGS[w] for w in words[:end] if w in _FLAGS}
         self.verbose, self.quiet = "verbose" in found, "quiet" in found
-        self.terminated = self.advised = False
+        self.stopped = self.terminated = self.advised = False
         return [w for w in words[:end] if w not in _FLAGS] + words[end:], "debug" in found
 
     @property

@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words, debug = console.take_common_flags(list(sys.argv[1:] if args is None else args))
     asked = asked_for.set(words)
     try:
-        with _sigterm_interrupts(), showing_all():
+        with _signals_interrupt(), showing_all():
             code = _run(words, debug)
     finally:
         asked_for.reset(asked)
@@ -55,8 +55,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], debug: bool) -> int:
-    command = typer.main.get_command(make_app())
     try:
+        command = typer.main.get_command(make_app())
         with warnings.catch_warnings():
             if not debug:
                 warnings.showwarning = _short_warning
@@ -74,25 +74,29 @@ def _run(words: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if console.stopped:  # a library has made an error of its own of the interruption
+            return INTERRUPTED
         return _explain(error)
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """While a command runs, SIGTERM ends it as Ctrl-C does, so that it can say how to go on."""
+def _signals_interrupt() -> Iterator[None]:
+    """While a command runs, SIGTERM ends it as Ctrl-C does, so that it can say how to go on; either is remembered."""
 
-    def terminate(signum: int, frame: object) -> None:
-        console.terminated = True
+    def stop(signum: int, frame: object) -> None:
+        console.stopped, console.terminated = True, console.terminated or signum == signal.SIGTERM
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # signals are the main thread's
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, stop)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if it is ignored
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explain(error: Exception) -> int:

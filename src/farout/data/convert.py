@@ -250,7 +250,7 @@ def scale_images(
     if images.dtype == np.uint8:
         return np.divide(flat, np.float32(255), dtype=np.float32), 256
     # NaN is for the checks before a fit to report; here it only must not hide the range.
-    low, high = (np.nanmin(flat), np.nanmax(flat)) if ends is None else ends
+    low, high = (np.fmin.reduce(flat, axis=None), np.fmax.reduce(flat, axis=None)) if ends is None else ends
     if kind == "f" and low >= 0 and high <= 1:
         return np.ascontiguousarray(flat, dtype=np.float32), None
     if low < 0 or high > 255:

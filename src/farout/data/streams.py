@@ -151,8 +151,8 @@ def _npy(path: Path) -> RowStream:
 
     ends = None
     if images and dtype.kind != "b" and dtype != np.uint8:  # the scale of pixels follows from all of them
-        found = [(np.nanmin(block), np.nanmax(block)) for block in raw(0, usual)]
-        ends = (float(np.nanmin(found)), float(np.nanmax(found)))
+        found = [(np.fmin.reduce(block, axis=None), np.fmax.reduce(block, axis=None)) for block in raw(0, usual)]
+        ends = (float(np.fmin.reduce(found, axis=None)), float(np.fmax.reduce(found, axis=None)))
 
     def read(first: int, at_once: int) -> Iterator[Dataset]:
         for block in raw(first, at_once):
