@@ -281,3 +281,12 @@ def test_the_first_and_the_last_day_of_the_calendar_come_back(unit):
     frame = pa.table({"until": days, "x": np.arange(40.0)})
     schema = Schema.learn(frame)
     assert schema.decode(schema.encode(frame)).column("until").equals(frame.column("until"))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_dates_as_text_are_told(library):
+    days = [f"2026-11-{1 + i % 28:02d}" for i in range(60)]
+    with pytest.warns(UserWarning, match="'day': dates as text.*to_datetime"):
+        Schema.learn(
+            as_frame(pa.table({"size": [1.0, 2.0] * 30, "day": days, "code": ["2026-11", "2026-11-30b"] * 30}), library)
+        )

@@ -1,5 +1,6 @@
 """Schema: the columns of a table, encoded as one matrix of numbers and decoded to the same kind of frame."""
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from farout.errors import InvalidDataError, InvalidTypeError
 __all__ = ["Schema"]
 
 ROWS = 8192  # looked at at a time
+DATE, DATES_LOOKED_AT = re.compile(r"\d{4}-\d{2}-\d{2}(?![^ T])"), 50
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +85,7 @@ class Schema:
         Warns
         -----
         UserWarning
-            If a column is left out because it holds ids.
+            If a column is left out because it holds ids, or holds dates as text.
         """
         table = as_table(frame, where)
         try:
@@ -97,7 +99,16 @@ class Schema:
             warnings.warn(
                 f"{where}: {', '.join(map(repr, ids[:5]))}{' and more' if len(ids) > 5 else ''}: text that hardly ever "
                 "repeats, as names and ids do (or whole numbers spread over more than 2**53). It tells nothing of what "
-                "is normal, so it is left out, and comes back missing.",
+                "is normal, so it is left out, and is missing in the rows that a source draws.",
+                UserWarning,
+                stacklevel=3,
+            )
+        dates = [n for n, v in zip(table.column_names, table.columns, strict=True) if _dates_as_text(v)]
+        if dates:
+            warnings.warn(
+                f"{where}: {', '.join(map(repr, dates[:5]))}{' and more' if len(dates) > 5 else ''}: dates as text. "
+                "They are taken for categories, so that every new date is unusual. Turn them into dates first, by "
+                "pandas.to_datetime or str.to_datetime of polars.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -226,6 +237,16 @@ def _in_unit(cells: pa.ChunkedArray, column: Column, kind: pa.DataType) -> pa.Ch
         return cells.cast(kind, safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise other_type(column, cells.type, kind) from error
+
+
+def _dates_as_text(values: pa.ChunkedArray) -> bool:
+    """Whether a column of text begins with dates such as 2026-11-27, with or without a time."""
+    if not any(
+        is_text(values.type) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    ):
+        return False
+    first = values.slice(0, DATES_LOOKED_AT).drop_null().to_pylist()
+    return bool(first) and all(DATE.match(text) for text in first)
 
 
 def _learned(table: pa.Table, i: int) -> Column:
