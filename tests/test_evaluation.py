@@ -302,3 +302,11 @@ def test_bad_scores_give_one_clear_message(inliers, outliers, message):
 def test_bad_settings_are_named_with_their_value(bad):
     with pytest.raises(InvalidSettingError, match=f"{next(iter(bad))}.*found"):
         evaluate([1.0], {"x": [0.0]}, **bad)
+
+
+def test_an_interval_with_one_end_is_none():
+    table = evaluate([1.0, 2.0, 3.0], {"far": [0.0, 0.5]}, n_bootstrap=20)
+    values = table.to_dict()
+    values["outliers"]["far"]["auroc_high"] = None
+    assert Evaluation.from_dict(values)["far"].interval("auroc") is None
+    assert "far" in str(Evaluation.from_dict(values))

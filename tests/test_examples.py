@@ -78,6 +78,7 @@ def test_detector():
     assert "the same after saving and loading: True" in out
 
 
+@pytest.mark.slow
 def test_sentences():
     out = run("plot_sentences.py")
     assert numbers(r"rightly: (\d+)%", out)[0] > 90
@@ -86,6 +87,7 @@ def test_sentences():
     assert unseen < known - 0.15
 
 
+@pytest.mark.slow
 def test_own_training_loop():
     out = run("plot_own_training_loop.py")
     first, last = numbers(r"step \d+: ([\d.]+)", out)

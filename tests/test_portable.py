@@ -90,6 +90,7 @@ print(json.dumps(codes))
 """
 
 
+@pytest.mark.slow
 def test_without_what_windows_lacks_all_modules_import_and_runs_are_made(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WINDOWS], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False

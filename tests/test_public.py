@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -60,7 +61,7 @@ def test_every_parameter_is_documented_and_shown_in_an_example(name):
     if not issubclass(cls, BaseEstimator):
         pytest.skip("not an estimator")
     text = inspect.getdoc(cls)
-    described = text.split("Parameters\n----------\n")[1].split("\n\n")[0]
+    described = re.split(r"\n\n\w+\n---", text.split("Parameters\n----------\n")[1])[0]  # up to the next section
     assert [p for p in cls._get_param_names() if f"{p} :" not in described and f"{p}," not in described] == []
     assert ">>> " in text.split("Examples\n--------\n")[1]
     assert "fit" in vars(cls) or any("fit" in vars(base) for base in cls.__mro__)

@@ -69,7 +69,7 @@ class EvaluationRow:
     def interval(self, metric: str) -> tuple[float, float] | None:
         """Ends of the interval of ``metric``, or None when there is none."""
         low, high = self[f"{metric}_low"], self[f"{metric}_high"]
-        return None if low is None else (low, high)
+        return None if low is None or high is None else (low, high)
 
 
 @dataclass(frozen=True, repr=False)

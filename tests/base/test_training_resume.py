@@ -318,7 +318,7 @@ def test_a_diverged_training_leaves_no_newer_checkpoint(at, tmp_path):
     assert kept == ([100] if at else [])
 
 
-@pytest.mark.parametrize("kind", ["truncated", "other module", "other program", "earlier version"])
+@pytest.mark.parametrize("kind", ["truncated", "other module", "other program", "earlier version", "no yes or no"])
 def test_a_checkpoint_that_does_not_fit(kind, tmp_path):
     where = Training(checkpoint_dir=tmp_path, resume=True)
     fit(where=where)
@@ -326,6 +326,10 @@ def test_a_checkpoint_that_does_not_fit(kind, tmp_path):
     module = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 1)) if kind == "other module" else linear()
     if kind == "truncated":
         last.write_bytes(last.read_bytes()[:500])
+    elif kind == "no yes or no":
+        saved = torch.load(last, weights_only=True)
+        saved["state"]["stopped"] = torch.zeros(3)
+        torch.save(saved, last)
     elif kind == "other program":
         torch.save([1, 2], last)
     elif kind == "earlier version":

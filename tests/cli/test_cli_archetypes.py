@@ -133,6 +133,7 @@ def test_settings_of_a_run_give_the_same_run(linear, tmp_path):
     assert (out / "model.safetensors").read_bytes() == (linear / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_deep_run_goes_on_with_resume(flow, tmp_path, monkeypatch, capsys):
     out = tmp_path / "r"
     words = ["archetypes", "toy", "--deep", "--flow", str(flow), "--out", str(out), "--max-steps", "120", "--no-counts"]
@@ -153,6 +154,7 @@ def test_an_interrupted_deep_run_goes_on_with_resume(flow, tmp_path, monkeypatch
     assert steps[-1] >= 119
 
 
+@pytest.mark.slow
 def test_an_interruption_after_the_fit_is_resumed(tmp_path, monkeypatch, capsys):
     def interrupted(run, data_root=None):
         raise KeyboardInterrupt

@@ -147,6 +147,7 @@ def test_the_smoke_run_of_all(tmp_path, capsys):
     everything_twice(tmp_path / "out", capsys)
 
 
+@pytest.mark.slow
 def test_everything_in_a_few_steps_and_again(tiny, tmp_path, capsys):
     everything_twice(tmp_path / "out", capsys)
 

@@ -281,3 +281,22 @@ def test_a_command_may_be_interrupted_before_it_is_known(number, monkeypatch, ca
     monkeypatch.setattr(entry, "make_app", lambda: signal.raise_signal(number))
     assert main(["data", "list"]) == 128 + number
     assert "nothing was written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_a_finalizer_swallows_is_asked_again(number, monkeypatch, capsys):
+    from farout.cli import entry
+
+    class Last:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def work():
+        Last()
+        for _ in range(1000):
+            time.sleep(0.01)
+        raise AssertionError("nobody stopped this")
+
+    monkeypatch.setattr(entry, "make_app", work)
+    assert main(["data", "list"]) == 128 + number
+    assert re.fullmatch(r"error: (interrupted|terminated); nothing was written.\n", capsys.readouterr().err)

@@ -188,6 +188,7 @@ def test_decimal_commas(csv):
     assert load_data(csv("sep=;\na;b\n1,5;2\n")).X.tolist() == [[1.5, 2]]
 
 
+@pytest.mark.slow
 def test_sixty_thousand_columns(csv):
     names, values = [f"name_of_column_{i}" for i in range(60_000)], np.arange(60_000) + 0.123456789
     data = load_data(csv(",".join(names) + "\n" + ",".join(map(repr, values.tolist())) + "\n"))

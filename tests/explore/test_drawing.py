@@ -12,6 +12,7 @@ from farout.runs.generating import sources_for
 
 
 @pytest.mark.parametrize("name", ["flow", "people", "linear"])
+@pytest.mark.slow
 def test_every_source_that_is_offered_draws_rows_that_can_be_shown(explored, name):
     explorer = explored(name)
     drawers = explorer.drawers

@@ -83,6 +83,7 @@ def test_several_columns_are_one_warning():
     assert "and 1 more columns" in text
 
 
+@pytest.mark.slow
 def test_a_classifier_is_as_good_with_one_row_spoiled():
     centres = np.array([[0, 6], [-5, -3], [5, -3]]) @ RNG.standard_normal((2, 4))
     y, y_new = np.arange(400) % 3, np.arange(600) % 3

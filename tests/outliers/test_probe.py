@@ -31,6 +31,7 @@ def test_the_probe_tells_textures_and_nothing_of_twins(probe, sets):
     assert probe(test.X[:500], 0.8 * test.X[500:1000], (1, 28, 28)) > 0.95
 
 
+@pytest.mark.slow
 def test_recommended_outliers_are_told_no_better_than_real_letters(probe, sets):
     train, test, letters = sets
     X, y = train.X[:1000], train.y[:1000]

@@ -233,6 +233,7 @@ def test_a_source_that_can_not_draw_is_told_and_the_rest_goes_on(blobs, flow, li
         fo.stress_test(linear, X_new, y_new, kinds=["turned"])
 
 
+@pytest.mark.slow
 def test_a_flow_that_knows_its_rows_by_heart_is_told():
     X = np.random.default_rng(0).normal(size=(100, 12))
     flow = fo.FlowDensity(architecture="toy", validation_fraction=0.0, max_steps=300, random_state=0)
@@ -341,6 +342,7 @@ def test_images_reach_the_model_as_they_came(form):
     assert all(np.isin(images.round(6), levels).all() for images in seen)
 
 
+@pytest.mark.slow
 def test_archetypes_and_nullspace_when_asked(blobs, flow, linear, monkeypatch):
     monkeypatch.setattr("farout.stress.kinds.DeepArchetypes", lambda **given: fo.DeepArchetypes(max_steps=20, **given))
     _, (X_new, y_new) = blobs

@@ -190,6 +190,7 @@ reproduce("classifiers", Path(sys.argv[1]), preset=eval(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_table_and_begun_again_is_the_same_as_in_one_go(tmp_path, classifiers):
     words = [sys.executable, "-c", KILLED, str(tmp_path / "out"), repr(TINY)]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
@@ -371,6 +372,7 @@ def test_all_experiments_of_the_issue_are_there():
     ]
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
     whole, steps = FlowDensity._objective, []
 

@@ -72,6 +72,7 @@ def draw(finding):
     return figures
 
 
+@pytest.mark.slow
 def test_toy_outliers_lie_on_a_shell_and_the_kl_term_lowers_confidence_there(context):
     finding = toy(context)
     draw(finding)
@@ -169,6 +170,7 @@ def test_simulated_maxima_follow_the_exact_law_and_not_the_authors_in_the_plane(
     assert float(at_strength[1024][3]) == pytest.approx(2.5 * chi_mean_std(1024)[0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_counts_compare_linear_and_deep_archetypes_on_rows_that_were_not_trained_on(context):
     finding = archetype_count(context)
     draw(finding)

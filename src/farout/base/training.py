@@ -765,6 +765,8 @@ def _check_saved(saved: Any, module: nn.Module) -> None:
     losses = [state["best"], *([] if state["first_loss"] is None else [state["first_loss"]])]
     if not all(type(n) is int and n >= 0 for n in counts) or not all(type(loss) is float for loss in losses):
         raise ValueError("its counts of steps are no whole numbers, or its losses no numbers")
+    if type(state["stopped"]) is not bool:
+        raise ValueError("it doesn't say whether the training had stopped")
     columns = [history["steps"], *history["figures"].values()]
     if not all(type(c) is list and all(isinstance(v, int | float) for v in c) for c in columns):
         raise ValueError("its history holds what are no numbers")

@@ -82,19 +82,34 @@ def _run(words: list[str], debug: bool) -> int:
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """While a command runs, SIGTERM ends it as Ctrl-C does, so that it can say how to go on; either is remembered."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
 
     def stop(signum: int, frame: object) -> None:
         console.stopped, console.terminated = True, console.terminated or signum == signal.SIGTERM
         raise KeyboardInterrupt
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # signals are the main thread's
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, stop)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if it is ignored
-            before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        """Where Python can't raise, in a finalizer say, the interruption is asked once more, a moment later."""
+        if console.stopped and isinstance(lost.exc_value, KeyboardInterrupt):
+            number = signal.SIGTERM if console.terminated else signal.SIGINT
+            later.append(threading.Timer(0.02, os.kill, (os.getpid(), number)))
+            later[-1].start()
+        else:
+            hook(lost)
+
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if it is ignored
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
+    hook, sys.unraisablehook = sys.unraisablehook, again
+    later: list[threading.Timer] = []
     try:
         yield
     finally:
+        for timer in later:
+            timer.cancel()
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

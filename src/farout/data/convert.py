@@ -258,4 +258,5 @@ def scale_images(
             f"{name}: pixels lie in [{low}, {high}]; images hold floats in [0, 1] or numbers in "
             "[0, 255]: rescale them, or give a table (n, d) if they are no images"
         )
-    return np.divide(flat, np.float32(255), dtype=np.float32, casting="unsafe"), 256 if kind in "iu" else None
+    with np.errstate(invalid="ignore"):  # some bits of NaN make noise
+        return np.divide(flat, np.float32(255), dtype=np.float32, casting="unsafe"), 256 if kind in "iu" else None

@@ -245,9 +245,10 @@ def _decode_all(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator
 def _decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """One image as (H, W, 3)."""
     upright = _opened(path, size)
-    if size is not None and upright.size != size[::-1]:
-        upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
-    return np.asarray(upright, dtype=np.uint8)
+    with reading(path, "an image", "make it smaller"):  # memory may be short: several are decoded side by side
+        if size is not None and upright.size != size[::-1]:
+            upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
+        return np.asarray(upright, dtype=np.uint8)
 
 
 def picture_header(path: Path) -> tuple[tuple[int, int], bool]:
