@@ -148,3 +148,9 @@ def test_predictors_of_a_stress_test(tmp_path: Path) -> None:
 def test_moves_of_the_page() -> None:
     printed = run("explore.py")
     assert len(printed.splitlines()) == 1 + 2 * (2 + 3), printed
+
+
+@pytest.mark.slow
+def test_rows_a_second() -> None:
+    lines = run("scale.py", "--rows", "300", "--images", "20", "--steps", "3", "--accelerator", "cpu").splitlines()
+    assert {"fit detector", "generate", "score classifier"} <= {json.loads(line).get("what") for line in lines}
