@@ -49,10 +49,10 @@ def measure(rows: int, images: int, steps: int, accelerator: str) -> None:
     shell = fo.NormalShell(2.5, flow=flow).fit(X[:50_000])
     timed("generate", (20,), rows, lambda: shell.sample(rows, random_state=0))
     detector = fo.FlowDetector(flow=fo.FlowDensity(max_steps=steps, random_state=0, training=where), random_state=0)
-    timed("fit detector", (20,), 50_000, lambda: detector.fit(X[:50_000]), runs=1)
+    timed("fit detector", (20,), min(rows, 50_000), lambda: detector.fit(X[:50_000]), runs=1)
     timed("score detector", (20,), rows, lambda: detector.score_samples(X))
     clf = fo.CautiousClassifier(fo.NormalShell(2.5), max_steps=steps, random_state=0, training=where)
-    timed("fit classifier", (20,), 50_000, lambda: clf.fit(X[:50_000], y[:50_000]), runs=1)
+    timed("fit classifier", (20,), min(rows, 50_000), lambda: clf.fit(X[:50_000], y[:50_000]), runs=1)
     timed("score classifier", (20,), rows, lambda: clf.score_samples(X))
 
     rng = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def measure(rows: int, images: int, steps: int, accelerator: str) -> None:
     shell = fo.NormalShell(2.5, flow=flow).fit(P[:10_000], z[:10_000])
     timed("generate", shape, images, lambda: shell.sample(images, random_state=0))
     clf = fo.CautiousClassifier(shell, event_shape=shape, max_steps=steps, random_state=0, training=where)
-    timed("fit classifier", shape, 10_000, lambda: clf.fit(P[:10_000], z[:10_000]), runs=1)
+    timed("fit classifier", shape, min(images, 10_000), lambda: clf.fit(P[:10_000], z[:10_000]), runs=1)
     timed("score classifier", shape, images, lambda: clf.score_samples(P))
 
 
