@@ -259,7 +259,14 @@ def test_completion_can_be_shown_and_installed(capsys):
     assert {"--install-completion", "--show-completion"} <= flags_of([], capsys)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def number(request):
+    """A signal to be stopped by, as a process in the foreground hears it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield request.param
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_error_that_a_library_makes_of_an_interruption_is_none(number, monkeypatch, capsys):
     from farout.cli import entry
 
@@ -274,7 +281,6 @@ def test_an_error_that_a_library_makes_of_an_interruption_is_none(number, monkey
     assert re.fullmatch(r"error: (interrupted|terminated); nothing was written.\n", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_may_be_interrupted_before_it_is_known(number, monkeypatch, capsys):
     from farout.cli import entry
 
@@ -283,7 +289,6 @@ def test_a_command_may_be_interrupted_before_it_is_known(number, monkeypatch, ca
     assert "nothing was written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_that_a_finalizer_swallows_is_asked_again(number, monkeypatch, capsys):
     from farout.cli import entry
 
