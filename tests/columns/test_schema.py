@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import re
 import warnings
 
 import numpy as np
@@ -290,3 +291,10 @@ def test_dates_as_text_are_told(library):
         Schema.learn(
             as_frame(pa.table({"size": [1.0, 2.0] * 30, "day": days, "code": ["2026-11", "2026-11-30b"] * 30}), library)
         )
+
+
+def test_dates_as_text_that_never_repeat_are_told_once():
+    days = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(60)]
+    with pytest.warns(UserWarning, match="day") as told:
+        Schema.learn(pa.table({"size": [1.0, 2.0] * 30, "day": days}))
+    assert [bool(re.search("hardly ever repeats.*turned into dates", str(w.message))) for w in told] == [True]

@@ -99,11 +99,13 @@ class Schema:
             warnings.warn(
                 f"{where}: {', '.join(map(repr, ids[:5]))}{' and more' if len(ids) > 5 else ''}: text that hardly ever "
                 "repeats, as names and ids do (or whole numbers spread over more than 2**53). It tells nothing of what "
-                "is normal, so it is left out, and is missing in the rows that a source draws.",
+                "is normal, so it is left out, and is missing in the rows that a source draws. "
+                "Text of dates is kept once it is turned into dates.",
                 UserWarning,
                 stacklevel=3,
             )
-        dates = [n for n, v in zip(table.column_names, table.columns, strict=True) if _dates_as_text(v)]
+        texts = zip(table.column_names, table.columns, strict=True)
+        dates = [name for name, values in texts if name not in ids and _dates_as_text(values)]
         if dates:
             warnings.warn(
                 f"{where}: {', '.join(map(repr, dates[:5]))}{' and more' if len(dates) > 5 else ''}: dates as text. "
