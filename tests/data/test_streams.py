@@ -246,6 +246,32 @@ def test_what_is_missing_or_damaged_is_told(tmp_path):
         open_stream(parts)
 
 
+def more_rows(path):
+    if path.is_dir():
+        (file,) = list(path.rglob("*0.png"))[:1]
+        Image.new("RGB", (4, 6)).save(file)
+    elif path.suffix == ".csv":
+        path.write_text(path.read_text().replace("\n", "\nword,", 1) + path.read_text().split("\n", 1)[1])
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.concat_tables([table(), table()]), path)
+    else:
+        write_npy(path, np.ones((2 * ROWS, 3)))
+
+
+@pytest.mark.parametrize("kind", ["table", "parquet", "csv", "folder"])
+@pytest.mark.parametrize("change", [more_rows, lambda path: path.rename(path.with_name("moved"))])
+def test_files_that_change_while_they_are_read_are_told(kind, change, tmp_path):
+    path, options = SOURCES[kind](tmp_path)
+    streams = [open_stream(path, at_once=7, **options) for _ in range(3)]
+    change(path)
+    with pytest.raises(InvalidDataError, match="changed while it was read"):
+        streams[0].whole()
+    with pytest.raises(InvalidDataError, match="changed while it was read"):
+        list(streams[1].batches(10, stop=20))
+    with pytest.raises(InvalidDataError, match="changed while it was read"):
+        streams[2].sample(3)
+
+
 def test_named_sets_and_splits_are_streams_too():
     for spec in ("digits:test@0-6", "toy"):
         same(open_stream(spec, at_once=50).whole(), load_data(spec))

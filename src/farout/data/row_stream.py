@@ -50,6 +50,8 @@ class RowStream:
         Name of the column of labels.
     class_names : mapping or None
         From label to name.
+    opened_as : dict or None
+        What ``origin`` gave when files were opened, which must not change while they are read.
 
     Examples
     --------
@@ -74,6 +76,7 @@ class RowStream:
     feature_names: tuple[str, ...] | None = None
     label_name: str | None = None
     class_names: Mapping[Label, str] | None = None
+    opened_as: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -91,6 +94,11 @@ class RowStream:
         first : int, default=0
         stop : int, optional
             The end when omitted.
+
+        Raises
+        ------
+        InvalidDataError
+            If the files changed since they were opened.
         """
         end = self.rows if stop is None else min(stop, self.rows)
         kept: list[Dataset] = []
@@ -108,13 +116,30 @@ class RowStream:
                     kept = []
             if at == end:
                 break
+        self._check_unchanged()
         if kept:
             yield Dataset.joined(kept)
 
     def _parts(self, first: int) -> Iterator[Dataset]:
         at_once = self.at_once or max(1, AT_ONCE // max(1, self.row_bytes))
-        for part in self.read(first, at_once):
-            yield replace(part, name=self.name, class_names=self.class_names)
+        try:
+            for part in self.read(first, at_once):
+                yield replace(part, name=self.name, class_names=self.class_names)
+        except Exception as error:
+            self._check_unchanged(error)
+            raise
+        self._check_unchanged()
+
+    def _check_unchanged(self, error: Exception | None = None) -> None:
+        """Raise where files aren't those that were opened: rows, columns and classes may be others."""
+        try:
+            unchanged = self.opened_as is None or self.origin() == self.opened_as
+        except OSError:  # gone
+            unchanged = False
+        if not unchanged:
+            raise InvalidDataError(
+                f"{self.name} changed while it was read; keep its files as they are until this is done, and begin again"
+            ) from error
 
     def whole(self) -> Dataset:
         """All rows, in memory.

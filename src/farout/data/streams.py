@@ -163,7 +163,9 @@ def _npy(path: Path) -> RowStream:
             yield Dataset(pixels, None, event_shape, str(path), levels=levels)
 
     row_bytes = width * np.dtype(np.float32 if images else float_type(dtype)).itemsize
-    return RowStream(str(path), n, event_shape, row_bytes, partial(origin_of, [path]), read)
+    return RowStream(
+        str(path), n, event_shape, row_bytes, partial(origin_of, [path]), read, opened_as=origin_of([path])
+    )
 
 
 def _read_items(file: Any, dtype: np.dtype[Any], count: int, path: Path) -> NDArray[Any]:
@@ -188,7 +190,16 @@ def _folder(folder: Path, image_size: ImageSize | None) -> RowStream:
 
     counts = None if labels is None else zip(*np.unique(labels, return_counts=True), strict=True)
     strata = None if counts is None else {(label.item(), None): int(n) for label, n in counts}
-    return RowStream(str(folder), len(files), shape, prod(shape) * 4, partial(origin_of, files), read, strata)
+    return RowStream(
+        str(folder),
+        len(files),
+        shape,
+        prod(shape) * 4,
+        partial(origin_of, files),
+        read,
+        strata,
+        opened_as=origin_of(files),
+    )
 
 
 def _is_grey(file: Path, image_size: ImageSize | None) -> bool:

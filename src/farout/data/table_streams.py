@@ -129,7 +129,7 @@ def stream_csv(path: Path, label: str | None, anomaly: str | None, drop: Collect
     require_cells(found.rows, features, path)
 
     def tables(first: int, at_once: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        for table in file.tables(found.types, columns):
+        for table in file.tables_again(found.types, columns):
             table = table.rename_columns([name.strip() for name in table.column_names])
             table = with_points(table, [i for i, name in enumerate(table.column_names) if name in found.points])
             for start in range(first, table.num_rows, at_once):
@@ -207,6 +207,13 @@ class _CsvFile:
                 stream = pa.transcoding_input_stream(stream, self.encoding, "utf-8")
             names = [name for name in types if columns is None or name.strip() in columns]
             yield from _parsed(stream, self.delimiter, types, names)
+
+    def tables_again(self, types: dict[str, pa.DataType], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        """As `tables`, in types that all rows fitted before."""
+        try:
+            yield from self.tables(types, columns)
+        except pa.ArrowInvalid as error:
+            raise InvalidDataError(f"{self.path} isn't what it was when it was opened: {error}") from error
 
     def columns(self, asked: set[str]) -> _Columns:
         """Types of the columns, such as Arrow finds for the whole file; its header is checked."""
@@ -376,6 +383,7 @@ class _Scan:
             strata if self.named else None,
             feature_names=tuple(self.features),
             label_name=self.named.get("label"),
+            opened_as=origin_of(files),
         )
 
     def _add(self, table: pa.Table, passed: int) -> None:
