@@ -154,3 +154,11 @@ def test_moves_of_the_page() -> None:
 def test_rows_a_second() -> None:
     lines = run("scale.py", "--rows", "300", "--images", "20", "--steps", "3", "--accelerator", "cpu").splitlines()
     assert {"fit detector", "generate", "score classifier"} <= {json.loads(line).get("what") for line in lines}
+
+
+@pytest.mark.slow
+def test_exported_models_beside_themselves(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    printed = run("onnx.py", "classifier alone", "--out", tmp_path / "table.md")
+    assert "| classifier alone |" in printed
+    assert printed == (tmp_path / "table.md").read_text(encoding="utf-8")

@@ -69,6 +69,7 @@ def test_the_gallery_has_a_header():
 # --- run by default ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_detector():
     out = run("plot_detector.py")
     assert numbers(r"AUROC.*: ([\d.]+)", out)[0] > 0.9
@@ -235,6 +236,7 @@ def make():  # colours, and edges of a few directions: no weights are needed to 
 """
 
 
+@pytest.mark.slow
 def test_pictures_with_a_network_of_ones_own(tmp_path):
     (tmp_path / "nets_of_ones_own.py").write_text(SMALL)
     check_pictures(run("pictures.py", "nets_of_ones_own:make", path=str(tmp_path)))

@@ -40,7 +40,7 @@ PROMISED = {
     "stress_test",
     "plots",
 }
-HEAVY = ("matplotlib", "typer", "lightning", "timm", "panel", "bokeh", "torch", "sklearn", "numpy")
+HEAVY = ("matplotlib", "typer", "lightning", "timm", "panel", "bokeh", "onnx", "torch", "sklearn", "numpy")
 
 
 def test_promised_names_are_there():

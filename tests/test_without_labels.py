@@ -5,6 +5,8 @@ import pytest
 
 import farout as fo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -46,6 +46,7 @@ print(json.dumps({"changed": [k for k in before if before[k] != after[k]], "heav
 """
 
 
+@pytest.mark.slow
 def test_a_training_changes_nothing_of_the_process():
     ended = subprocess.run(
         [

@@ -190,6 +190,7 @@ def script(text, *args, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_a_script_that_is_told_to_stop_exits_with_143(tmp_path):
     ended = script(
         """

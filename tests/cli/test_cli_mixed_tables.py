@@ -111,7 +111,11 @@ def test_labels_real_outliers_and_whole_numbers(made, tmp_path, capsys):
     assert pa.types.is_int64(again.frame.schema.field("minutes").type)
 
 
-@pytest.mark.parametrize("kind", [[], ["--deep", "--max-steps", "5"]], ids=["linear", "deep"])
+@pytest.mark.parametrize(
+    "kind",
+    [[], pytest.param(["--deep", "--max-steps", "5"], marks=pytest.mark.slow)],
+    ids=["linear", "deep"],
+)
 def test_archetypes_of_a_table_and_their_page(made, tmp_path, kind):
     data = [f"{made}/t.csv", "--anomaly", "kind", "--drop", "ref", "-k", "3", "--counts", "2-3"]
     assert main(["archetypes", *data, *kind, "--out", f"{tmp_path}/run"]) == 0

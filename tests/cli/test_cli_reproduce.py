@@ -69,6 +69,7 @@ def talks_data(no_sets, tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_the_full_preset_reads_the_talks_own_data_sets(talks_data, tiny, tmp_path, capsys):
     words = ["--preset", "full", "--data-root", str(talks_data), "--json"]
     assert main(["reproduce", "classifiers", *words, "--out", str(tmp_path / "out")]) == 0

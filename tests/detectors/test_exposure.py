@@ -89,7 +89,7 @@ def test_outliers_made_once_come_again_and_inliers_are_processed_once(model, tab
     ("strength", "steps", "calls"),
     [
         (2.5, 12, [1024, 101]),  # 375 a step, each of them four times, made in chunks
-        (2.5, 30, [1024, 976]),  # no more than the most
+        pytest.param(2.5, 30, [1024, 976], marks=pytest.mark.slow),  # no more than the most
         (fo.Schedule(4.0, 2.0), 12, [750] * 6),  # fresh ones, for two steps each time
     ],
 )

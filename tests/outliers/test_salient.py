@@ -63,6 +63,7 @@ def test_edges_are_soft(source):
     assert np.abs(np.diff(x, axis=3)).max() < 0.7 * 150
 
 
+@pytest.mark.slow
 def test_the_class_goes_more_than_by_patches_anywhere(source, rows, judge):
     out = source.sample(300, random_state=0)
     rng = np.random.default_rng(0)

@@ -308,7 +308,15 @@ def test_tables_are_refused_at_once_where_images_are_needed(tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["sigma", "cluster-distance", "radii", "discriminators", "classifiers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cluster-distance",
+        "radii",
+        "classifiers",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("sigma", "discriminators")),
+    ],
+)
 def test_tables_go_where_no_images_are_needed(tmp_path, name):
     far = tmp_path / "far.csv"
     far.write_text(

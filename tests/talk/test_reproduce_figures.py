@@ -91,6 +91,7 @@ def test_toy_outliers_lie_on_a_shell_and_the_kl_term_lowers_confidence_there(con
     assert cautious.mean() < plain.mean()
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_plane_fits_nothing(context):
     first = toy(context).tables[0].rows, mapping(context).figures[0].arguments["latents"]
     again = replace(context, _models={}, tell=pytest.fail)

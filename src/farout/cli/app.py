@@ -11,6 +11,7 @@ from farout.cli.doctor import doctor
 from farout.cli.embed import embed
 from farout.cli.evaluate import evaluate
 from farout.cli.explore import explore
+from farout.cli.export import export
 from farout.cli.generate import generate
 from farout.cli.learn import archetypes, fit, make_train_app
 from farout.cli.options import ANYWHERE, Group, SeveralValues
@@ -61,6 +62,7 @@ def make_app() -> typer.Typer:
         "evaluate": (evaluate, "AUROC and more, inliers against outlier sets."),
         "stress": (stress, "How models behave as inputs leave what they know."),
         "doctor": (doctor, "Whether a run is sound, and what to do where it isn't."),
+        "export": (export, "A run as an ONNX file."),
         "explore": (explore, "A page in the browser to play with a run."),
         "report": (report, "One HTML page of all that a run holds."),
         "reproduce": (reproduce, "The talk's figures and tables, ours beside the published."),

@@ -11,6 +11,9 @@ from farout.cli.console import console
 
 __all__ = ["score"]
 
+Model = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or an ONNX file of farout export.", show_default=False)
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -45,7 +48,7 @@ Explain = Annotated[
 
 
 def score(
-    run: o.RunArgument,
+    run: Model,
     data: o.Data,
     out: Out = None,
     explain: Explain = False,
@@ -69,7 +72,6 @@ def score(
     _manifest.json tells what was scored; a command that was interrupted is given again and goes on with the shards that
     are missing.
     """
-    from farout.runs.folder import open_run
     from farout.runs.generating import check_target, write_file
     from farout.runs.loading import open_test_stream
     from farout.runs.scoring import (
@@ -78,6 +80,7 @@ def score(
         check_explains,
         check_scores,
         csv_lines,
+        open_scored,
         score_parts,
         score_shards,
         write_scores,
@@ -91,7 +94,7 @@ def score(
         check_target(out, force, (".csv", ".parquet"))
     o.require_shards(shard_rows, sharded)
     with console.stage(f"opening {run}"):
-        loaded = open_run(run)
+        loaded = open_scored(run)
     check_scores(loaded)
     if explain:
         check_explains(loaded)
@@ -124,4 +127,5 @@ def score(
         console.json(summary.facts() | {name: v.tolist() for name, v in ScoreTable.joined(parts).columns().items()})
         return
     (console.json if as_json else console.facts)({"out": str(out)} | summary.facts())
-    console.next(f"farout evaluate {run} --inliers DATA --outliers {data}")
+    further = f"stress {run} DATA" if run.is_file() else f"evaluate {run} --inliers DATA --outliers {data}"
+    console.next(f"farout {further}")

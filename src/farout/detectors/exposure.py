@@ -20,7 +20,7 @@ from farout.base.losses import auxiliary_loss
 from farout.base.neighbours import Neighbours
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
-from farout.detectors import explaining
+from farout.detectors import explaining, exporting
 from farout.detectors.augmentation import AUGMENTATIONS, Augmentation, keeps_classes, resolve_augmentation
 from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.feeding import Feed, Step
@@ -81,6 +81,7 @@ class ExposedModel(Estimator):
     _open_ended = ("history_", "joined_")  # no bound is infinite
     _nested = (Nested("source", "source_"),)
     explain = explaining.explain
+    to_onnx = exporting.to_onnx
 
     source: OutlierSource | None
     network: nn.Module | Callable[..., nn.Module] | str | None

@@ -11,7 +11,7 @@ from farout.base.estimator import Estimator, Nested, classes_of, is_fitted
 from farout.base.holdout import holdout_split
 from farout.base.neighbours import Neighbours
 from farout.base.validation import Rows, check_choice, usual_values
-from farout.detectors import explaining
+from farout.detectors import explaining, exporting
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
 from farout.detectors.forest import contrast_forest, forest_log_odds
 from farout.detectors.joined import Joined
@@ -121,6 +121,7 @@ class FlowDetector(NoveltyMixin, Estimator):
     _open_ended = ("joined_", "forest_")  # no bound is infinite
     _squares = False  # units are learned from most rows, and the rest are clipped
     explain = explaining.explain
+    to_onnx = exporting.to_onnx
 
     def __init__(
         self,

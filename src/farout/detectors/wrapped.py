@@ -33,7 +33,7 @@ from farout.base.validation import (
     warn_scale,
 )
 from farout.columns import frame_of
-from farout.detectors import explaining
+from farout.detectors import explaining, exporting
 from farout.detectors.calibration import check_calibration, conformal, threshold_of
 from farout.detectors.joined import Joined
 from farout.detectors.reach import in_units, nearest_training_rows
@@ -176,6 +176,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
     _open_ended = ("joined_",)  # no bound is infinite
     _uncopied = ("network",)
     explain = explaining.explain
+    to_onnx = exporting.to_onnx
 
     event_shape_: tuple[int, ...]
     classes_: NDArray[Any]
@@ -457,9 +458,13 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         """Rows of a table without numbers so far out that a network may overflow on them."""
         if not self._is_table():
             return X
+        return X.clip(*self._bounds())
+
+    def _bounds(self) -> tuple[Floats, Floats]:
+        """Lowest and highest number of each column that the network is asked about, of shape (d,)."""
         shift, scale = self.units_.shift.cpu().numpy(), self.units_.scale.cpu().numpy()
         reach = FARTHEST * np.where(scale > 0, scale, np.maximum(np.abs(shift), 1.0))
-        return X.clip((shift - reach).clip(-LARGEST, LARGEST), (shift + reach).clip(-LARGEST, LARGEST))
+        return (shift - reach).clip(-LARGEST, LARGEST), (shift + reach).clip(-LARGEST, LARGEST)
 
     def _asking(self, n: int) -> contextlib.AbstractContextManager[Callable[..., None]]:
         return stage(f"asking the network about {n} rows", n, show=bool(self.verbose))

@@ -55,7 +55,7 @@ class ActNorm(Transform):
         return (z - _by_channel(self.shift, z)) * _by_channel((-s).exp(), z), -self._log_det(s, z)
 
     def _log_det(self, s: Tensor, x: Tensor) -> Tensor:
-        return (s.sum() * math.prod(self.in_shape[1:])).expand(len(x))
+        return (s.sum() * math.prod(self.in_shape[1:])).expand(x.shape[0])
 
 
 def _by_channel(v: Tensor, x: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class AffineCoupling(Coupling):
     def _change(self, v: Tensor, networks: nn.Module, u: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         s, shift = self._raw(networks, u, condition)
         s = self._bounded(s)
-        if v.numel() < LARGE or gradient_type() is None or torch.is_autocast_enabled(v.device.type):
+        if gradient_type() is None or v.numel() < LARGE or torch.is_autocast_enabled(v.device.type):
             return torch.addcmul(shift, v, s.exp()), s.flatten(1).sum(1)
         return cast(tuple[Tensor, Tensor], _Scaled.apply(v, s, shift))  # type: ignore[no-untyped-call]
 

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -791,6 +792,45 @@ class FlowDensity(DensityMixin, Estimator):
             return labels.reshape(n)
         classes = classes_of(self)
         return None if classes is None else rng.choice(classes, size=n, p=self.class_prior_)
+
+    def to_onnx(self, path: str | Path | None = None, *, decode: bool = False, encoded: bool = False) -> Any:
+        """The flow as an ONNX graph that encodes rows, or with ``decode`` one that decodes latents.
+
+        To encode, the input ``rows`` is float32, of shape (n, d) or (n, *event_shape), with any n, and a flow with
+        classes takes ``y``, int64 positions in ``classes_``, -1 for no class. Outputs, in float64, are ``latent``, of
+        shape (n, d), and ``log_likelihood``, in nats, of shape (n,).
+
+        To decode, inputs are ``latent`` (float64), ``strength`` (float64, of shape (n,)), by which each latent is
+        multiplied, and ``y``; the output ``rows`` are float64, not clipped. Draws from a standard normal distribution
+        decoded at strength 1 are samples, and outliers at higher ones.
+
+        The graph is checked by onnxruntime on a few rows before it is written. Needs ``pip install 'farout[onnx]'``.
+
+        Parameters
+        ----------
+        path : path, optional
+            File to write; above 1 GiB the weights are in a second file beside it, of the same name with ``.data``
+            after it.
+        decode : bool, default=False
+        encoded : bool, default=False
+            Of a flow that was fitted on a frame with text, dates or missing cells: rows are codes, as
+            ``schema_.encode(frame)`` makes them.
+
+        Returns
+        -------
+        Path or onnx.ModelProto
+            The model itself without a path.
+
+        Raises
+        ------
+        NotFittedError
+            If the flow isn't fitted.
+        InvalidSettingError
+            If it can't be exported: the message names what and says what to do.
+        """
+        from farout.flows.exporting import flow_to_onnx
+
+        return flow_to_onnx(self, path, decode=decode, encoded=encoded)
 
     def noisy_reconstruction(
         self, X: ArrayLike, y: ArrayLike | None = None, *, bound: float | None = None, random_state: Any = None

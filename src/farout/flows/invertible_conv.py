@@ -97,4 +97,4 @@ class InvertibleConv(Transform):
         return torch.matmul(back, shifted).reshape(z.shape), -self._log_det(z)
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return (self._log_scale().sum() * math.prod(self.in_shape[1:])).expand(len(x))
+        return (self._log_scale().sum() * math.prod(self.in_shape[1:])).expand(x.shape[0])

@@ -59,27 +59,30 @@ class Marginals(Transform):
         return super().initialize(x, condition)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, log_slope = _line(x, self.x_knots, self.y_knots)
+        y, log_slope = self._line(x, self.x_knots, self.y_knots)
         past, side = _past(x, self.x_knots)
         root = torch.sqrt(1 + 2 * past)
         y = torch.where(past > 0, y + side * (root - 1), y)
         return y, torch.where(past > 0, -root.log(), log_slope).sum(1)
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_slope = _line(z, self.y_knots, self.x_knots)
+        x, log_slope = self._line(z, self.y_knots, self.x_knots)
         past, side = _past(z, self.y_knots)
         x = torch.where(past > 0, x + side * (past + 0.5 * past.square()), x)
         return x, torch.where(past > 0, torch.log1p(past), log_slope).sum(1)
 
+    def _line(self, v: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Piecewise linear interpolation between knots, constant outside, and the log of its slope."""
+        inside = torch.minimum(torch.maximum(v, start[:, 0]), start[:, -1])
+        segment = self._count_below(start, inside).clamp(1, start.shape[1] - 1)
+        x0, x1 = start.gather(1, segment - 1).T, start.gather(1, segment).T
+        y0, y1 = end.gather(1, segment - 1).T, end.gather(1, segment).T
+        slope = (y1 - y0) / (x1 - x0)
+        return y0 + slope * (inside - x0), slope.log()
 
-def _line(v: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """Piecewise linear interpolation from knots ``start`` to ``end``, constant outside, and the log of its slope."""
-    inside = torch.minimum(torch.maximum(v, start[:, 0]), start[:, -1])
-    segment = torch.searchsorted(start, inside.T.contiguous()).clamp(1, start.shape[1] - 1)
-    x0, x1 = start.gather(1, segment - 1).T, start.gather(1, segment).T
-    y0, y1 = end.gather(1, segment - 1).T, end.gather(1, segment).T
-    slope = (y1 - y0) / (x1 - x0)
-    return y0 + slope * (inside - x0), slope.log()
+    def _count_below(self, knots: Tensor, v: Tensor) -> Tensor:
+        """How many knots of its column are below each value, of shape (n_features, n)."""
+        return torch.searchsorted(knots, v.T.contiguous())
 
 
 def _past(v: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,10 +32,10 @@ class Permutation(Transform):
         self.register_buffer("back", order.argsort())
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x.index_select(1, self.order), x.new_zeros(len(x))
+        return x.index_select(1, self.order), x.new_zeros(x.shape[0])
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return z.index_select(1, self.back), z.new_zeros(len(z))
+        return z.index_select(1, self.back), z.new_zeros(z.shape[0])
 
 
 class Orthogonal(Transform):
@@ -83,10 +83,10 @@ class Orthogonal(Transform):
         return turned
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return _mix(self._matrix(), x), x.new_zeros(len(x))
+        return _mix(self._matrix(), x), x.new_zeros(x.shape[0])
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return _mix(self._matrix().T, z), z.new_zeros(len(z))
+        return _mix(self._matrix().T, z), z.new_zeros(z.shape[0])
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:

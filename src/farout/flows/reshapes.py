@@ -32,10 +32,10 @@ class Squeeze(Transform):
         super().__init__(shape, (4 * shape[0], shape[1] // 2, shape[2] // 2))
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return _unshuffle(x), x.new_zeros(len(x))
+        return _unshuffle(x), x.new_zeros(x.shape[0])
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return _shuffle(z), z.new_zeros(len(z))
+        return _shuffle(z), z.new_zeros(z.shape[0])
 
 
 class Haar(Squeeze):
@@ -84,10 +84,10 @@ class Flatten(Transform):
         super().__init__(shape, (int(torch.Size(shape).numel()),))
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return x.flatten(1), x.new_zeros(len(x))
+        return x.flatten(1), x.new_zeros(x.shape[0])
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        return z.reshape(len(z), *self.in_shape), z.new_zeros(len(z))
+        return z.reshape(z.shape[0], *self.in_shape), z.new_zeros(len(z))
 
 
 class MultiScale(Transform):
@@ -120,7 +120,7 @@ class MultiScale(Transform):
         return torch.cat([x[:, : self.kept].flatten(1), z], dim=1), log_det
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        kept = z[:, : self.kept_size].reshape(len(z), self.kept, *self.in_shape[1:])
+        kept = z[:, : self.kept_size].reshape(z.shape[0], self.kept, *self.in_shape[1:])
         rest, log_det = self.inner.inverse(z[:, self.kept_size :], condition)
         return torch.cat([kept, rest], dim=1), log_det
 

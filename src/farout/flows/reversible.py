@@ -76,7 +76,7 @@ class Reversible(Chain):
         training = any(step.training for step in steps)
         if not (training and self.recomputes and torch.is_grad_enabled()):
             return _run(steps, value, condition, inverse)
-        total = value.new_zeros(len(value))
+        total = value.new_zeros(value.shape[0])
         for recomputable, group in groupby(steps, _recomputable):
             part = list(group)
             if recomputable:
@@ -117,7 +117,7 @@ def _recomputable(step: Transform) -> bool:
 
 def _run(steps: Iterable[Transform], value: Tensor, condition: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
     """Steps in the order given, each in the direction asked for."""
-    total = value.new_zeros(len(value))
+    total = value.new_zeros(value.shape[0])
     for step in steps:
         value, log_det = (step.inverse if inverse else step)(value, condition if step.condition_features else None)
         total = total + log_det

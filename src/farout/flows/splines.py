@@ -87,7 +87,7 @@ class _Bins:
     def __init__(self, raw: Tensor, v: Tensor, clamp: float, *, back: bool) -> None:
         # The numbers of one spline lie along dimension 1 (of both boxes' sides: 2), so that those of all splines are
         # worked on side by side.
-        raw = raw.reshape(len(v), SplineCoupling.outputs, *v.shape[1:])
+        raw = raw.reshape(v.shape[0], SplineCoupling.outputs, *v.shape[1:])
         boxes = raw[:, : 2 * BINS].unflatten(1, (2, BINS)).softmax(2)
         sides = 2 * REACH * (LEAST + (1 - BINS * LEAST) * boxes)
         ends = sides.cumsum(2)  # from the box's own corner

@@ -109,9 +109,9 @@ class Transform(nn.Module, ABC):
                 f"{where}: got a condition, but this transform takes none. "
                 "Build it with condition_features to make it conditional."
             )
-        elif tuple(condition.shape) != (len(value), self.condition_features):
+        elif tuple(condition.shape) != (value.shape[0], self.condition_features):
             raise InvalidDataError(
-                f"{where}: expected a condition of shape {(len(value), self.condition_features)}, "
+                f"{where}: expected a condition of shape {(value.shape[0], self.condition_features)}, "
                 f"got {tuple(condition.shape)}."
             )
 
@@ -150,14 +150,14 @@ class Chain(Transform):
         self.steps = nn.ModuleList(steps)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        total = x.new_zeros(len(x))
+        total = x.new_zeros(x.shape[0])
         for step in self.transforms:
             x, log_det = step(x, condition if step.condition_features else None)
             total = total + log_det
         return x, total
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        total = z.new_zeros(len(z))
+        total = z.new_zeros(z.shape[0])
         for step in reversed(self.transforms):
             z, log_det = step.inverse(z, condition if step.condition_features else None)
             total = total + log_det

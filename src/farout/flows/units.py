@@ -85,13 +85,13 @@ class Units(Transform):
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         x = z.double() * self.scale + self.shift
-        return x, torch.full((len(z),), self.log_scale, dtype=torch.float64, device=z.device)
+        return x, torch.full((z.shape[0],), self.log_scale, dtype=torch.float64, device=z.device)
 
     def _log_constants(self, x: Tensor) -> Tensor:
         """Log probability of the constants' values, and what a flow takes off for the zeros that stand for them."""
-        fixed, n = int((self.scale == 0).sum()), int(self.n_rows)
+        fixed, n = self.n_fixed, self.n_known
         if not fixed:
-            return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+            return torch.zeros(x.shape[0], dtype=torch.float64, device=x.device)
         kept = fixed * (0.5 * math.log(2 * math.pi) + math.log((n + 1) / (n + 2)))
         return kept - self._departed(x).double() * math.log(n + 1)  # whole numbers would become single precision
 
@@ -156,6 +156,16 @@ class Units(Transform):
         """The numbers of an event that aren't constant, of shape (d,)."""
         varies: NDArray[np.bool_] = (self.scale > 0).flatten().cpu().numpy()
         return varies
+
+    @property
+    def n_fixed(self) -> int:
+        """How many numbers of an event are constant."""
+        return int((self.scale == 0).sum())
+
+    @property
+    def n_known(self) -> int:
+        """How many rows it was fitted on."""
+        return int(self.n_rows)
 
     @property
     def log_scale(self) -> float:

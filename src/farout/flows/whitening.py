@@ -103,4 +103,4 @@ class Whitening(Transform):
 
     def _log_det(self, like: Tensor) -> Tensor:
         total: Tensor = self.factor.diagonal().abs().clamp(min=math.exp(-50)).log().sum()
-        return total.expand(len(like))
+        return total.expand(like.shape[0])

@@ -36,7 +36,7 @@ def with_features(network: Callable[[Tensor], Tensor], layer: nn.Linear, events:
         outputs = network(events)
     finally:
         hook.remove()
-    return outputs, caught[-1].reshape(len(events), -1)
+    return outputs, caught[-1].reshape(events.shape[0], -1)
 
 
 def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -204,7 +204,7 @@ class TrainedNetwork:
                 f"{type(error).__name__}: {error}. Images need event_shape=(channels, height, width), and inputs=a "
                 "function turns rows into anything else."
             ) from error
-        return self._output(made, len(events))
+        return self._output(made, events.shape[0])
 
     def _inputs(self, events: Tensor) -> Any:
         if not callable(self.inputs):
@@ -225,7 +225,7 @@ class TrainedNetwork:
         else:
             parts = dict(enumerate(given)) if isinstance(given, tuple | list) else {"": given}
         tensors = [v for v in parts.values() if isinstance(v, Tensor)]
-        if not any(v.ndim and len(v) == len(events) for v in tensors):
+        if not any(v.ndim and v.shape[0] == events.shape[0] for v in tensors):
             found = _shown(given) if tensors else type(given).__name__
             raise InvalidSettingError(
                 f"{self.where}: inputs, a function of yours, made {found} of {len(events)} rows; it must give a tensor "
@@ -259,9 +259,9 @@ class TrainedNetwork:
             )
         while found.ndim > 2 and found.shape[-1] == 1:  # maps of one pixel
             found = found[..., 0]
-        if found.ndim == 1 and len(found) == n:
+        if found.ndim == 1 and found.shape[0] == n:
             found = found[:, None]
-        if found.ndim != 2 or len(found) != n or not found.shape[1]:
+        if found.ndim != 2 or found.shape[0] != n or not found.shape[1]:
             raise InvalidSettingError(
                 f"{self.where}: the network must give one output a class, shape (n, n_classes); for {n} rows it gave "
                 f"shape {tuple(found.shape)}."

@@ -24,11 +24,12 @@ from farout.data import Dataset, RowStream
 from farout.data.arrays import read_arrays
 from farout.data.streams import held
 from farout.detectors.calibration import conformal
+from farout.detectors.exported import ExportedModel, open_exported
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, EvaluationRow, as_scores, evaluate
 from farout.flows.density import FlowDensity
 from farout.flows.scores import default_score, flow_scores
-from farout.runs.folder import EVALUATION, SCORES, Run
+from farout.runs.folder import EVALUATION, SCORES, Run, open_run
 from farout.runs.overlap import shared_rows
 from farout.runs.provenance import Provenance, Watch
 from farout.runs.records import read_record
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate_run",
     "explains",
     "judged_with_care",
+    "open_scored",
     "read_evaluation",
     "rows_a_part",
     "score_data",
@@ -278,6 +280,9 @@ def rows_a_part(run: Run) -> int:
 
 def _scored(run: Run, data: Dataset, explain: bool) -> ScoreTable:
     model, predicted = run.model, None
+    if isinstance(model, ExportedModel):
+        found = model.judged(run.rows_of(data))
+        return ScoreTable(found["score"], found.get("p_value"), found.get("decision"), found.get("predicted"), data.y)
     if hasattr(model, "predict_proba"):
         probabilities = model.predict_proba(run.rows_of(data))  # score and class in one pass
         scores, predicted = probabilities.max(axis=1), model.classes_[probabilities.argmax(axis=1)]
@@ -419,6 +424,8 @@ def check_explains(run: Run) -> None:
     """Raise, before any work is done, if the run's model can't tell the shares of columns."""
     if not explains(run):
         found = "was trained on images" if len(run.event_shape) == 3 else f"holds a {run.kind}"
+        if isinstance(run.model, ExportedModel):
+            found = f"is an ONNX file, which gives scores alone; give the run of its {run.model.kind}"
         raise InvalidSettingError(
             f"{run.path}: --explain is for detectors and classifiers of tables and embeddings, and this run {found}; "
             "leave --explain out."
@@ -478,6 +485,27 @@ def check_scores(run: Run) -> None:
         raise InvalidSettingError(
             f"{run.path}: archetypes (this {run.kind}) give no scores; give a run of `farout fit` or `farout train`."
         )
+
+
+def open_scored(path: Path) -> Run:
+    """A run, or a model in an ONNX file that `farout export` wrote, to score by.
+
+    Raises
+    ------
+    RunError
+        If it is no finished run.
+    InvalidSettingError
+        If another program wrote the file.
+    """
+    if path.suffix.lower() != ".onnx":
+        return open_run(path)
+    model = open_exported(path)
+    if model is None:
+        raise InvalidSettingError(
+            f"{path}: farout export didn't write this file, so its score and threshold aren't known; farout stress "
+            "takes any ONNX file."
+        )
+    return Run(path, model, None, None)
 
 
 def write_evaluation(run: Run, sets: EvaluatedSets, scores: dict[str, NDArray[np.float64]]) -> None:

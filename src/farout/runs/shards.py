@@ -242,7 +242,7 @@ def check_shard_target(folder: Path, force: bool = False) -> None:
 
 def model_sum(run: Run) -> str:
     """What tells the model of a run from any other: the check sum of its file, which holds that of the weights."""
-    return _sha256(run.path / CONFIG)
+    return _sha256(run.path if run.path.is_file() else run.path / CONFIG)
 
 
 def _is_shard(path: Path) -> bool:

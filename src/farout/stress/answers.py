@@ -11,7 +11,9 @@ from scipy.special import softmax
 from sklearn.utils import get_tags
 from torch import nn
 
+from farout.base.graphs import open_session
 from farout.base.persistence import load
+from farout.detectors.exported import ExportedModel, open_exported
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.networks.trained import (
     TrainedNetwork,
@@ -96,7 +98,11 @@ def asked(
         path = Path(model)
         if path.suffix.lower() != ".onnx":
             return asked(load(path), outputs, classes)
-        model = onnx_function(path)
+        session = open_session(path, str(path))
+        ours = open_exported(path, session)
+        if ours is not None:
+            return _exported(ours)
+        model = onnx_function(path, session)
     if isinstance(model, type):
         raise InvalidSettingError(f"stress_test: {model.__name__} is a class; give a trained model of it.")
     named = None if classes is None else np.asarray(list(classes))
@@ -135,6 +141,18 @@ def _kind(model: Any) -> str | None:
     except Exception:  # what it raises for strangers differs between versions
         found = getattr(model, "_estimator_type", None)
     return found or ("density" if hasattr(model, "score_samples") and not hasattr(model, "classes_") else None)
+
+
+def _exported(model: ExportedModel) -> Ask:
+    """A model that `to_onnx` wrote: it says all that it says itself, in one go."""
+
+    def ask(rows: Any) -> Answers:
+        found = model.judged(rows)
+        decision = found.get("decision")
+        accepts = None if decision is None else decision == 1
+        return Answers(found["score"], found.get("probabilities"), accepts, found.get("predicted"))
+
+    return ask
 
 
 def _classifier(model: Any) -> Ask:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.graphs import open_session
 from farout.errors import InvalidDataError, InvalidSettingError
 
 __all__ = ["onnx_function"]
@@ -16,11 +17,12 @@ KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(floa
 BATCH = 256
 
 
-def onnx_function(path: Path) -> Callable[[Any], NDArray[Any]]:
+def onnx_function(path: Path, session: Any = None) -> Callable[[Any], NDArray[Any]]:
     """A function from rows to the numbers that a graph gives: its last output that holds floats.
 
     Rows are given in the type and the shape that the graph's one input has. A graph with several inputs is taken to
-    have one for each column of a frame, by its name, as scikit-learn's pipelines are exported.
+    have one for each column of a frame, by its name, as scikit-learn's pipelines are exported. A ``session`` of the
+    file is taken where it is open already.
 
     Raises
     ------
@@ -29,18 +31,7 @@ def onnx_function(path: Path) -> Callable[[Any], NDArray[Any]]:
     InvalidDataError
         From the function, if the rows don't fit the graph.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InvalidSettingError(
-            f"{path}: an ONNX file needs onnxruntime, which isn't installed: pip install 'farout[onnx]'."
-        ) from error
-    if not path.is_file():
-        raise InvalidSettingError(f"{path}: no such file.")
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise InvalidSettingError(f"{path}: onnxruntime can't read it: {str(error).splitlines()[0]}") from error
+    session = open_session(path, str(path)) if session is None else session
     inputs, outputs = session.get_inputs(), session.get_outputs()
     # Classifiers of scikit-learn give labels and then probabilities, as a tensor or as a list of dicts.
     wanted = [o.name for o in outputs if "float" in o.type or "double" in o.type]
