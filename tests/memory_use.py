@@ -75,8 +75,7 @@ def cases():
     flow = lambda: fo.FlowDensity(max_steps=STEPS, random_state=0)  # noqa: E731
     deep = lambda: fo.DeepArchetypes(3, flow=flow(), max_steps=STEPS, random_state=0)  # noqa: E731
     shell = lambda: fo.NormalShell(2.5, flow=flow())  # noqa: E731
-    detector = ("score_samples", "p_values")  # decisions are made of these
-    classifier = ("predict_proba", "p_values")
+    judged = ("p_values",)  # which are made of scores, and decisions of these
     learned = {"max_steps": STEPS, "random_state": 0}
 
     def wrapped(columns):
@@ -93,15 +92,15 @@ def cases():
             ("score_samples",),
         ),
         "flow-classes": (lambda _: flow(), True, ("score_samples", "class_log_probs", "sample")),
-        "nearest": (lambda _: fo.FlowDetector(random_state=0), False, detector),
-        "likelihood": (lambda _: fo.FlowDetector("likelihood", flow=flow(), random_state=0), False, detector[:1]),
-        "typicality": (lambda _: fo.FlowDetector("typicality", flow=flow(), random_state=0), False, detector[:1]),
-        "ratio": (lambda _: fo.FlowDetector("ratio", flow=flow(), random_state=0), True, detector[:1]),
-        "classifier": (lambda _: fo.CautiousClassifier(shell(), **learned), True, classifier),
-        "classifier-recommended": (lambda _: fo.CautiousClassifier(**learned), True, classifier[:1]),
-        "discriminator": (lambda _: fo.OutlierDiscriminator(shell(), **learned), False, detector),
-        "discriminator-recommended": (lambda _: fo.OutlierDiscriminator(**learned), False, detector[:1]),
-        "wrapped": (wrapped, True, classifier),
+        "nearest": (lambda _: fo.FlowDetector(random_state=0), False, judged),
+        "likelihood": (lambda _: fo.FlowDetector("likelihood", flow=flow(), random_state=0), False, judged),
+        "typicality": (lambda _: fo.FlowDetector("typicality", flow=flow(), random_state=0), False, judged),
+        "ratio": (lambda _: fo.FlowDetector("ratio", flow=flow(), random_state=0), True, judged),
+        "classifier": (lambda _: fo.CautiousClassifier(shell(), **learned), True, judged),
+        "classifier-recommended": (lambda _: fo.CautiousClassifier(**learned), True, judged),
+        "discriminator": (lambda _: fo.OutlierDiscriminator(shell(), **learned), False, judged),
+        "discriminator-recommended": (lambda _: fo.OutlierDiscriminator(**learned), False, judged),
+        "wrapped": (wrapped, True, judged),
         "linear": (lambda _: fo.ArchetypalAnalysis(3, random_state=0, max_iter=5, n_init=1), False, ("transform",)),
         "deep": (lambda _: deep(), False, ("encode", "reconstruct", "sample")),
         "gumbel": (lambda _: fo.GumbelShell(2.5, flow=flow()), False, ("sample",)),

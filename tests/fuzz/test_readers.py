@@ -16,13 +16,13 @@ MOST_MEGABYTES = 600  # that reading takes beside what whole files take: 256 MiB
 
 FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}  # of address space
 LONG = {
-    **dict.fromkeys(("idx", "npy", "toml"), 100_000),
-    **dict.fromkeys(("npz", "parquet", "sentences"), 50_000),
-    "csv": 30_000,
-    "records": 20_000,
-    "images": 15_000,
-    "runs": 10_000,
-    "checkpoints": 5_000,
+    **dict.fromkeys(("idx", "npy", "toml"), 40_000),
+    **dict.fromkeys(("npz", "parquet", "sentences"), 20_000),
+    "csv": 12_000,
+    "records": 8_000,
+    "images": 6_000,
+    "runs": 4_000,
+    "checkpoints": 2_000,
 }
 
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 SEED, MOMENTS = int(os.environ.get("FAROUT_ATTACK_SEED", "0")), int(os.environ.get("FAROUT_ATTACK_MOMENTS", "20"))
+EVERY = int(os.environ.get("FAROUT_ATTACK_EVERY", "12"))  # of so many operations one is met by a signal or a loss
 
 FINISHED = "holds a finished run|the run is finished"
 RUN_IN_PYTHON = """
@@ -26,7 +27,7 @@ import numpy as np
 import farout as fo
 X = np.random.default_rng(0).normal(size=(200, 3))
 where = fo.Training(checkpoint_dir="out/checkpoints", resume=True)
-flow = fo.FlowDensity(max_steps=60, random_state=0, training=where).fit(X)
+flow = fo.FlowDensity(max_steps=24, random_state=0, training=where).fit(X)
 flow.training = None
 flow.save("out/run", force=True)
 """
@@ -34,7 +35,7 @@ REPRODUCTION = """
 from dataclasses import replace
 from farout.talk.presets import preset_named
 from farout.talk.run import reproduce
-reproduce("toy", "out", preset=replace(preset_named("smoke"), toy_steps=40))
+reproduce("toy", "out", preset=replace(preset_named("smoke"), toy_steps=10))
 """
 
 
@@ -55,7 +56,7 @@ class Case:
 CASES = {
     "fit": Case(("fit", "toy", "--max-steps", "60", "--out", "out"), resumes=True),
     "classifier": Case(
-        ("train", "classifier", "toy", "--flow", "flow", "--source", "normal", "--max-steps", "60", "--out", "out"),
+        ("train", "classifier", "toy", "--flow", "flow", "--source", "normal", "--max-steps", "24", "--out", "out"),
         needs=("flow",),
         resumes=True,
     ),
@@ -65,7 +66,7 @@ CASES = {
     "detector": Case(("train", "detector", "toy", "--flow", "flow", "--out", "out"), needs=("flow",), resumes=True),
     "archetypes": Case(("archetypes", "toy:test", "-k", "3", "--counts", "2-3", "--out", "out"), resumes=True),
     "deep-archetypes": Case(
-        ("archetypes", "toy:test", "--deep", "--flow", "flow", "--no-counts", "--max-steps", "30", "--out", "out"),
+        ("archetypes", "toy:test", "--deep", "--flow", "flow", "--no-counts", "--max-steps", "12", "--out", "out"),
         needs=("flow",),
         resumes=True,
     ),
@@ -81,9 +82,9 @@ CASES = {
 SMALL = """
 max_steps = 0
 [flow]
-max_steps = 40
+max_steps = 16
 [model]
-max_steps = 40
+max_steps = 16
 [source]
 name = "normal"
 """
@@ -119,7 +120,7 @@ class Attacker:
         """A new folder with what the command reads."""
         if "flow" not in self.made:
             self.made["flow"] = True
-            made = self.run({"words": ["fit", "toy", "--max-steps", "40", "--out", "flow"]}, self.folder / "prepared")
+            made = self.run({"words": ["fit", "toy", "--max-steps", "16", "--out", "flow"]}, self.folder / "prepared")
             assert made["rc"] == 0, made["stderr"]
         place = self.folder / "place"
         shutil.rmtree(place, ignore_errors=True)
@@ -253,7 +254,7 @@ def test_interrupted_at_random_moments(name, number, attacker):
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].words])
 def test_interrupted_before_many_file_operations(name, number, attacker):
     told, _ = attacker.in_one_go(name)
-    for at in range((SEED + number) % 6, len(told["operations"]), 6):
+    for at in range((SEED + number) % EVERY, len(told["operations"]), EVERY):
         cut = check_recovered(attacker, name, {"at": at, "signal": number})
         check_manners(cut, number)
 
@@ -280,7 +281,7 @@ def test_interrupted_in_a_step(name, attacker):
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].words and "flow:out" not in CASES[name].needs])
 def test_a_folder_that_vanishes_is_made_anew_or_told_in_one_message(name, attacker):
     told, _ = attacker.in_one_go(name)
-    for at in range(1 + SEED % 6, len(told["operations"]), 6):
+    for at in range(1 + SEED % EVERY, len(told["operations"]), EVERY):
         cut = check_recovered(attacker, name, {"at": at, "vanish": True})
         assert cut["rc"] in (0, 1), cut
         assert len(re.findall(r"^(?!warning: ).", cut["stderr"], re.MULTILINE)) == cut["rc"], cut

@@ -20,8 +20,8 @@ import farout as fo
 
 GB = float(os.environ.get("FAROUT_BIG_GB", "4"))
 MOST = 1024 if GB <= 4 else 3072  # MiB above the start
-D = 50
-BLOCK = 2**16
+D = 400
+BLOCK = 2**13
 NAMES = [f"x{i}" for i in range(D)]
 
 
