@@ -180,8 +180,13 @@ def one_core(cpu: Measured) -> str:
         for shape, shown in NAMES.items():
             if cpu.has(what, shape):
                 line = cpu.line(what, shape)
-                rows.append([name, shown, told_small(line.row), rounded(1 / line.row), told(line.call)])
+                rows.append([name, shown, told_small(line.row), rounded(1 / line.row), short(line.call)])
     return rows_of(["verb", "a row", "a row takes", "rows a second", "a call takes"], rows, 2)
+
+
+def short(seconds: float) -> str:
+    """A time that may be too short to tell."""
+    return told(seconds) if seconds >= 1e-3 else "-"
 
 
 def told_small(seconds: float) -> str:
@@ -200,16 +205,13 @@ def fits(cpu: Measured) -> str:
 
 def workers(cpu: Measured) -> str:
     rows = []
-    for what in (*SCORES, "generate", "embed"):
-        for shape, shown in NAMES.items():
-            found = [x for x in cpu.lines if x.get("what") == what and x["shape"] == list(shape) and "part" in x]
-            for x in found:
-                block = x["part"] * x["bytes_a_row"]
-                ready = told(x["ready_seconds"]) if "ready_seconds" in x else "-"
-                rows.append(
-                    [what, shown, ready, size(x["fixed_bytes"]), size(x["bytes_a_row"]), size(x["fixed_bytes"] + block)]
-                )
-    head = ["worker", "a row", "first answer after", "memory then", "bytes a row more", f"with a part of {PART} rows"]
+    for x in cpu.lines:
+        if "fixed_bytes" in x:
+            fixed, each, part = x["fixed_bytes"], x["bytes_a_row"], x["part"]
+            ready = told(x["ready_seconds"]) if "ready_seconds" in x else "-"
+            name = [x["what"], NAMES[tuple(x["shape"])], ready, size(fixed)]
+            rows.append([*name, size(each) if each else "-", f"{part}", size(fixed + part * each)])
+    head = ["worker", "a row", "first answer after", "memory then", "bytes a row more", "rows of a part", "with a part"]
     return rows_of(head, rows, 2)
 
 
@@ -227,12 +229,14 @@ def foretold(cpu: Measured) -> str:
     """The model's time of a command beside the measured one."""
     rows = []
     for shape in (NARROW, WIDE):
-        n = int(cpu.one("farout score", shape, "rows"))
-        ready = cpu.one("score flow", shape, "ready_seconds")
-        seconds = ready + cpu.line("read parquet", shape).seconds(n)
-        seconds += cpu.line("score flow", shape).seconds(n, ceil(n / PART))
-        rows.append([NAMES[shape], rounded(n), told(seconds), told(cpu.one("farout score", shape, cpu.clock))])
-    return rows_of(["a row", "rows", "foretold", "measured"], rows)
+        measured = {
+            x["rows"]: x[cpu.clock] for x in cpu.found("farout score", shape, cpu.clock)
+        }  # the last of each size
+        for n, found in measured.items():
+            seconds = cpu.one("score flow", shape, "ready_seconds") + cpu.line("read parquet", shape).seconds(n)
+            seconds += cpu.line("score flow", shape).seconds(n, ceil(n / PART))
+            rows.append([NAMES[shape], rounded(n), told(seconds), told(found)])
+    return rows_of(["a row", "rows", "foretold", "measured"], rows, 2)
 
 
 def many_rows(cpu: Measured, gpu: Measured) -> str:
@@ -330,10 +334,10 @@ def tables(cpu: Measured, gpu: Measured) -> dict[str, str]:
 def filled(page: str, made: dict[str, str]) -> str:
     """A page with each table between its marks."""
     for name, text in made.items():
-        mark = re.compile(rf"(<!-- cost_model: {name} -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+        mark = re.compile(rf"(<!-- cost_model: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(mark.findall(page)) != 1:
             raise SystemExit(f"docs/scale.md: '<!-- cost_model: {name} -->' and its end aren't there once")
-        page = mark.sub(lambda m: m[1] + text + m[2], page)  # noqa: B023
+        page = mark.sub(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page)  # noqa: B023
     return page
 
 

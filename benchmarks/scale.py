@@ -1,7 +1,7 @@
 """What each verb costs on this machine: what docs/scale.md's cost model (cost_model.py) is fitted to.
 
-    python benchmarks/scale.py [--parts tables files shards images photographs] [--columns 20 100] [--rows 200000]
-        [--images 20000] [--photographs 64] [--steps 300] [--accelerator cpu|gpu]
+    python benchmarks/scale.py [--parts tables files commands shards images photographs] [--columns 20 100]
+        [--rows 200000] [--images 20000] [--photographs 64] [--steps 300] [--accelerator cpu|gpu]
 
 Prints a JSON object a line. The first says where and when. Then, for each verb and shape of a row:
 
@@ -155,15 +155,13 @@ def images(rows: int, steps: int, accelerator: str, folder: Path) -> None:
     worker("score classifier", shape, clf, P, folder)
 
 
-def files(columns: int, rows: int, steps: int, folder: Path) -> None:
-    """Reading, and a command from start to end, which the cost model must foretell."""
+def files(columns: int, rows: int, folder: Path) -> None:
+    """Files of a table, and reading them in parts."""
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    import farout as fo
     from farout.data import open_stream
-    from farout.runs.scoring import read_shard
 
     shape, X = (columns,), table(rows, columns)
     names = [f"c{i}" for i in range(columns)]
@@ -179,13 +177,28 @@ def files(columns: int, rows: int, steps: int, folder: Path) -> None:
         timed(f"open {ending}", shape, rows, lambda: open_stream(path), runs=2)  # noqa: B023
         timed(f"read {ending}", shape, rows, lambda: [len(part) for part in stream.batches(PART)])  # noqa: B023
 
-    # Drawn rows and saved flow as above; the flow is the quickest model, so that reading has the most say.
-    flow = fo.FlowDensity(max_steps=steps, batch_size=BATCH[1], random_state=0).fit(X[:TRAINED_ON])
-    run, out = flow.save(folder / f"flow{columns}"), folder / f"scores{columns}"
-    command = ["-m", "farout", "score", run, paths["parquet"], "--out", out]
-    _, seconds, cpu = child(*command)
-    say(what="farout score", shape=shape, rows=rows, seconds=round(seconds, 2), cpu_seconds=round(cpu, 2))
-    timed("read scores", shape, rows, lambda: read_shard(out / "part-00000.parquet"))
+
+def commands(columns: int, rows: int, steps: int, folder: Path) -> None:
+    """A command from start to end, which the cost model must foretell, of that many rows and of twenty times as many.
+
+    It scores by a flow, the quickest model, so that all around it has the most say.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import farout as fo
+    from farout.runs.scoring import read_shard
+
+    shape, X = (columns,), table(rows, columns)
+    flow = fo.FlowDensity(max_steps=steps, batch_size=BATCH[1], random_state=0).fit(X)
+    run = flow.save(folder / f"flow of {columns}")
+    frame = pa.table({f"c{i}": column for i, column in enumerate(X.T)})
+    for times in (1, 20):
+        data, out, n = folder / "scored.parquet", folder / f"scores {columns} {times}", rows * times
+        pq.write_table(pa.concat_tables([frame] * times), data, row_group_size=2**16)
+        _, seconds, cpu = child("-m", "farout", "score", run, data, "--out", out)
+        say(what="farout score", shape=shape, rows=n, seconds=round(seconds, 2), cpu_seconds=round(cpu, 2))
+        timed("read scores", shape, n, lambda: read_shard(out / "part-00000.parquet"))  # noqa: B023
 
 
 def shards(folder: Path) -> None:
@@ -231,7 +244,7 @@ def photographs(n: int, accelerator: str, folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parts = ("tables", "files", "shards", "images", "photographs")
+    parts = ("tables", "files", "commands", "shards", "images", "photographs")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--columns", type=int, nargs="+", default=[20, 100])
@@ -254,7 +267,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if "tables" in options.parts:
                 tables(columns, options.rows, options.steps, options.accelerator, folder)
             if "files" in options.parts:
-                files(columns, options.rows, options.steps, folder)
+                files(columns, options.rows, folder)
+            if "commands" in options.parts:
+                commands(columns, options.rows, options.steps, folder)
         if "shards" in options.parts:
             shards(folder)
         if "images" in options.parts:
