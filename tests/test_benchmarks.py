@@ -154,7 +154,8 @@ def test_moves_of_the_page() -> None:
 @pytest.mark.slow
 def test_rows_a_second() -> None:
     small = ["--rows", "300", "--images", "20", "--steps", "3", "--accelerator", "cpu", "--columns", "5"]
-    lines = [json.loads(line) for line in run("scale.py", *small, "--parts", "tables", "files", "images").splitlines()]
+    parts = ["tables", "files", "commands", "images"]
+    lines = [json.loads(line) for line in run("scale.py", *small, "--parts", *parts).splitlines()]
     assert "benchmarks/scale.py --rows 300" in lines[0]["command"]
     figures = lines[1:]
     verbs = {"fit detector", "generate", "score classifier", "read parquet", "read csv.gz", "farout score"}
