@@ -36,6 +36,8 @@ GALLERY = (
     "plot_mapping",
     "pictures",
     "own_backbone",
+    "serve_fastapi",
+    "package_mlflow",
 )
 
 project = "farout"
@@ -70,7 +72,7 @@ numpydoc_class_members_toctree = False
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["auto_examples"],
-    "filename_pattern": r"/plot_",  # others need a pretrained network: they are shown, not run
+    "filename_pattern": r"/plot_",  # others need what the build doesn't install: they are shown, not run
     "within_subsection_order": ExplicitOrder([f"{name}.py" for name in GALLERY]),
     "doc_module": ("farout",),
     "backreferences_dir": "api/backreferences",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -152,8 +153,59 @@ def test_moves_of_the_page() -> None:
 
 @pytest.mark.slow
 def test_rows_a_second() -> None:
-    lines = run("scale.py", "--rows", "300", "--images", "20", "--steps", "3", "--accelerator", "cpu").splitlines()
-    assert {"fit detector", "generate", "score classifier"} <= {json.loads(line).get("what") for line in lines}
+    small = ["--rows", "300", "--images", "20", "--steps", "3", "--accelerator", "cpu", "--columns", "5"]
+    parts = ["tables", "files", "commands", "images"]
+    lines = [json.loads(line) for line in run("scale.py", *small, "--parts", *parts).splitlines()]
+    assert "benchmarks/scale.py --rows 300" in lines[0]["command"]
+    figures = lines[1:]
+    verbs = {"fit detector", "generate", "score classifier", "read parquet", "read csv.gz", "farout score"}
+    assert verbs <= {figure["what"] for figure in figures}
+    workers = [figure for figure in figures if "fixed_bytes" in figure]
+    assert {tuple(worker["shape"]) for worker in workers} == {(5,), (1, 28, 28)}
+    assert all(2**27 < worker["fixed_bytes"] < 2**31 and worker["bytes_a_row"] >= 0 for worker in workers)
+
+
+def test_the_page_of_scale_has_the_tables_of_the_cost_model() -> None:
+    page = (BENCHMARKS.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    printed = run("cost_model.py").strip()
+    tables = dict(part.split("\n\n", 1) for part in re.split(r"\n\n(?=[a-z ]+\n\n)", printed))
+    assert set(tables) == set(re.findall(r"<!-- cost_model: (.*) -->", page))
+    for name, table in tables.items():
+        shown = f"<!-- cost_model: {name} -->\n\n{table.strip()}\n\n<!-- end -->"
+        assert shown in page, f"{name}: run python benchmarks/cost_model.py --write"
+
+
+def test_a_cost_model_finds_what_lines_were_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from cost_model import Job, Measured, filled, told
+
+    def line(what: str, rows: int, seconds: float) -> str:
+        return json.dumps({"what": what, "shape": [20], "rows": rows, "cpu_seconds": seconds, "seconds": 9 * seconds})
+
+    lines = [line("score flow", n, 0.5 + 0.002 * n) for n in (100, 400)]
+    lines += [line("generate", 100, 0.3)]
+    lines += [line("shards", n, 4 + 0.01 * n + 1e-5 * n**2 - 0.01001) for n in (1, 200, 800)]
+    lines += [line("read csv", n, 1.0 - n / 1000) for n in (100, 400)]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    measured = Measured(tmp_path / "lines.jsonl", "cpu_seconds")
+    found = measured.line("score flow", (20,))
+    assert found.seconds(1000, calls=2) == pytest.approx(2 * 0.5 + 1000 * 0.002)
+    assert measured.line("generate", (20,)).seconds(1000, calls=2) == pytest.approx(3)
+    assert measured.shards() == pytest.approx((0.01, 1e-5), rel=0.1)
+    with pytest.raises(SystemExit, match=r"'read csv', \[20\]: more rows took less time"):
+        measured.line("read csv", (20,))
+    with pytest.raises(SystemExit, match=r"no cpu_seconds of 'embed', \[20\]"):
+        measured.line("embed", (20,))
+
+    job = Job(rows=1000, shard=100, note=1.0, note_again=0.0, after=7.0)
+    assert job.seconds(workers=1, ready=5.0, shard_seconds=60.0) == 5 + 10 * 60 + 7
+    assert job.seconds(workers=4, ready=5.0, shard_seconds=60.0) == 5 + 3 * 60 + 7
+    assert job.seconds(workers=10, ready=5.0, shard_seconds=0.0) == 10 + 7, "the driver notes a shard a second"
+    assert [told(s) for s in (0.042, 75, 7200, 86_400 * 23, 1e9)] == ["42 ms", "75 s", "2 h", "23 d", "32 years"]
+    page = "a\n<!-- cost_model: x -->\n\nold\n\n<!-- end -->\nb"
+    assert filled(page, {"x": "new"}) == page.replace("old", "new")
+    with pytest.raises(SystemExit, match="cost_model: y"):
+        filled(page, {"y": "new"})
 
 
 @pytest.mark.slow

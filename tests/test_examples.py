@@ -2,26 +2,34 @@
 
 import ast
 import functools
+import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from extras import extra
+from sklearn.datasets import load_wine
+
+import farout as fo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SHOWN = {"own_backbone", "pictures"}  # with pretrained networks: the build of the site shows them and doesn't run them
+# With pretrained networks or servers: the build of the site shows them and doesn't run them.
+SHOWN = {"own_backbone", "package_mlflow", "pictures", "serve_fastapi"}
 RUN = {path.stem for path in EXAMPLES.glob("plot_*.py")}
 
 
 @functools.cache
-def run(name, *words, path=""):
+def run(name, *words, path="", quiet=True):
+    # Where there is a window system, `plt.show` says that nothing is shown.
+    strict = ["-W", "error", "-W", "ignore:FigureCanvasAgg is non-interactive"] if quiet else []
     done = subprocess.run(
-        # Where there is a window system, `plt.show` says that nothing is shown.
-        [sys.executable, "-W", "error", "-W", "ignore:FigureCanvasAgg is non-interactive", EXAMPLES / name, *words],
+        [sys.executable, *strict, EXAMPLES / name, *words],
         capture_output=True,
         encoding="utf-8",
         timeout=600,
@@ -32,7 +40,7 @@ def run(name, *words, path=""):
         | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), path]))},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert not quiet or done.stderr == ""
     return done.stdout
 
 
@@ -43,7 +51,7 @@ def numbers(pattern, text):
 
 
 def test_no_example_is_left_out():
-    tested = set(re.findall(r'run\(\s*"(\w+)\.py"', Path(__file__).read_text(encoding="utf-8")))
+    tested = set(re.findall(r'(?:run|loaded)\(\s*"(\w+)\.py"', Path(__file__).read_text(encoding="utf-8")))
     assert {path.stem for path in EXAMPLES.glob("*.py")} == SHOWN | RUN == tested
 
 
@@ -248,3 +256,132 @@ def test_pictures_with_timm(tmp_path):
     model = timm.create_model("test_resnet")
     timm.models.save_for_hf(model, tmp_path, model_config=model.pretrained_cfg)
     check_pictures(run("pictures.py", f"timm:local-dir:{tmp_path}"))
+
+
+# --- served -------------------------------------------------------------------------------------------------------
+
+
+def loaded(name):
+    """The module of an example."""
+    spec = importlib.util.spec_from_file_location("example", EXAMPLES / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def wines():
+    return load_wine(return_X_y=True, as_frame=True)
+
+
+@pytest.fixture(scope="module", params=["classifier of named columns", "detector"])
+def served(request, tmp_path_factory, wines):
+    """A model, a client of the service that answers for it, and what to send beside rows."""
+    testing, _, _ = extra("fastapi.testclient", "onnxruntime", "onnxscript")
+    X, y = wines
+    if request.param == "detector":
+        model = fo.FlowDetector("likelihood", fo.FlowDensity(max_steps=20), random_state=0).fit(X.to_numpy())
+    else:
+        model = fo.CautiousClassifier(None, max_steps=20, random_state=0).fit(X, y)
+    path = model.to_onnx(tmp_path_factory.mktemp("served") / "model.onnx")
+    with pytest.MonkeyPatch.context() as patch, testing.TestClient(serving(path, patch)) as client:
+        yield model, client, {"columns": list(X)} if hasattr(model, "feature_names_in_") else {}
+
+
+def serving(path, patch):
+    patch.setenv("MODEL", str(path))
+    return loaded("serve_fastapi.py").app
+
+
+def test_the_service_answers_as_the_model_does(served, wines):
+    model, client, beside = served
+    X = (1.01 * wines[0].iloc[:60]).astype(np.float32).astype(float)  # none that is held out: its score would be a tie
+    X.iloc[50:] *= 3
+    rows = X if beside else X.to_numpy()
+    answer = client.post("/", json={**beside, "data": X.to_numpy().tolist()})
+    assert answer.status_code == 200
+    found = answer.json()
+    np.testing.assert_allclose(found["score"], model.score_samples(rows), rtol=1e-4)
+    np.testing.assert_allclose(found["p_value"], model.p_values(rows), rtol=1e-4)
+    assert set(found["decision"]) == {-1, 1}
+    if beside:
+        np.testing.assert_allclose(found["probabilities"], model.predict_proba(rows), rtol=1e-4)
+        np.testing.assert_array_equal(found["decision"], model.is_inlier(rows))
+        written = X.to_json(orient="split", double_precision=15)  # as pandas writes a frame
+        assert client.post("/", content=written, headers=JSON).json() == found
+    else:
+        np.testing.assert_array_equal(found["decision"], model.predict(rows))
+    about = client.get("/").json()
+    assert about["columns"] == beside.get("columns")
+    assert about["threshold"] == model.offset_
+    assert about["farout"] == fo.__version__
+
+
+JSON = {"Content-Type": "application/json"}
+BAD = {
+    "a column too few": ("[[" + ",".join(["1"] * 12) + "]]", "data.0: .*at least 13 items.*not 12"),
+    "a column too many": ("[[" + ",".join(["1"] * 14) + "]]", "data.0: .*at most 13 items.*not 14"),
+    "NaN": ("[[" + ",".join(["1"] * 12) + ",NaN]]", "data.0.12: .*finite number"),
+    "infinity": ("[[Infinity" + ",1" * 12 + "]]", "data.0.0: .*finite number"),
+    "beyond float32": ("[[-1e39" + ",1" * 12 + "]]", "data.0.0: .*greater than or equal to"),
+    "text": ('[["7"' + ",1" * 12 + "]]", "data.0.0: .*valid number"),
+    "a missing cell": ("[[null" + ",1" * 12 + "]]", "data.0.0: .*valid number"),
+    "a truth value": ("[[true" + ",1" * 12 + "]]", "data.0.0: .*valid number"),
+    "no rows": ("[]", "data: .*at least 1 item"),
+    "a row alone": ("[1" + ",1" * 12 + "]", "data.0: .*valid list"),
+    "too many rows": ("[" + ",".join(["[1" + ",1" * 12 + "]"] * 1001) + "]", "data: .*at most 1000 items"),
+    "no list": ('"rows"', "data: .*valid list"),
+    "no JSON": ("[[1,", "JSON decode error"),
+}
+
+
+@pytest.mark.parametrize(("rows", "told"), BAD.values(), ids=BAD)
+def test_the_service_refuses_bad_rows(served, rows, told):
+    _, client, beside = served
+    body = json.dumps(beside)[:-1] + ("," if beside else "") + f'"data": {rows}}}'
+    answer = client.post("/", content=body, headers=JSON)
+    assert answer.status_code == 422
+    message = answer.json()["detail"]
+    assert re.search(told, message)
+    assert len(message) < 150
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("named", ["the other way round", "none"])
+def test_the_service_compares_names_of_columns(served, wines, named):
+    _, client, beside = served
+    columns = {} if named == "none" else {"columns": list(wines[0])[::-1]}
+    answer = client.post("/", json={**columns, "data": wines[0].to_numpy()[:1].tolist()})
+    if beside:
+        assert answer.status_code == 422
+        assert "alcohol" in answer.json()["detail"]
+    else:
+        assert answer.status_code == 200, "the model knows no names"
+
+
+def test_the_service_needs_neither_farout_nor_torch():
+    tree = ast.parse((EXAMPLES / "serve_fastapi.py").read_text(encoding="utf-8"))
+    modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    assert {m.split(".")[0] for m in modules} == {
+        "fastapi",
+        "json",
+        "numpy",
+        "onnxruntime",
+        "os",
+        "pydantic",
+        "typing",
+    }
+
+
+def test_a_run_is_packaged_by_mlflow(tmp_path, monkeypatch, wines):
+    extra("mlflow")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database is more packages and 10 s
+    assert "the same after logging and loading: True" in run("package_mlflow.py", quiet=False)
+    (packaged,) = tmp_path.glob("mlruns/*/models/*/artifacts")
+    assert not list(packaged.rglob("*.pkl")), "no pickle"
+    again = fo.load(packaged / "artifacts" / "run")
+    assert list(again.feature_names_in_) == list(wines[0])
+    assert f"farout=={fo.__version__}" in (packaged / "requirements.txt").read_text(encoding="utf-8")
