@@ -123,7 +123,8 @@ def test_score_gives_one_line_a_row(runs, tmp_path, capsys):
     lines = list(csv.DictReader(out.read_text().splitlines()))
     test = fo.load_data("toy:test")
     clf = fo.load(runs / "clf")
-    assert list(lines[0]) == ["score", "p_value", "decision", "predicted", "label"]
+    assert list(lines[0]) == ["row", "score", "p_value", "decision", "predicted", "label"]
+    assert [int(line["row"]) for line in lines] == list(range(len(test)))
     np.testing.assert_array_equal([float(line["score"]) for line in lines], clf.score_samples(test))
     np.testing.assert_array_equal([int(line["decision"]) for line in lines], clf.is_inlier(test))
     np.testing.assert_array_equal([float(line["p_value"]) for line in lines], clf.p_values(test))
@@ -155,7 +156,7 @@ def test_score_explains_by_the_names_of_columns(tmp_path, capsys):
     assert "columns of outliers" in capsys.readouterr().out
     lines = list(csv.DictReader(out.read_text().splitlines()))
     shares = [name for name in lines[0] if name.startswith("share_")]
-    assert list(lines[0]) == ["score", "p_value", "decision", "top_column", *shares]
+    assert list(lines[0]) == ["row", "score", "p_value", "decision", "top_column", *shares]
     assert shares == ["share_width", "share_a, b", "share_share_x", "share_score"]
     found = np.array([[float(line[name]) for name in shares] for line in lines])
     np.testing.assert_array_equal(found, fo.load(run).explain(fo.load_data(str(tmp_path / "strange.csv"))))
@@ -454,7 +455,7 @@ def test_light_imports_stay_light():
 def test_a_flow_alone_scores_as_a_detector_would_without_threshold(runs, tmp_path, capsys):
     out = tmp_path / "s.csv"
     assert main(["score", str(runs / "flow"), "toy", "--out", str(out)]) == 0
-    assert out.read_text().splitlines()[0] == "score,label"
+    assert out.read_text().splitlines()[0] == "row,score,label"
     capsys.readouterr()
     sets = ["--inliers", "toy", "--outliers", str(runs.parent / "far.npz"), "--json"]
     np.savez(runs.parent / "far.npz", X=np.full((20, 2), 40.0) + np.arange(40).reshape(20, 2) / 40)

@@ -210,9 +210,9 @@ def test_evaluate_and_score_remember_label_and_size_of_images(tmp_path, capsys):
     assert main(["fit", str(tmp_path / "t.csv"), "--label", "kind", "--out", run, "--max-steps", "2"]) == 0
     capsys.readouterr()
     assert main(["score", run, str(tmp_path / "t.csv")]) == 0
-    assert capsys.readouterr().out.startswith("score,label\n")
+    assert capsys.readouterr().out.startswith("row,score,label\n")
     assert main(["score", run, str(tmp_path / "u.csv")]) == 0, "a file without labels is as good"
-    assert capsys.readouterr().out.startswith("score\n")
+    assert capsys.readouterr().out.startswith("row,score\n")
 
 
 def farout(*words, **options):

@@ -46,6 +46,8 @@ class Dataset:
         Name of the column of labels, where a file has one.
     frame : pyarrow.Table or None
         The columns of a table as they are, with their types. Models take it in place of ``X``.
+    files : ndarray of str or None
+        Shape (n,), for a folder of images: the path of each row's file within the folder, such as ``cats/1.png``.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class Dataset:
     anomaly: NDArray[np.bool_] | None = None
     frame: pa.Table | None = None
     label_name: str | None = None
+    files: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         """Bring the rows to C order and their float type, and check that the parts fit."""
@@ -92,6 +95,10 @@ class Dataset:
             raise InvalidDataError(
                 f"{self.name}: {len(rows)} rows but marks of anomalies of shape {self.anomaly.shape}, "
                 f"{self.anomaly.dtype}; give one boolean a row"
+            )
+        if self.files is not None and self.files.shape != (len(rows),):
+            raise InvalidDataError(
+                f"{self.name}: {len(rows)} rows but names of files of shape {self.files.shape}; give one a row"
             )
         if self.feature_names is not None and len(self.feature_names) != rows.shape[1]:
             raise InvalidDataError(
@@ -180,9 +187,9 @@ class Dataset:
         [0.0, 1.0]
         """
         rows = np.asarray(rows)
-        y, anomaly = (None if part is None else part[rows] for part in (self.y, self.anomaly))
+        y, anomaly, files = (None if part is None else part[rows] for part in (self.y, self.anomaly, self.files))
         frame = None if self.frame is None else self.frame.take(pa.array(np.arange(len(self))[rows]))
-        return replace(self, X=self.X[rows], y=y, anomaly=anomaly, frame=frame)
+        return replace(self, X=self.X[rows], y=y, anomaly=anomaly, frame=frame, files=files)
 
     def part(self, first: int, stop: int) -> "Dataset":
         """Rows from ``first`` to before ``stop``, without a copy.
@@ -192,9 +199,10 @@ class Dataset:
         >>> Dataset(np.eye(3), None, (3,), "eye").part(1, 3).X[:, 1].tolist()
         [1.0, 0.0]
         """
-        y, anomaly = (None if part is None else part[first:stop] for part in (self.y, self.anomaly))
+        each = (self.y, self.anomaly, self.files)
+        y, anomaly, files = (None if part is None else part[first:stop] for part in each)
         frame = None if self.frame is None else self.frame.slice(first, max(0, stop - first))
-        return replace(self, X=self.X[first:stop], y=y, anomaly=anomaly, frame=frame)
+        return replace(self, X=self.X[first:stop], y=y, anomaly=anomaly, frame=frame, files=files)
 
     @classmethod
     def joined(cls, parts: Sequence["Dataset"]) -> "Dataset":
@@ -215,7 +223,8 @@ class Dataset:
             return None if each[0] is None else np.concatenate(each)
 
         frame = None if first.frame is None else pa.concat_tables([part.frame for part in parts])
-        return replace(first, X=together("X"), y=together("y"), anomaly=together("anomaly"), frame=frame)
+        columns = {name: together(name) for name in ("X", "y", "anomaly", "files")}
+        return replace(first, frame=frame, **columns)
 
     def without(self, columns: Iterable[str]) -> "Dataset":
         """The same rows without some columns; those that aren't there are none to leave out.
