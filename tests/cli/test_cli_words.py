@@ -190,6 +190,39 @@ def test_each_wait_is_one_line_in_a_log(flow, tmp_path, capsys):
     assert "generating 5 outliers, source recommended" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_long_work_says_what_it_does_without_a_terminal_too(quiet, tmp_path, capsys):
+    more = ["--quiet"] if quiet else []
+    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(1234, 2)))
+    data, run = str(tmp_path / "a.npz"), str(tmp_path / "run")
+    work = {
+        "training a detector on 1 234 rows": ["train", "detector", data, "--out", run, "--max-steps", "2"],
+        "stressing run with 1 234 rows": ["stress", run, data, "-n", "20", "--kinds", "shell"],
+        "finding archetypes of 1 234 rows": ["archetypes", data, "-k", "3", "--no-counts", "--out", f"{tmp_path}/aa"],
+    }
+    for begins, words in work.items():
+        capsys.readouterr()
+        assert main([*words, *more]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+        if quiet:
+            assert said == []
+        else:
+            first, last = said
+            assert first == f"{begins}: begun; --verbose shows progress"
+            assert re.fullmatch(rf"{begins}: done in \d.*", last)
+
+
+def test_a_warning_is_told_once_in_each_command(capsys):
+    from farout.cli.console import Console
+
+    console = Console()
+    for _ in range(2):
+        console.take_common_flags([])
+        console.warn("mind the gap")
+        console.warn("mind the gap")
+    assert capsys.readouterr().err == 2 * "warning: mind the gap\n"
+
+
 def test_evaluate_and_score_remember_label_and_size_of_images(tmp_path, capsys):
     from PIL import Image
 
@@ -224,7 +257,7 @@ def farout(*words, **options):
 def test_a_reader_that_leaves_is_no_error(flow, tmp_path):
     np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
     with farout("score", str(flow), str(tmp_path / "many.npy")) as process:
-        assert process.stdout.readline() == "score\n"
+        assert process.stdout.readline() == "row,score\n"
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0

@@ -24,6 +24,7 @@ __all__ = [
     "load_outliers",
     "load_test_data",
     "load_training",
+    "numbered",
     "open_test_stream",
     "outliers_of",
     "refuse_marks",
@@ -86,7 +87,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             wanted = settings.rows if isinstance(settings.rows, int) else _enough(settings, stream.row_bytes)
             data = stream.sample(wanted, settings.seed)
             if len(data) < len(stream):
-                told = f"{len(data):,} of {len(stream):,}".replace(",", " ")
+                told = f"{numbered(len(data))} of {numbered(len(stream))}"
                 warnings = (
                     f"trained on {told} rows, drawn at random"
                     + ("; rare classes are kept" if stream.strata is not None else "")
@@ -100,6 +101,17 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             f"{data.name}: all rows are marked as anomalies by {settings.anomaly!r}, none is normal."
         )
     return TrainingData(data.take(~marks), data.take(marks) if marks.any() else None, warnings)
+
+
+def numbered(n: int) -> str:
+    """A number of rows for people.
+
+    Examples
+    --------
+    >>> numbered(1234567)
+    '1 234 567'
+    """
+    return f"{n:,}".replace(",", " ")
 
 
 def _enough(settings: RunSettings, row_bytes: int) -> int:

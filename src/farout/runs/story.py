@@ -17,7 +17,7 @@ from farout.latent import along_strength, radii
 from farout.runs.archetype_story import archetype_story, is_archetypes
 from farout.runs.folder import Run, flow_of
 from farout.runs.lessons import judged_classes, mistakes, over_classes, trained_outliers
-from farout.runs.loading import fitted_on, inliers_of, load_again, outliers_of
+from farout.runs.loading import fitted_on, inliers_of, load_again, numbered, outliers_of
 from farout.runs.provenance import Provenance, duration
 from farout.runs.scoring import EvaluatedSets, column_names, explains, judged_with_care, read_evaluation
 
@@ -263,7 +263,7 @@ def _histories(model: Any, flow: FlowDensity | None) -> dict[str, Mapping[str, S
 
 
 def _summary(run: Run, kept: EvaluatedSets | None) -> str:
-    rows = "" if run.record is None else f"{run.record.rows:,}".replace(",", " ")
+    rows = "" if run.record is None else numbered(run.record.rows)
     parts = [f"Trained on {run.record.spec}, {rows} rows." if run.record is not None else ""]
     if kept is not None:
         aurocs = {name: row.auroc for name, row in kept.table.items()}
