@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -204,6 +205,24 @@ def test_evaluate_keeps_the_table_and_report_shows_it(runs, tmp_path, capsys):
     assert "far.npz" in text
     assert "toy:train shares rows with toy" in text, "the warning is in the page itself"
     assert f"farout evaluate {runs / 'clf'} --inliers toy:test" in re.sub("<[^>]*>", "", text)
+
+
+def test_the_page_in_a_run_is_replaced_and_no_other_file(runs, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "page.html"
+    shutil.copytree(runs / "flow", run)
+    page = run / "report.html"
+    assert main(["report", str(run)]) == 0
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", "old</body>"), encoding="utf-8")
+    assert main(["report", str(run)]) == 0
+    assert "old</body>" not in page.read_text(encoding="utf-8")
+    shutil.copy(page, out)
+    page.write_text("mine")
+    for words in (["report", str(run)], ["report", str(run), "--out", str(out)]):
+        capsys.readouterr()
+        assert main(words) == 1
+        assert "add --force" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    assert main(["report", str(run), "--force"]) == 0
 
 
 def test_report_of_a_flow_needs_no_evaluation(runs, tmp_path):
