@@ -13,6 +13,7 @@ from farout.data.spec import parse_spec
 from farout.data.streams import BIG, held
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 from farout.runs.folder import Run
+from farout.runs.provenance import heard
 from farout.runs.settings import RunSettings
 
 __all__ = [
@@ -49,7 +50,7 @@ class TrainingData:
     anomalies : Dataset or None
         Rows that are marked; no training sees them.
     warnings : tuple of str
-        That these are a sample of the rows.
+        That these are a sample of the rows, and what was warned of when they were read.
     """
 
     normal: Dataset
@@ -78,7 +79,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
         "drop": settings.drop,
     }
     warnings: tuple[str, ...] = ()
-    with stage(f"loading {settings.data}", show=show):
+    with stage(f"loading {settings.data}", show=show), heard() as noticed:
         streamed = settings.rows is None and size_in_memory(settings.data, settings.image_size) > BIG
         if settings.rows == "all" or not (streamed or isinstance(settings.rows, int)):
             data = load_data(settings.data, **options)
@@ -93,6 +94,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
                     + ("; rare classes are kept" if stream.strata is not None else "")
                     + ("; --rows N draws another number, --rows all takes them all." if streamed else "."),
                 )
+    warnings += tuple(noticed)
     marks = data.anomaly
     if marks is None:
         return TrainingData(data, warnings=warnings)
