@@ -212,6 +212,21 @@ def test_long_work_says_what_it_does_without_a_terminal_too(quiet, tmp_path, cap
             assert re.fullmatch(rf"{begins}: done in \d.*", last)
 
 
+@pytest.mark.parametrize(("rows", "held"), [(71, 18), (75, 19)])
+def test_too_few_rows_for_p_values_of_a_twentieth_are_told(rows, held, tmp_path, capsys):
+    np.savez(tmp_path / "few.npz", X=np.random.default_rng(0).normal(size=(rows, 2)))
+    run = tmp_path / "run"
+    assert main(["train", "detector", str(tmp_path / "few.npz"), "--max-steps", "2", "--out", str(run)]) == 0
+    told = capsys.readouterr().err
+    kept = json.loads((run / "record.json").read_text())["warnings"]
+    assert len(fo.load(run).calibration_scores_) == held
+    if held < 19:
+        assert f"set by {held} held-out rows, so that no p-value is below 0.053; p-values of 0.05 need 19" in told
+        assert [f"warning: {text}" in told for text in kept] == [True]
+    else:
+        assert kept == []
+
+
 def test_a_warning_is_told_once_in_each_command(capsys):
     from farout.cli.console import Console
 

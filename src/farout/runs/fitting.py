@@ -10,6 +10,7 @@ from farout.base.estimator import classes_of
 from farout.base.training import Training
 from farout.base.validation import Rows
 from farout.data import Dataset
+from farout.detectors.calibration import few_held_out
 from farout.detectors.classifier import CautiousClassifier
 from farout.detectors.discriminator import OutlierDiscriminator
 from farout.detectors.flow_detector import TABLE_FLOW, FlowDetector
@@ -128,6 +129,8 @@ def train_model(
             flow = default_flow(settings, normal, run.training("flow"), verbose)
         model = _model(settings, normal, flow, archetypes, real, run.training("model"), verbose)
         model.fit(rows_for(normal), normal.y)
+        few = few_held_out(model.calibration_scores_)
+        warnings += [] if few is None else [few]
         return Learned(
             run.finish(model, normal, warnings),
             warnings,
