@@ -175,6 +175,13 @@ def test_score_explains_by_the_names_of_columns(tmp_path, capsys):
     assert f"strange.csv, no. {strangest}: {planted[strangest]}" in page.read_text()
 
 
+def test_models_are_stressed_with_the_names_of_their_columns(runs, tmp_path, capsys):
+    words = ["stress", str(runs / "clf"), "toy", "-n", "20", "--kinds", "shell", "--out", str(tmp_path / "s.html")]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "feature names" not in capsys.readouterr().err
+
+
 def test_what_cannot_be_explained_is_said_before_anything_is_scored(runs, tmp_path, capsys):
     assert main(["score", str(runs / "flow"), "toy", "--explain"]) == 1
     assert "holds a FlowDensity" in capsys.readouterr().err
