@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -123,7 +124,8 @@ def test_score_gives_one_line_a_row(runs, tmp_path, capsys):
     lines = list(csv.DictReader(out.read_text().splitlines()))
     test = fo.load_data("toy:test")
     clf = fo.load(runs / "clf")
-    assert list(lines[0]) == ["score", "p_value", "decision", "predicted", "label"]
+    assert list(lines[0]) == ["row", "score", "p_value", "decision", "predicted", "label"]
+    assert [int(line["row"]) for line in lines] == list(range(len(test)))
     np.testing.assert_array_equal([float(line["score"]) for line in lines], clf.score_samples(test))
     np.testing.assert_array_equal([int(line["decision"]) for line in lines], clf.is_inlier(test))
     np.testing.assert_array_equal([float(line["p_value"]) for line in lines], clf.p_values(test))
@@ -155,7 +157,7 @@ def test_score_explains_by_the_names_of_columns(tmp_path, capsys):
     assert "columns of outliers" in capsys.readouterr().out
     lines = list(csv.DictReader(out.read_text().splitlines()))
     shares = [name for name in lines[0] if name.startswith("share_")]
-    assert list(lines[0]) == ["score", "p_value", "decision", "top_column", *shares]
+    assert list(lines[0]) == ["row", "score", "p_value", "decision", "top_column", *shares]
     assert shares == ["share_width", "share_a, b", "share_share_x", "share_score"]
     found = np.array([[float(line[name]) for name in shares] for line in lines])
     np.testing.assert_array_equal(found, fo.load(run).explain(fo.load_data(str(tmp_path / "strange.csv"))))
@@ -171,6 +173,13 @@ def test_score_explains_by_the_names_of_columns(tmp_path, capsys):
     assert main(["report", run, "--out", str(page)]) == 0
     strangest = int(np.argmin([float(line["score"]) for line in lines]))
     assert f"strange.csv, no. {strangest}: {planted[strangest]}" in page.read_text()
+
+
+def test_models_are_stressed_with_the_names_of_their_columns(runs, tmp_path, capsys):
+    words = ["stress", str(runs / "clf"), "toy", "-n", "20", "--kinds", "shell", "--out", str(tmp_path / "s.html")]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "feature names" not in capsys.readouterr().err
 
 
 def test_what_cannot_be_explained_is_said_before_anything_is_scored(runs, tmp_path, capsys):
@@ -203,6 +212,24 @@ def test_evaluate_keeps_the_table_and_report_shows_it(runs, tmp_path, capsys):
     assert "far.npz" in text
     assert "toy:train shares rows with toy" in text, "the warning is in the page itself"
     assert f"farout evaluate {runs / 'clf'} --inliers toy:test" in re.sub("<[^>]*>", "", text)
+
+
+def test_the_page_in_a_run_is_replaced_and_no_other_file(runs, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "page.html"
+    shutil.copytree(runs / "flow", run)
+    page = run / "report.html"
+    assert main(["report", str(run)]) == 0
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", "old</body>"), encoding="utf-8")
+    assert main(["report", str(run)]) == 0
+    assert "old</body>" not in page.read_text(encoding="utf-8")
+    shutil.copy(page, out)
+    page.write_text("mine")
+    for words in (["report", str(run)], ["report", str(run), "--out", str(out)]):
+        capsys.readouterr()
+        assert main(words) == 1
+        assert "add --force" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    assert main(["report", str(run), "--force"]) == 0
 
 
 def test_report_of_a_flow_needs_no_evaluation(runs, tmp_path):
@@ -454,7 +481,7 @@ def test_light_imports_stay_light():
 def test_a_flow_alone_scores_as_a_detector_would_without_threshold(runs, tmp_path, capsys):
     out = tmp_path / "s.csv"
     assert main(["score", str(runs / "flow"), "toy", "--out", str(out)]) == 0
-    assert out.read_text().splitlines()[0] == "score,label"
+    assert out.read_text().splitlines()[0] == "row,score,label"
     capsys.readouterr()
     sets = ["--inliers", "toy", "--outliers", str(runs.parent / "far.npz"), "--json"]
     np.savez(runs.parent / "far.npz", X=np.full((20, 2), 40.0) + np.arange(40).reshape(20, 2) / 40)

@@ -85,13 +85,17 @@ def test_outliers_are_rows_that_a_colleague_recognises(made, tmp_path, capsys, e
 def test_an_id_is_told_and_comes_back_empty(made, tmp_path, capsys):
     data = ["fit", f"{made}/t.parquet", "--anomaly", "kind", *FEW]
     assert main([*data, "--out", f"{tmp_path}/flow"]) == 0
-    assert "'ref': text that hardly ever repeats" in " ".join(capsys.readouterr().err.split())
+    assert capsys.readouterr().err.count("'ref': text that hardly ever repeats") == 1
+    (kept,) = json.loads((tmp_path / "flow" / "record.json").read_text())["warnings"]
+    assert "'ref': text that hardly ever repeats" in kept
     assert main(["generate", f"{tmp_path}/flow", "-n", "20", "--out", f"{tmp_path}/out.parquet"]) == 0
     out = pyarrow.parquet.read_table(tmp_path / "out.parquet")
     assert out["ref"].null_count == 20
     assert out.schema.equals(visits().drop_columns("kind").schema)
     assert main(["generate", f"{tmp_path}/flow", "--source", "collage", "-n", "5", "--out", f"{tmp_path}/c.csv"]) == 0
     assert main(["report", f"{tmp_path}/flow"]) == 0
+    _, _, care = (tmp_path / "flow" / "report.html").read_text(encoding="utf-8").partition("Read with care")
+    assert "text that hardly ever repeats" in care.partition("</div>")[0]
 
 
 def test_labels_real_outliers_and_whole_numbers(made, tmp_path, capsys):

@@ -190,6 +190,54 @@ def test_each_wait_is_one_line_in_a_log(flow, tmp_path, capsys):
     assert "generating 5 outliers, source recommended" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_long_work_says_what_it_does_without_a_terminal_too(quiet, tmp_path, capsys):
+    more = ["--quiet"] if quiet else []
+    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(1234, 2)))
+    data, run = str(tmp_path / "a.npz"), str(tmp_path / "run")
+    work = {
+        "training a detector on 1 234 rows": ["train", "detector", data, "--out", run, "--max-steps", "2"],
+        "stressing run with 1 234 rows": ["stress", run, data, "-n", "20", "--kinds", "shell"],
+        "finding archetypes of 1 234 rows": ["archetypes", data, "-k", "3", "--no-counts", "--out", f"{tmp_path}/aa"],
+    }
+    for begins, words in work.items():
+        capsys.readouterr()
+        assert main([*words, *more]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+        if quiet:
+            assert said == []
+        else:
+            first, last = said
+            assert first == f"{begins}: begun; --verbose shows progress"
+            assert re.fullmatch(rf"{begins}: done in \d.*", last)
+
+
+@pytest.mark.parametrize(("rows", "held"), [(71, 18), (75, 19)])
+def test_too_few_rows_for_p_values_of_a_twentieth_are_told(rows, held, tmp_path, capsys):
+    np.savez(tmp_path / "few.npz", X=np.random.default_rng(0).normal(size=(rows, 2)))
+    run = tmp_path / "run"
+    assert main(["train", "detector", str(tmp_path / "few.npz"), "--max-steps", "2", "--out", str(run)]) == 0
+    told = capsys.readouterr().err
+    kept = json.loads((run / "record.json").read_text())["warnings"]
+    assert len(fo.load(run).calibration_scores_) == held
+    if held < 19:
+        assert f"set by {held} held-out rows, so that no p-value is below 0.053; p-values of 0.05 need 19" in told
+        assert [f"warning: {text}" in told for text in kept] == [True]
+    else:
+        assert kept == []
+
+
+def test_a_warning_is_told_once_in_each_command(capsys):
+    from farout.cli.console import Console
+
+    console = Console()
+    for _ in range(2):
+        console.take_common_flags([])
+        console.warn("mind the gap")
+        console.warn("mind the gap")
+    assert capsys.readouterr().err == 2 * "warning: mind the gap\n"
+
+
 def test_evaluate_and_score_remember_label_and_size_of_images(tmp_path, capsys):
     from PIL import Image
 
@@ -210,9 +258,9 @@ def test_evaluate_and_score_remember_label_and_size_of_images(tmp_path, capsys):
     assert main(["fit", str(tmp_path / "t.csv"), "--label", "kind", "--out", run, "--max-steps", "2"]) == 0
     capsys.readouterr()
     assert main(["score", run, str(tmp_path / "t.csv")]) == 0
-    assert capsys.readouterr().out.startswith("score,label\n")
+    assert capsys.readouterr().out.startswith("row,score,label\n")
     assert main(["score", run, str(tmp_path / "u.csv")]) == 0, "a file without labels is as good"
-    assert capsys.readouterr().out.startswith("score\n")
+    assert capsys.readouterr().out.startswith("row,score\n")
 
 
 def farout(*words, **options):
@@ -224,7 +272,7 @@ def farout(*words, **options):
 def test_a_reader_that_leaves_is_no_error(flow, tmp_path):
     np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(20_000, 2)))
     with farout("score", str(flow), str(tmp_path / "many.npy")) as process:
-        assert process.stdout.readline() == "score\n"
+        assert process.stdout.readline() == "row,score\n"
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0

@@ -1,5 +1,8 @@
 """Folders of images."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +51,13 @@ def test_no_classes_and_one_size(tmp_path):
     assert data.event_shape == (1, 4, 8)
     np.testing.assert_array_equal(np.rint(data.X * 255), np.repeat([[200.0], [100.0]], 32, 1))
     assert load_data(tmp_path, image_size=2).event_shape == (1, 2, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names of valid text alone")
+def test_names_of_files_can_be_written_whatever_they_are(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/b\xff.png")
+    assert load_data(str(tmp_path)).files.tolist() == ["b?.png"]
 
 
 def test_transparent_pixels_show_white_and_cameras_marks_are_obeyed(tmp_path):

@@ -621,6 +621,23 @@ def test_a_network_that_only_guesses_is_told(fitted):
         wrapped(trained(cnn)).fit(X[:3], Y[:3][::-1])
 
 
+def test_a_network_that_names_one_class_alone_is_told_however_common_it_is():
+    network = nn.Linear(2, 2)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0, 0], [-1, 0]]))
+        network.bias.zero_()
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [160, 40])
+    rows = np.stack([50 + 10 * np.where(y == 0, 1.5, -1.5) + rng.normal(size=200), rng.normal(size=200)], axis=1)
+    with pytest.warns(UserWarning, match=r"80% of the rows, 50% on average.* commonest class \(50%\). Look at inputs="):
+        fo.wrap(network, random_state=0).fit(rows, y)  # all are beyond 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = fo.wrap(network, inputs=lambda x: (x - 50) / 10, random_state=0).fit(rows, y)
+        fo.wrap(network, random_state=0).fit(rows[y == 0], y[y == 0])
+    assert (clf.predict(rows) == y).all()
+
+
 class Wordy(Changed):
     """Keeps text among its weights."""
 

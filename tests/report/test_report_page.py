@@ -80,6 +80,7 @@ def full(name="letters", event_shape=(1, 4, 4)):
         judged={name: {"y": np.arange(20) % 3, "probabilities": rng.dirichlet([1, 1, 1], 20), "classes": np.arange(3)}},
         latents={"inliers": X, name: X[:9] + 1},
         latent_labels=np.arange(24) % 3,
+        flow_role=f"The flow of {name} made outliers.",
     )
 
 
@@ -97,6 +98,11 @@ def mistake(name, X, outliers):
 @pytest.fixture(scope="module")
 def page():
     return render_report(full())
+
+
+def test_sections_of_the_flow_say_what_it_has_to_do_with_the_model(page):
+    told = [part for part in page.split("<section id=") if "The flow of letters made outliers." in part]
+    assert [part.split('"')[1] for part in told] == ["strengths", "samples", "radii"]
 
 
 @pytest.mark.parametrize("event_shape", [(1, 4, 4), (3, 4, 4), (5,), (2,)])

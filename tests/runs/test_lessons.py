@@ -13,7 +13,7 @@ from farout.runs.folder import open_run
 from farout.runs.lessons import judged_classes, mistakes, over_classes, trained_outliers
 from farout.runs.provenance import Watch, asked_for, duration
 from farout.runs.scoring import evaluate_run, judged_with_care, read_evaluation
-from farout.runs.story import run_story
+from farout.runs.story import flow_role, run_story
 
 FLOW = fo.FlowDensity(max_steps=20, random_state=0)
 RNG = np.random.default_rng(0)
@@ -74,6 +74,17 @@ def test_of_many_columns_those_that_did_it_are_shown_and_a_detector_gives_p_valu
     assert {row[3] for row in told["rows"]} == {"60"}
     lowest = conformal(np.sort(scores["odd"])[::-1][:5], run.model.calibration_scores_)
     assert [row[2] for row in told["rows"]] == [f"{p:.2g}" for p in lowest]
+
+
+def test_what_the_flow_has_to_do_with_the_score_is_told(toy, tmp_path):
+    X = RNG.normal(size=(120, 3))
+    run = open_run(fo.FlowDetector(flow=FLOW, random_state=0).fit(X).save(tmp_path / "run"))
+    share = dict(zip(run.model.reference_, run.model.weights_, strict=False))["latents"]
+    assert 0 < share < 1
+    assert f"latents have a weight of {100 * share:.0f} %" in run_story(run)["flow_role"]
+    assert "score, likelihood, is of this flow" in flow_role(fo.FlowDetector("likelihood", flow=run.model.flow_).fit(X))
+    assert "doesn't ask it about new rows" in flow_role(toy.model)
+    assert flow_role(run.model.flow_) == ""
 
 
 def test_cells_of_text_are_shown_as_they_were(tmp_path):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import farout as fo
 from farout.cli import main
@@ -95,10 +96,43 @@ def test_scores_are_the_same_whole_in_batches_and_in_shards(data, runs, tmp_path
     folder = score(runs / name, runs / data, tmp_path / "shards", *more)
     pd.testing.assert_frame_equal(single, pd.read_parquet(folder))
     np.testing.assert_array_equal(single["score"], [float(row["score"]) for row in rows_of(whole)])
+    np.testing.assert_array_equal(single["row"], np.arange(ROWS))
     manifest = json.loads((folder / MANIFEST).read_text())
     assert [shard["rows"] for shard in manifest["shards"]] == [256, 256, ROWS - 512]
     assert manifest["whole"]
     assert len(fo.load_data(folder, label="decision").X) == ROWS
+
+
+def test_scores_of_a_folder_name_its_files(runs, tmp_path, small):
+    names = [f"{label}/{i:03}.png" for label in range(2) for i in range(100)]
+    pixels = np.random.default_rng(0).integers(0, 256, (len(names), 8, 8), dtype=np.uint8)
+    for name, picture in zip(names, pixels, strict=True):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "photos" / name)
+    photos = tmp_path / "photos"
+    whole = pd.read_csv(score(runs / "images", photos, tmp_path / "whole.csv"))
+    assert list(whole)[:3] == ["row", "file", "score"]
+    assert whole["file"].tolist() == names
+    assert whole["row"].tolist() == list(range(200))
+    batched = score(runs / "images", photos, tmp_path / "b.csv", "--batch-rows", "30")
+    assert batched.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    folder = score(runs / "images", photos, tmp_path / "shards", "--shard-rows", "128")
+    assert pd.read_parquet(folder)["file"].tolist() == names
+    again = scoring.read_shard(folder / "part-00001.parquet")
+    assert (again.row.tolist(), again.file.tolist()) == (list(range(128, 200)), names[128:])
+    picked = pd.read_csv(score(runs / "images", f"{photos}@1", tmp_path / "picked.csv"))
+    assert picked["file"].tolist() == names[100:]
+    pd.testing.assert_series_equal(picked["score"], whole["score"][100:].reset_index(drop=True))
+
+
+def test_shards_of_versions_without_rows_are_still_read(runs, tmp_path, small):
+    folder = score(runs / "numbers", runs / "n.npy", tmp_path / "s")
+    file = folder / "part-00000.parquet"
+    pq.write_table(pq.read_table(file).drop_columns("row"), tmp_path / "old.parquet")
+    old, new = scoring.read_shard(tmp_path / "old.parquet"), scoring.read_shard(file)
+    assert old.row is None
+    assert list(old.columns()) == list(new.columns())[1:]
+    np.testing.assert_array_equal(old.score, new.score)
 
 
 def test_shares_of_columns_are_the_same_in_batches(runs, tmp_path, small):

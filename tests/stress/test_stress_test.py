@@ -293,7 +293,10 @@ def test_when_time_is_up_what_is_there_is_told(blobs, linear):
     assert not result.finished
     assert result.kinds == ("shell", "exchange")  # by which the score is told
     assert 0 < result.score["LogisticRegression"] < 1
-    assert any("time was up" in text for text in result.warnings)
+    (told,) = [text for text in result.warnings if "time limit" in text]
+    assert "0.001 s was reached; not tried: targeted (1 in 10, 1 in 1000, " in told
+    assert "; collage (" in told
+    assert "shell" not in told
 
 
 def test_tables_with_text_reach_the_model_as_frames():
@@ -377,6 +380,34 @@ def test_it_is_shown_in_all_forms(tested):
     assert told["score"]["near"]["value"] == tested.score["near"]
 
 
+def test_what_a_threshold_accepts_stands_beside_what_a_classifier_is_sure_of(blobs, flow):
+    (X, y), (X_new, y_new) = blobs
+    source = fo.NormalShell(strength=2.0, flow=flow)
+    model = fo.CautiousClassifier(source, max_steps=60, contamination=0.01, random_state=0).fit(X, y)
+    seen = []
+    score = model.score_samples
+    model.score_samples = lambda rows: seen.append(rows) or score(rows)
+    kinds = {"mine": fo.NormalShell(1.5, flow=flow)}
+    compare = {"forest": IsolationForest(random_state=0).fit(X)}
+    result = fo.stress_test(
+        {"cautious": model}, X_new, y_new, compare=compare, flow=flow, kinds=kinds, n=60, n_bootstrap=0, random_state=0
+    )
+    (row,) = result.of("cautious", "mine")
+    outliers = seen[-1]
+    assert row.accepted == (model.is_inlier(outliers) == 1).mean()
+    assert row.fooled == (model.predict_proba(outliers).max(axis=1) > 0.9).mean() != row.accepted
+    assert result.of("forest", "mine")[0].accepted is None
+    assert list(result.accepted_up_to) == ["cautious"]
+    assert result.accepted_up_to["cautious"]["mine"] == break_point([row], "accepted")
+    assert "accepted up to: mine" in str(result)
+    assert json.loads(json.dumps(result.to_dict()))["accepted_up_to"]["cautious"]["mine"]["text"]
+
+
+def test_models_without_a_threshold_have_no_share_that_it_accepts(tested):
+    assert tested.accepted_up_to == {}
+    assert "accepted up to" not in str(tested)
+
+
 def row(sigma, fooled):
     return StressRow("m", "k", "s", sigma, 0.1 / sigma, False, 10, fooled=fooled)
 
@@ -390,6 +421,7 @@ def test_a_break_point_is_the_farthest_crossing(fooled, sigma):
     assert found.farthest == 4.0
     assert found.sigma == pytest.approx(sigma) if sigma is not None else 2 < found.sigma < 4
     assert (found.tail is None) == (sigma in (0.0, np.inf))
+    assert str(found) == {0.0: "never, to 4.00 sigma", np.inf: "past 4.00 sigma"}.get(sigma, f"{found.sigma:.2f} sigma")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import importlib.util
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from farout.base.unnoticed import unnoticed
@@ -13,7 +14,10 @@ from farout.base.unnoticed import unnoticed
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Advance", "stage"]
+__all__ = ["Advance", "begun", "stage"]
+
+begun: ContextVar[Callable[[], None] | None] = ContextVar("begun", default=None)
+"""Called as the next stage begins, shown or not, and then no more: checks are over."""
 
 REFRESH = 0.1  # seconds between two updates of a bar, so that quick steps don't wait for the terminal
 
@@ -54,6 +58,10 @@ def stage(name: str, total: int | None = None, *, done: int = 0, show: bool = Tr
     ...     for i in range(3):
     ...         advance(loss=1 / (i + 1))
     """
+    tell = begun.get()
+    if tell is not None:
+        begun.set(None)
+        tell()
     if not show or sys.stderr is None:
         yield lambda n=1, /, **figures: None
         return

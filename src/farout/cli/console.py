@@ -1,11 +1,12 @@
-"""Where words go: results to stdout; progress and messages to stderr, silent when that is no terminal."""
+"""Where words go: results to stdout; progress and messages to stderr, few when that is no terminal."""
 
 import contextlib
 import io
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["Console", "aligned", "console", "showing_all"]
@@ -22,6 +23,7 @@ class Console:
         self.stopped = False  # by a signal
         self.terminated = False  # by SIGTERM; Ctrl-C is the other way to be interrupted
         self.advised = False  # what can be done after an interruption
+        self.warned: set[str] = set()  # each warning is told once
 
     def take_common_flags(self, words: list[str]) -> tuple[list[str], bool]:
         """Take --debug, --verbose and --quiet out of the words, wherever they stand before a ``--``.
@@ -36,6 +38,7 @@ class Console:
         found = {_FLAGS[w] for w in words[:end] if w in _FLAGS}
         self.verbose, self.quiet = "verbose" in found, "quiet" in found
         self.stopped = self.terminated = self.advised = False
+        self.warned = set()
         return [w for w in words[:end] if w not in _FLAGS] + words[end:], "debug" in found
 
     @property
@@ -62,6 +65,29 @@ class Console:
         """What is going on: stderr, for a terminal."""
         if self.talks:
             self._err(text, "dim")
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[Callable[[str], None]]:
+        """Around work that takes long, named by what this yields: a line as it begins, one as it ends.
+
+        They stand in for progress where that isn't shown; until the first stage, all that can be is checked.
+        """
+        from farout.base.progress import begun
+        from farout.runs.provenance import duration
+
+        names, since = list[str](), time.monotonic()
+
+        def begins(name: str) -> None:
+            names.append(name)
+            begun.set(lambda: self._err(f"{name}: begun; --verbose shows progress", "dim"))
+
+        silent = self.talks or self.quiet
+        try:
+            yield (lambda name: None) if silent else begins
+        finally:
+            begun.set(None)
+        for name in names:
+            self._err(f"{name}: done in {duration(time.monotonic() - since)}", "dim")
 
     def stage(self, name: str, total: int | None = None) -> contextlib.AbstractContextManager[Any]:
         """Around a wait, which is shown by its name, and by its progress where the whole is known: on stderr."""
@@ -94,8 +120,10 @@ class Console:
             self._err(f"next: {command}", "bold")
 
     def warn(self, text: str) -> None:
-        """What whoever reads the results should know: stderr, always."""
-        self._err(f"warning: {text}", "yellow")
+        """What whoever reads the results should know: stderr, always, but each text once."""
+        if text not in self.warned:
+            self.warned.add(text)
+            self._err(f"warning: {text}", "yellow")
 
     def error(self, text: str) -> None:
         """Why it failed: one message on stderr, always."""

@@ -196,8 +196,10 @@ def _learn(
     from farout.runs.fitting import describe
 
     root = "" if data_root is None else f" --data-root {data_root}"
-    with _interrupted(f"go on by: farout {command} --out {out}{root} --resume", out):
-        learned = learn(settings, out, data_root=data_root, resume=resume, force=force, verbose=console.talks)
+    with _interrupted(f"go on by: farout {command} --out {out}{root} --resume", out), console.work() as told:
+        learned = learn(
+            settings, out, data_root=data_root, resume=resume, force=force, verbose=console.talks, told=told
+        )
     for text in learned.warnings:
         console.warn(text)
     if show:

@@ -36,14 +36,17 @@ def report(
 
     Write one HTML page that opens anywhere: what the model gets wrong, the table of results, the outliers that it was
     trained on, scores with the threshold and ROC curves, how far its probabilities can be trusted, samples, archetypes,
-    latent space, training curves, how the run was made. What the run doesn't hold is left out.
+    latent space, training curves, how the run was made. What the run doesn't hold is left out. A page that farout wrote
+    in the run is replaced.
     """
+    from farout.report.page import is_own_page
     from farout.runs.folder import REPORT, open_run
     from farout.runs.generating import check_target
     from farout.runs.story import run_story
 
     page = out or run / REPORT
     loaded = open_run(run)
+    force = force or (out is None and is_own_page(page))  # such as from before the run was evaluated
     check_target(page, force, (".html", ".htm"))
     with console.stage(f"reading {run} and its data"):
         story = run_story(loaded, data_root)

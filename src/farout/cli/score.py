@@ -63,8 +63,9 @@ def score(
 ) -> None:
     """Example: farout score runs/clf letters --out scores.csv
 
-    Score data, one line a row: score (higher is more normal), p_value, decision (+1 or -1), the predicted class of a
-    classifier, and the label where the data has one. Named sets give their test split.
+    Score data, one line a row: row (its position, counted from 0), file (its path, for a folder of images), score
+    (higher is more normal), p_value, decision (+1 or -1), the predicted class of a classifier, and the label where the
+    data has one. Named sets give their test split.
     With --explain, top_column is the column that has most to do with how unusual the row is, and share_NAME the share
     of each column, with a sum of 1; it takes as long as to score 34 times as many rows.
     Labels, marks of anomalies and the size of images are read as in training, unless they are given.

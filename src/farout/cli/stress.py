@@ -77,7 +77,7 @@ def stress(
     """
     from farout.runs.folder import STRESS
     from farout.runs.generating import check_target
-    from farout.runs.loading import load_test_data
+    from farout.runs.loading import load_test_data, numbered
     from farout.runs.stressing import open_stressed, stress_models
     from farout.stress.kinds import check_kinds
 
@@ -91,10 +91,12 @@ def stress(
         stressed = open_stressed(model, compare or [], flow, flow_steps)
     run = next(iter(stressed.runs), None)
     (rows,) = load_test_data([data], data_root, label, image_size, anomaly, run=run, show=console.talks)
-    result = stress_models(
-        stressed, rows, kinds=kinds or None, n=n, sure=sure, time_limit=time_limit, random_state=seed,
-        verbose=console.talks,
-    )  # fmt: skip
+    with console.work() as told:
+        told(f"stressing {' and '.join(stressed.models)} with {numbered(len(rows))} rows")
+        result = stress_models(
+            stressed, rows, kinds=kinds or None, n=n, sure=sure, time_limit=time_limit, random_state=seed,
+            verbose=console.talks,
+        )  # fmt: skip
     if page is not None:
         from farout.report.stress_page import write_stress_page
 

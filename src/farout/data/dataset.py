@@ -1,6 +1,6 @@
 """What every loader hands on: rows, labels, and what they stand for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -16,6 +16,7 @@ from farout.errors import InvalidDataError
 __all__ = ["Dataset", "Label"]
 
 Label = int | str
+_BY_ROW = ("X", "y", "anomaly", "files")  # arrays of one value or row of values a row
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +47,8 @@ class Dataset:
         Name of the column of labels, where a file has one.
     frame : pyarrow.Table or None
         The columns of a table as they are, with their types. Models take it in place of ``X``.
+    files : ndarray of str or None
+        Shape (n,), for a folder of images: the path of each row's file within the folder, such as ``cats/1.png``.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class Dataset:
     anomaly: NDArray[np.bool_] | None = None
     frame: pa.Table | None = None
     label_name: str | None = None
+    files: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         """Bring the rows to C order and their float type, and check that the parts fit."""
@@ -92,6 +96,10 @@ class Dataset:
             raise InvalidDataError(
                 f"{self.name}: {len(rows)} rows but marks of anomalies of shape {self.anomaly.shape}, "
                 f"{self.anomaly.dtype}; give one boolean a row"
+            )
+        if self.files is not None and self.files.shape != (len(rows),):
+            raise InvalidDataError(
+                f"{self.name}: {len(rows)} rows but names of files of shape {self.files.shape}; give one a row"
             )
         if self.feature_names is not None and len(self.feature_names) != rows.shape[1]:
             raise InvalidDataError(
@@ -180,9 +188,8 @@ class Dataset:
         [0.0, 1.0]
         """
         rows = np.asarray(rows)
-        y, anomaly = (None if part is None else part[rows] for part in (self.y, self.anomaly))
         frame = None if self.frame is None else self.frame.take(pa.array(np.arange(len(self))[rows]))
-        return replace(self, X=self.X[rows], y=y, anomaly=anomaly, frame=frame)
+        return self._of_rows(lambda column: column[rows], frame)
 
     def part(self, first: int, stop: int) -> "Dataset":
         """Rows from ``first`` to before ``stop``, without a copy.
@@ -192,9 +199,13 @@ class Dataset:
         >>> Dataset(np.eye(3), None, (3,), "eye").part(1, 3).X[:, 1].tolist()
         [1.0, 0.0]
         """
-        y, anomaly = (None if part is None else part[first:stop] for part in (self.y, self.anomaly))
         frame = None if self.frame is None else self.frame.slice(first, max(0, stop - first))
-        return replace(self, X=self.X[first:stop], y=y, anomaly=anomaly, frame=frame)
+        return self._of_rows(lambda column: column[first:stop], frame)
+
+    def _of_rows(self, pick: Callable[[NDArray[Any]], NDArray[Any]], frame: pa.Table | None) -> "Dataset":
+        columns = {name: getattr(self, name) for name in _BY_ROW}
+        picked: dict[str, Any] = {name: pick(column) for name, column in columns.items() if column is not None}
+        return replace(self, frame=frame, **picked)
 
     @classmethod
     def joined(cls, parts: Sequence["Dataset"]) -> "Dataset":
@@ -210,12 +221,10 @@ class Dataset:
         if len(parts) == 1:
             return first
 
-        def together(name: str) -> Any:
-            each = [getattr(part, name) for part in parts]
-            return None if each[0] is None else np.concatenate(each)
-
         frame = None if first.frame is None else pa.concat_tables([part.frame for part in parts])
-        return replace(first, X=together("X"), y=together("y"), anomaly=together("anomaly"), frame=frame)
+        each = {name: [getattr(part, name) for part in parts] for name in _BY_ROW}
+        columns: dict[str, Any] = {name: np.concatenate(of) for name, of in each.items() if of[0] is not None}
+        return replace(first, frame=frame, **columns)
 
     def without(self, columns: Iterable[str]) -> "Dataset":
         """The same rows without some columns; those that aren't there are none to leave out.

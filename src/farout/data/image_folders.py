@@ -23,6 +23,7 @@ __all__ = [
     "image_size_pair",
     "list_images",
     "list_pictures",
+    "names_within",
     "open_picture",
     "picture_header",
     "read_image_folder",
@@ -83,7 +84,7 @@ def read_image_folder(folder: Path, image_size: ImageSize | None = None) -> Data
     if np.array_equal(pixels[:, 0], pixels[:, 1]) and np.array_equal(pixels[:, 0], pixels[:, 2]):
         pixels = pixels[:, :1]
     X, levels = scale_images(pixels, str(folder))
-    return Dataset(X, labels, pixels.shape[1:], str(folder), levels=levels)
+    return Dataset(X, labels, pixels.shape[1:], str(folder), levels=levels, files=names_within(folder, files))
 
 
 def read_images(files: Sequence[Path], image_size: ImageSize | None = None) -> NDArray[np.uint8]:
@@ -232,6 +233,20 @@ def list_pictures(
     if all(name.isdecimal() and str(int(name)) == name for name in names):
         return files, np.repeat(np.array(names, dtype=np.int64), counts)
     return files, np.repeat(np.array(names), counts)
+
+
+def names_within(folder: Path, files: Sequence[Path]) -> NDArray[np.str_]:
+    """The paths of files within their folder, with ``/`` on every system, of shape (n,).
+
+    What isn't UTF-8 in a name is ``?``, so that names can be written.
+
+    Examples
+    --------
+    >>> names_within(Path("pets"), [Path("pets", "cat", "1.png")]).tolist()
+    ['cat/1.png']
+    """
+    names = [file.relative_to(folder).as_posix() for file in files]
+    return np.array([name.encode("utf-8", "replace").decode() for name in names], dtype=np.str_)
 
 
 def _decode_all(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:

@@ -18,7 +18,7 @@ from farout.data.catalogue import CATALOGUE
 from farout.data.convert import float_type, scale_images, to_rows
 from farout.data.dataset import Dataset
 from farout.data.files import kind_of
-from farout.data.image_folders import ImageSize, list_pictures, picture_header, read_images
+from farout.data.image_folders import ImageSize, list_pictures, names_within, picture_header, read_images
 from farout.data.load import load_data
 from farout.data.locate import PathLike
 from farout.data.row_stream import AT_ONCE, RowStream, origin_of, places_of_strata
@@ -186,7 +186,8 @@ def _folder(folder: Path, image_size: ImageSize | None) -> RowStream:
             pixels = read_images([files[0], *files[i : i + at_once]], image_size)[1:, :channels]
             X, levels = scale_images(pixels, str(folder))
             y = None if labels is None else labels[i : i + at_once]
-            yield Dataset(X, y, shape, str(folder), levels=levels)
+            names = names_within(folder, files[i : i + at_once])
+            yield Dataset(X, y, shape, str(folder), levels=levels, files=names)
 
     counts = None if labels is None else zip(*np.unique(labels, return_counts=True), strict=True)
     strata = None if counts is None else {(label.item(), None): int(n) for label, n in counts}

@@ -11,7 +11,15 @@ from sklearn.utils.validation import check_is_fitted
 from farout.base.validation import check_choice, check_labels, check_number
 from farout.errors import InvalidDataError
 
-__all__ = ["LABELS", "NoveltyMixin", "check_calibration", "conformal", "normal_rows", "threshold_of"]
+__all__ = [
+    "LABELS",
+    "NoveltyMixin",
+    "check_calibration",
+    "conformal",
+    "few_held_out",
+    "normal_rows",
+    "threshold_of",
+]
 
 LABELS = ("auto", "classes", "anomalies", "ignore")
 SLACK = 2e-4  # of the scores' spread: more than single precision of the rows moves scores, as measured
@@ -50,7 +58,8 @@ def conformal(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> 
     """Conformal p-values of scores, of shape (n,), in (0, 1]; ``calibration`` are sorted scores of fresh inliers.
 
     For a new inlier the p-value is at most ``a`` with probability at most ``a`` (Vovk et al., 2005; Bates et al.,
-    2023), so that rejecting below 0.05 wrongly rejects 5 % of inliers at most, on average over calibration sets.
+    2023), so that rejecting below 0.05 wrongly rejects 5 % of inliers at most, on average over calibration sets. None
+    is below ``1 / (n + 1)``: p-values of 0.05 need 19 scores of fresh inliers.
 
     Examples
     --------
@@ -59,6 +68,26 @@ def conformal(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> 
     """
     p: NDArray[np.float64] = (1 + np.searchsorted(calibration, scores, side="right")) / (1 + len(calibration))
     return p
+
+
+FEWEST = 19  # held-out rows, by which the lowest p-value is .05
+
+
+def few_held_out(calibration: NDArray[np.float64]) -> str | None:
+    """What to say where no row can have a p-value of .05, for lack of scores to compare with; None where one can.
+
+    Examples
+    --------
+    >>> few_held_out(np.zeros(19)) is None, few_held_out(np.zeros(9))[:40]
+    (True, 'the threshold was set by 9 held-out rows')
+    """
+    n = len(calibration)
+    if n >= FEWEST:
+        return None
+    return (
+        f"the threshold was set by {n} held-out rows, so that no p-value is below {1 / (n + 1):.2g}; p-values of 0.05 "
+        f"need {FEWEST} of them. Give more rows, or a larger calibration_fraction."
+    )
 
 
 class NoveltyMixin(ABC):

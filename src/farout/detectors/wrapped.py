@@ -330,12 +330,20 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         return kind
 
     def _warn_of_guessing(self, found: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        accuracy, chance = float((found == labels).mean()), 1 / len(self.classes_)
-        if len(labels) >= GUESSED and accuracy < chance + np.sqrt(chance * (1 - chance) / len(labels)):
+        """Warn where the network tells classes no better than one that always names the same class.
+
+        By the mean over classes of the share that is right, which is as low whatever class that is, and however common.
+        """
+        right, (present, counts) = found == labels, np.unique(labels, return_counts=True)
+        recall = float(np.mean([right[labels == c].mean() for c in present]))
+        chance = 1 / (len(present) if len(present) > 1 else len(self.classes_))
+        noise = np.sqrt(chance * (1 - chance) * (1 / counts).sum()) / len(present)
+        if len(labels) >= GUESSED and recall < chance + noise:
             warnings.warn(
-                f"{type(self).__name__}: the network predicts the label of {accuracy:.0%} of the rows, no better than "
-                f"guessing ({chance:.0%}). Are classes= in the order of its outputs, and does inputs= scale rows as in "
-                "its training?",
+                f"{type(self).__name__}: the network predicts the label of {right.mean():.0%} of the rows, "
+                f"{recall:.0%} on average over classes: no better than guessing, or than always naming the commonest "
+                f"class ({chance:.0%}). Look at inputs=, which scales rows as in its training, and at classes=, which "
+                "are in the order of its outputs.",
                 UserWarning,
                 stacklevel=5,
             )

@@ -149,6 +149,8 @@ class ReportContent:
         What was compared to choose outliers: ``source``, ``auroc``, ``network``, ``accuracy`` (or None), ``chosen``.
     score_weights : mapping of str to float
         Weights of the joined score, with ``trials``.
+    flow_role : str
+        What the flow has to do with what the model says, in a sentence or two.
     training : mapping of str to mapping of str to sequence of float
         Model -> series, as :func:`farout.plots.training` takes them.
     archetypes : ArchetypeContent or None
@@ -216,6 +218,7 @@ class ReportContent:
     judged: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     latents: Mapping[str, Array] = field(default_factory=dict)
     latent_labels: Array | None = None
+    flow_role: str = ""
 
     @classmethod
     def from_story(cls, story: Mapping[str, Any]) -> Self:

@@ -16,7 +16,7 @@ from farout.report.parts import Section
 from farout.report.sections import FIRST, flat_settings, sections, table_rows
 from farout.version import own_version
 
-__all__ = ["render_page", "render_report", "whole", "write_page", "write_report"]
+__all__ = ["is_own_page", "render_page", "render_report", "whole", "write_page", "write_report"]
 
 _WITHIN = re.compile(r"(?<=\d) (?=%|σ|s\b|min\b|h\b|\d{3}(?!\d))|(?<=p|k|n|d) (?== ?\d)|(?<==) (?=\d)")
 _NUMERIC = re.compile(r"\s*(p )?[-+\N{MINUS SIGN}<]?\d[\d.,\s%e/±–+-]*")
@@ -71,6 +71,14 @@ def write_page(render: Callable[[], str], path: str | os.PathLike[str], *, force
             f"can't write the report {target}: {error.strerror or error}; check the folder and the space left"
         ) from error
     return target
+
+
+def is_own_page(path: Path) -> bool:
+    """Whether a page that is there was written by farout, by what its head says."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="farout ' in file.read(4096)
 
 
 def whole(text: str) -> str:

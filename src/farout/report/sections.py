@@ -285,7 +285,7 @@ def _strengths(content: ReportContent) -> Iterator[Section]:
         "strengths",
         "What the flow makes of growing strength",
         "Ways outward from the centre of latent space: at 1 σ samples are typical of the data; at larger strengths "
-        "they turn into outliers.",
+        f"they turn into outliers. {content.flow_role}".rstrip(),
         [Drawn(figure, "", alt, wide=is_image(content.event_shape))],
     )
 
@@ -309,7 +309,7 @@ def _samples(content: ReportContent) -> Iterator[Section]:
     yield section(
         "samples",
         "What the flow learned",
-        "Samples drawn from the flow at 1 σ should look like the real data.",
+        f"Samples drawn from the flow at 1 σ should look like the real data. {content.flow_role}".rstrip(),
         figures,
     )
 
@@ -321,7 +321,8 @@ def _radii(content: ReportContent) -> Iterator[Section]:
         yield section(
             "radii",
             "Radii in latent space",
-            f"For a perfect flow the radii of inliers follow the χ distribution (dashed), whose mean is 1 σ. {_TAILS}",
+            f"For a perfect flow the radii of inliers follow the χ distribution (dashed), whose mean is 1 σ. {_TAILS} "
+            f"{content.flow_role}".rstrip(),
             [Drawn(figure, "", alt, wide=True)],
         )
 

@@ -87,9 +87,14 @@ def _sections(result: StressResult) -> Iterator[Section]:
         )
     ]
     text = (
-        "How far out half of the outliers of each kind still fool the model: “never” is best, “past” means that half "
-        "of even the farthest did."
+        "How far out half of the outliers of each kind still fool the model, by the strengths that were tried: “never” "
+        "is best, “past” means that half of even the farthest did."
     )
+    if result.decides:
+        text += (
+            f" Not being more than {result.sure:g} sure isn't yet telling an outlier: “accepted” is what passes the "
+            "model's own threshold, by which it decides. A larger contamination sets a higher threshold."
+        )
     yield section(FIRST, "What fools the models", text, first, tables=[tables["Summary"]])
     yield from _worst(result)
     drawn = Drawn(plots.stress(result, metric="auroc"), "", "AUROC of each model, by strength.", wide=True)

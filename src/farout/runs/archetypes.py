@@ -18,7 +18,7 @@ from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.runs.fitting import default_flow, reused_flow
 from farout.runs.folder import COUNTS, Learned, Run, begun_run, flow_of, rows_for
-from farout.runs.loading import fitted_on, load_training
+from farout.runs.loading import fitted_on, load_training, numbered
 from farout.runs.settings import ArchetypeSettings, FlowSettings, TrainingSettings, parse_counts
 
 __all__ = ["compare_counts", "fit_archetypes", "known_labels", "some_rows", "unit_warning"]
@@ -37,6 +37,7 @@ def fit_archetypes(
     resume: bool = False,
     force: bool = False,
     verbose: bool = False,
+    told: Callable[[str], None] = lambda work: None,
     then: Callable[[Run], None] = lambda run: None,
 ) -> Learned:
     """Fit linear or deep archetypes and save them as a run.
@@ -45,7 +46,7 @@ def fit_archetypes(
     ----------
     settings : ArchetypeSettings
         ``flow_run`` starts deep ones from the flow of another run; without it, one is fitted on the way.
-    out, data_root, resume, force, verbose
+    out, data_root, resume, force, verbose, told
         As in `farout.runs.fitting.fit_flow`.
     then : callable
         Called with the run, to add files to it. Interrupted here, the run counts as unfinished, and is resumed.
@@ -61,15 +62,16 @@ def fit_archetypes(
     """
     _check(settings)
     training = load_training(settings, data_root, show=verbose)
-    data, told = training.normal, list(training.warnings)
+    data, warnings = training.normal, list(training.warnings)
     _possible_counts(settings, len(data))
     k, asked = settings.archetypes.n_archetypes, settings.archetypes
     if not asked.deep:
         found = unit_warning(data)
         with begun_run(out, settings, resume=resume, force=force) as run:
+            told(f"finding archetypes of {numbered(len(data))} rows")
             model = ArchetypalAnalysis(k, random_state=settings.seed, verbose=verbose).fit(rows_for(data))
-            told += [] if found is None else [found]
-            learned = Learned(run.finish(model, data, told), told)
+            warnings += [] if found is None else [found]
+            learned = Learned(run.finish(model, data, warnings), warnings)
             then(learned.run)
             return learned
     y = _labels(settings, data)
@@ -77,13 +79,14 @@ def fit_archetypes(
     if settings.flow_run is not None:
         flow, data, _ = reused_flow(settings, data, y)
     with begun_run(out, settings, resume=resume, force=force) as run:
+        told(f"finding archetypes of {numbered(len(data))} rows")
         if flow is None:
             flow = default_flow(settings, data, run.training("flow"), verbose)
         chosen = asked.model_dump(exclude_none=True, exclude={"n_archetypes", "deep", "counts", "labels"})
         deep = DeepArchetypes(
             k, flow, **chosen, training=run.training("archetypes"), random_state=settings.seed, verbose=verbose
         )
-        learned = Learned(run.finish(deep.fit(rows_for(data), y), data, told), told)
+        learned = Learned(run.finish(deep.fit(rows_for(data), y), data, warnings), warnings)
         then(learned.run)
         return learned
 

@@ -1,7 +1,7 @@
 """From settings to fitted runs: flows, and the models that are trained with outliers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from farout.base.estimator import classes_of
 from farout.base.training import Training
 from farout.base.validation import Rows
 from farout.data import Dataset
+from farout.detectors.calibration import few_held_out
 from farout.detectors.classifier import CautiousClassifier
 from farout.detectors.discriminator import OutlierDiscriminator
 from farout.detectors.flow_detector import TABLE_FLOW, FlowDetector
@@ -18,7 +19,7 @@ from farout.evaluation import evaluate
 from farout.flows.density import FlowDensity
 from farout.outliers.registry import SOURCES
 from farout.runs.folder import Learned, Run, archetypes_of, begun_run, flow_of, open_run, rows_for
-from farout.runs.loading import load_outliers, load_training, refuse_marks
+from farout.runs.loading import load_outliers, load_training, numbered, refuse_marks
 from farout.runs.overlap import shared_rows
 from farout.runs.settings import (
     ClassifierSettings,
@@ -45,6 +46,7 @@ def fit_flow(
     resume: bool = False,
     force: bool = False,
     verbose: bool = False,
+    told: Callable[[str], None] = lambda work: None,
 ) -> Learned:
     """Fit a flow and save it as a run.
 
@@ -59,6 +61,8 @@ def fit_flow(
         Go on from an interrupted run, or replace one that is there.
     verbose : bool
         Show what is going on, on stderr.
+    told : callable
+        Called with what is done, in words, as it begins.
 
     Returns
     -------
@@ -71,6 +75,7 @@ def fit_flow(
     """
     data = load_training(settings, data_root, show=verbose)
     with begun_run(out, settings, resume=resume, force=force) as run:
+        told(f"fitting a flow to {numbered(len(data.normal))} rows")
         flow = default_flow(settings, data.normal, run.training("flow"), verbose)
         flow.fit(rows_for(data.normal), data.normal.y)
         return Learned(run.finish(flow, data.normal, data.warnings), list(data.warnings))
@@ -84,6 +89,7 @@ def train_model(
     resume: bool = False,
     force: bool = False,
     verbose: bool = False,
+    told: Callable[[str], None] = lambda work: None,
 ) -> Learned:
     """Train a classifier, discriminator or detector and save it as a run.
 
@@ -91,7 +97,7 @@ def train_model(
     ----------
     settings : TrainSettings
         ``flow_run`` reuses the flow of another run; without it, one is fitted on the way.
-    out, data_root, resume, force, verbose
+    out, data_root, resume, force, verbose, told
         As in `fit_flow`.
 
     Returns
@@ -110,18 +116,21 @@ def train_model(
         refuse_marks(normal, settings.label)
     flow: FlowDensity | None = None
     if settings.flow_run is not None:
-        flow, normal, told = _known_flow(settings, normal)
-        warnings += told
+        flow, normal, seen = _known_flow(settings, normal)
+        warnings += seen
     archetypes = _reused_archetypes(settings)
     source = getattr(settings, "source", None)
     real = [] if source is None else load_outliers(source.options.get("outliers", []), normal, data_root, settings.drop)
     if source is not None:
         make_source(source, None, real, archetypes)  # only to see, before any training, that it can be made
     with begun_run(out, settings, resume=resume, force=force) as run:
+        told(f"training a {settings.kind} on {numbered(len(normal))} rows")
         if flow is None and (source is None or SOURCES[source.name].needs != "data"):
             flow = default_flow(settings, normal, run.training("flow"), verbose)
         model = _model(settings, normal, flow, archetypes, real, run.training("model"), verbose)
         model.fit(rows_for(normal), normal.y)
+        few = few_held_out(model.calibration_scores_)
+        warnings += [] if few is None else [few]
         return Learned(
             run.finish(model, normal, warnings),
             warnings,

@@ -18,7 +18,7 @@ from farout.columns import Schema
 from farout.data import Dataset
 from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.flows.density import FlowDensity
-from farout.runs.provenance import Provenance, Watch
+from farout.runs.provenance import Provenance, Watch, heard
 from farout.runs.records import read_record
 from farout.runs.settings import RunSettings, read_settings, settings_of
 
@@ -254,8 +254,9 @@ def unfinished_settings(out: Path) -> dict[str, Any]:
 class _Begun:
     """A run in the making: where its checkpoints go, and how it ends."""
 
-    def __init__(self, out: Path, settings: RunSettings, resume: bool, made: list[Path]) -> None:
+    def __init__(self, out: Path, settings: RunSettings, resume: bool, made: list[Path], noticed: list[str]) -> None:
         self.out = out
+        self.noticed = noticed  # warnings since it was begun
         self.settings = settings
         self.resume = resume
         self.replaces = (out / CONFIG).is_file()
@@ -286,7 +287,10 @@ class _Begun:
         """
         _forget_places(model)
         record = replace(
-            DataRecord.of(data), made=self.watch.stop(), warnings=tuple(warnings), judged_before=self.judged_before
+            DataRecord.of(data),
+            made=self.watch.stop(),
+            warnings=tuple(dict.fromkeys([*warnings, *self.noticed])),
+            judged_before=self.judged_before,
         )
         whole = self.out / CHECKPOINTS / WHOLE
         model.save(whole, force=True)
@@ -350,10 +354,10 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
         raise RunError(f"{out} is a file, and a run is a folder; give another name.")
     made = [p for p in (out, *out.parents) if not p.exists()]
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out, "run"):
+    with locked(out, "run"), heard() as noticed:
         remove_parts(out)
         _require_free(out, resume, force)
-        run, kept = _Begun(out, settings, resume, made), out / CHECKPOINTS / SETTINGS
+        run, kept = _Begun(out, settings, resume, made, noticed), out / CHECKPOINTS / SETTINGS
         try:
             if not resume:
                 shutil.rmtree(out / LOG, ignore_errors=True)

@@ -13,6 +13,7 @@ from farout.data.spec import parse_spec
 from farout.data.streams import BIG, held
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 from farout.runs.folder import Run
+from farout.runs.provenance import heard
 from farout.runs.settings import RunSettings
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "load_outliers",
     "load_test_data",
     "load_training",
+    "numbered",
     "open_test_stream",
     "outliers_of",
     "refuse_marks",
@@ -48,7 +50,7 @@ class TrainingData:
     anomalies : Dataset or None
         Rows that are marked; no training sees them.
     warnings : tuple of str
-        That these are a sample of the rows.
+        That these are a sample of the rows, and what was warned of when they were read.
     """
 
     normal: Dataset
@@ -77,7 +79,7 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
         "drop": settings.drop,
     }
     warnings: tuple[str, ...] = ()
-    with stage(f"loading {settings.data}", show=show):
+    with stage(f"loading {settings.data}", show=show), heard() as noticed:
         streamed = settings.rows is None and size_in_memory(settings.data, settings.image_size) > BIG
         if settings.rows == "all" or not (streamed or isinstance(settings.rows, int)):
             data = load_data(settings.data, **options)
@@ -86,12 +88,13 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             wanted = settings.rows if isinstance(settings.rows, int) else _enough(settings, stream.row_bytes)
             data = stream.sample(wanted, settings.seed)
             if len(data) < len(stream):
-                told = f"{len(data):,} of {len(stream):,}".replace(",", " ")
+                told = f"{numbered(len(data))} of {numbered(len(stream))}"
                 warnings = (
                     f"trained on {told} rows, drawn at random"
                     + ("; rare classes are kept" if stream.strata is not None else "")
                     + ("; --rows N draws another number, --rows all takes them all." if streamed else "."),
                 )
+    warnings += tuple(noticed)
     marks = data.anomaly
     if marks is None:
         return TrainingData(data, warnings=warnings)
@@ -100,6 +103,17 @@ def load_training(settings: RunSettings, data_root: str | Path | None, *, show: 
             f"{data.name}: all rows are marked as anomalies by {settings.anomaly!r}, none is normal."
         )
     return TrainingData(data.take(~marks), data.take(marks) if marks.any() else None, warnings)
+
+
+def numbered(n: int) -> str:
+    """A number of rows for people.
+
+    Examples
+    --------
+    >>> numbered(1234567)
+    '1 234 567'
+    """
+    return f"{n:,}".replace(",", " ")
 
 
 def _enough(settings: RunSettings, row_bytes: int) -> int:

@@ -1,17 +1,20 @@
-"""When, where and how a run was made."""
+"""When, where and how a run was made, and what was warned of meanwhile."""
 
 import os
 import platform
 import shlex
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TextIO
 
-__all__ = ["Provenance", "Watch", "asked_for", "duration"]
+__all__ = ["Provenance", "Watch", "asked_for", "duration", "heard"]
 
 asked_for: ContextVar[Sequence[str] | None] = ContextVar("asked_for", default=None)
 """Words of the command line, where one was given."""
@@ -79,6 +82,38 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """The first lines of the warnings that are shown meanwhile, each once, for the record of what is made.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True, action="always"), heard() as told:
+    ...     warnings.warn("'name' is left out", stacklevel=1)
+    >>> told
+    ["'name' is left out"]
+    """
+    told: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning  # of the command line, or of a notebook
+
+        def keep(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            text = str(message).strip().partition("\n")[0]
+            if issubclass(category, UserWarning) and text not in told:
+                told.append(text)
+            show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = keep
+        yield told
 
 
 def _version(package: str) -> str:

@@ -5,7 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from math import prod
@@ -80,6 +80,10 @@ class ScoreTable:
         The class that a classifier predicts, and the label in the data.
     shares : mapping of str to ndarray of shape (n,), or None
         How much each column of the data, by its name, has to do with how unusual the rows are.
+    row : ndarray of shape (n,) or None
+        Position in the data that was scored, counted from 0; None in files of earlier versions.
+    file : ndarray of shape (n,) or None
+        For a folder of images: the path of the row's file within the folder.
     """
 
     score: NDArray[np.float64]
@@ -88,6 +92,8 @@ class ScoreTable:
     predicted: NDArray[Any] | None = None
     label: NDArray[Any] | None = None
     shares: Mapping[str, NDArray[np.float64]] | None = None
+    row: NDArray[np.int64] | None = None
+    file: NDArray[np.str_] | None = None
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Those columns that there are, by name, in the order of files.
@@ -95,13 +101,7 @@ class ScoreTable:
         With shares, ``top_column`` is the name of the column that has most to do with it, and ``share_NAME`` the share
         of column NAME.
         """
-        every = {
-            "score": self.score,
-            "p_value": self.p_value,
-            "decision": self.decision,
-            "predicted": self.predicted,
-            "label": self.label,
-        }
+        every = {name: getattr(self, name) for name in _COLUMNS}
         if self.shares is not None:
             names, shares = np.array(list(self.shares)), np.stack(list(self.shares.values()), axis=1)
             every["top_column"] = names[shares.argmax(axis=1)]
@@ -132,7 +132,7 @@ class ScoreTable:
         return cls(**{name: columns.get(name) for name in _COLUMNS}, shares=shares or None)  # type: ignore[arg-type]
 
 
-_COLUMNS = ("score", "p_value", "decision", "predicted", "label")
+_COLUMNS = ("row", "file", "score", "p_value", "decision", "predicted", "label")
 
 
 class ScoreSummary:
@@ -262,11 +262,12 @@ def score_parts(
     at = first
     for part in stream.batches(rows, first, stop):
         try:
-            yield _scored(run, part, explain)
+            scored = _scored(run, part, explain)
         except InvalidDataError as error:
             if at == 0:
                 raise
             raise InvalidDataError(f"rows {at} to {at + len(part) - 1}, counted from 0: {error}") from error
+        yield replace(scored, row=np.arange(at, at + len(part)), file=part.files)
         at += len(part)
 
 
@@ -381,6 +382,7 @@ def score_shards(
         "data": {"spec": stream.name, **stream.origin()},
         "columns": {"names": stream.feature_names, "label": stream.label_name},
         "explain": explain,
+        "numbered": True,  # shards of earlier versions have no column ``row``
     }
     shards = ShardFolder(folder, job, len(stream), wanted)
     summary = ScoreSummary()

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from farout.base.estimator import classes_of
 from farout.base.validation import Rows
 from farout.data import Dataset
+from farout.detectors.flow_detector import FlowDetector
 from farout.errors import FaroutError
 from farout.flows.density import FlowDensity
 from farout.latent import along_strength, radii
 from farout.runs.archetype_story import archetype_story, is_archetypes
 from farout.runs.folder import Run, flow_of
 from farout.runs.lessons import judged_classes, mistakes, over_classes, trained_outliers
-from farout.runs.loading import fitted_on, inliers_of, load_again, outliers_of
+from farout.runs.loading import fitted_on, inliers_of, load_again, numbered, outliers_of
 from farout.runs.provenance import Provenance, duration
 from farout.runs.scoring import EvaluatedSets, column_names, explains, judged_with_care, read_evaluation
 
-__all__ = ["STRENGTHS", "flow_pictures", "latent_space", "run_story", "shown_outliers", "strangest_rows"]
+__all__ = ["STRENGTHS", "flow_pictures", "flow_role", "latent_space", "run_story", "shown_outliers", "strangest_rows"]
 
 STRENGTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 PER_CLASS, MOST_ROWS, MOST_RADII = 8, 10, 1000
@@ -75,7 +76,7 @@ def run_story(run: Run, data_root: str | Path | None = None) -> dict[str, Any]:
     if is_archetypes(model):
         story["archetypes"] = archetype_story(run, data)
     if flow is not None:
-        story |= flow_pictures(flow, data)
+        story |= flow_pictures(flow, data) | {"flow_role": flow_role(model)}
         inliers = sets.pop("inliers", data)
         shown = {} if inliers is None else {"inliers": inliers}
         story |= latent_space(flow, shown | sets, None if inliers is None else inliers.y)
@@ -100,6 +101,20 @@ def image_choices(model: Any) -> list[tuple[str, str]]:
             (f"{out['source']} left out", f"{out['why']}: {out['kept_share']:.0%} do not") for out in source.left_out_
         ]
     return rows
+
+
+def flow_role(model: Any) -> str:
+    """What the flow in a model has to do with what the model says; empty where it is the model, or archetypes."""
+    if not isinstance(model, FlowDetector):
+        made = "The flow made outliers for the training of the model, which doesn't ask it about new rows."
+        return "" if model is flow_of(model) or is_archetypes(model) else made
+    if model.score_ != "nearest":
+        return f"The detector's score, {model.score_}, is of this flow: where the flow is poor, so is the score."
+    weight = dict(zip(model.reference_, model.weights_.tolist(), strict=False)).get("latents", 0.0)
+    return (
+        f"In the detector's score, nearest, the flow's latents have a weight of {100 * weight:.0f} %; the rest needs "
+        "columns alone. A poor flow harms that share of the score, and outliers generated from this run."
+    )
 
 
 def flow_pictures(flow: FlowDensity, data: Dataset | None, *, seed: int = 0) -> dict[str, Any]:
@@ -263,7 +278,7 @@ def _histories(model: Any, flow: FlowDensity | None) -> dict[str, Mapping[str, S
 
 
 def _summary(run: Run, kept: EvaluatedSets | None) -> str:
-    rows = "" if run.record is None else f"{run.record.rows:,}".replace(",", " ")
+    rows = "" if run.record is None else numbered(run.record.rows)
     parts = [f"Trained on {run.record.spec}, {rows} rows." if run.record is not None else ""]
     if kept is not None:
         aurocs = {name: row.auroc for name, row in kept.table.items()}

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
@@ -91,6 +93,8 @@ def stress_models(stressed: Stressed, data: Dataset, **settings: Any) -> StressR
     """
     rows = inliers_of(data)
     rows = stressed.runs[0].matched(rows) if stressed.runs else rows
+    if rows.frame is None and rows.feature_names is not None and not rows.is_image:  # models compare the names
+        rows = replace(rows, frame=pa.table(dict(zip(rows.feature_names, rows.X.T, strict=True))))
     if not len(rows):
         raise InvalidDataError(f"{data.name}: all rows are marked as anomalies; a stress test needs normal ones.")
     first, *rest = stressed.models.items()

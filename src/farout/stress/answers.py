@@ -157,11 +157,13 @@ def _exported(model: ExportedModel) -> Ask:
 
 def _classifier(model: Any) -> Ask:
     scores_itself = hasattr(model, "score_samples")
+    decides = scores_itself and hasattr(model, "is_inlier")  # which compares the score with ``offset_``
 
     def ask(rows: Any) -> Answers:
         probabilities = _as_probabilities(_matrix(model.predict_proba(rows), "predict_proba"), "predict_proba")
         score = _column(model.score_samples(rows), "score_samples") if scores_itself else probabilities.max(axis=1)
-        return Answers(score, probabilities, None, np.asarray(model.classes_)[probabilities.argmax(axis=1)])
+        accepts = score >= model.offset_ if decides else None
+        return Answers(score, probabilities, accepts, np.asarray(model.classes_)[probabilities.argmax(axis=1)])
 
     return ask
 

@@ -1,6 +1,7 @@
 """What is measured of a model's answers: shares, AUROC and FPR95 with bootstrap intervals, break points."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,23 +100,26 @@ class Mean:
         return float(values[0]), float(low), float(high)
 
 
-def break_point(rows: Sequence[StressRow]) -> BreakPoint:
+def break_point(rows: Sequence[StressRow], share: Literal["fooled", "accepted"] = "fooled") -> BreakPoint:
     """Of one kind, from weak to strong: the farthest radius at which half of the outliers fool the model.
 
-    Interpolated between strengths; NaN where the model failed on some.
+    Interpolated between strengths; NaN where the model failed on some. With ``share="accepted"``, the farthest at which
+    its threshold accepts half of them.
     """
     farthest = max(row.sigma for row in rows)
     if any(row.failure is not None for row in rows):
         return BreakPoint(float("nan"), None, farthest)
-    over = [i for i, row in enumerate(rows) if row.fooled >= HALF]
+    shares = [getattr(row, share) for row in rows]
+    over = [i for i, value in enumerate(shares) if value >= HALF]
     if not over:
         return BreakPoint(0.0, None, farthest)
     if over[-1] == len(rows) - 1:
         return BreakPoint(float("inf"), None, farthest)
-    a, b = rows[over[-1]], rows[over[-1] + 1]
-    share = (a.fooled - HALF) / (a.fooled - b.fooled)
-    sigma = float(np.exp(np.log(a.sigma) + share * (np.log(b.sigma) - np.log(a.sigma))))
-    tail = float(np.exp(np.log(a.tail) + share * (np.log(b.tail) - np.log(a.tail))))
+    last = over[-1]
+    (a, b), (above, below) = rows[last : last + 2], shares[last : last + 2]
+    way = (above - HALF) / (above - below)
+    sigma = float(np.exp(np.log(a.sigma) + way * (np.log(b.sigma) - np.log(a.sigma))))
+    tail = float(np.exp(np.log(a.tail) + way * (np.log(b.tail) - np.log(a.tail))))
     return BreakPoint(sigma, tail, farthest)
 
 

@@ -41,6 +41,9 @@ class StressRow:
         Ends of bootstrap intervals.
     failure : str or None
         What went wrong where the model gave no answer; the numbers are NaN then.
+    accepted : float or None
+        Share of outliers whose score passes the threshold of a model of classes that has one, whatever their
+        probabilities; None for others. Of a detector that share is ``fooled``.
     """
 
     model: str
@@ -61,6 +64,7 @@ class StressRow:
     fpr95_low: float = float("nan")
     fpr95_high: float = float("nan")
     failure: str | None = None
+    accepted: float | None = None
 
     @property
     def rarity(self) -> str:
@@ -88,6 +92,8 @@ class Control:
     accuracy : float or None
     failure : str or None
         What went wrong where the model gave no answer; the numbers of the model are NaN then.
+    accepted : float or None
+        As of outliers.
     """
 
     model: str
@@ -99,11 +105,12 @@ class Control:
     two_sample: float
     accuracy: float | None = None
     failure: str | None = None
+    accepted: float | None = None
 
 
 @dataclass(frozen=True)
 class BreakPoint:
-    """How far out a model is still fooled by at least half of the outliers of a kind.
+    """How far out at least half of the outliers of a kind still fool a model, or pass its threshold.
 
     Attributes
     ----------
@@ -124,7 +131,7 @@ class BreakPoint:
         if np.isnan(self.sigma):
             return "failed"
         if self.sigma == 0:
-            return "never"
+            return f"never, to {self.farthest:.2f} sigma"
         return f"past {self.farthest:.2f} sigma" if np.isinf(self.sigma) else f"{self.sigma:.2f} sigma"
 
 
@@ -162,6 +169,8 @@ class StressResult:
     controls : tuple of Control
     break_points : dict of str to dict of str to BreakPoint
         By model and kind.
+    accepted_up_to : dict of str to dict of str to BreakPoint
+        The same of the share that passes a model's threshold, for models of classes that have one.
     score, score_interval : dict of str to float, dict of str to (float, float)
         By model: the mean of the AUROC over all strengths of the kinds "shell" and "exchange", whatever kinds were
         asked for; 1 is best, .5 is chance.
@@ -193,11 +202,17 @@ class StressResult:
     n_held: int
     event_shape: tuple[int, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    accepted_up_to: Mapping[str, Mapping[str, BreakPoint]] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
         """Their names, in the order in which they were given."""
         return tuple(self.score)
+
+    @property
+    def decides(self) -> bool:
+        """Whether some of them are models of classes with a threshold, which need not be where they are sure."""
+        return bool(self.accepted_up_to)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -218,10 +233,8 @@ class StressResult:
             "confidence": self.confidence,
             "held_out": self.n_held,
             "score": {m: {"value": v, "low": low_high[m][0], "high": low_high[m][1]} for m, v in self.score.items()},
-            "break_points": {
-                m: {kind: asdict(point) | {"text": str(point)} for kind, point in kinds.items()}
-                for m, kinds in self.break_points.items()
-            },
+            "break_points": _points(self.break_points),
+            "accepted_up_to": _points(self.accepted_up_to),
             "controls": [asdict(control) for control in self.controls],
             "rows": [asdict(row) for row in self.rows],
             "warnings": list(self.warnings),
@@ -252,17 +265,23 @@ class StressResult:
 
     def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
         """Heads and cells of the three tables, by their titles: strengths, controls and summary."""
-        several = len(self.models) > 1
-        names = ["model"] if several else []
+        several, decides = len(self.models) > 1, self.decides
+        names, accepted = ["model"] if several else [], ["accepted"] if decides else []
+
+        def shares(first: str, row: StressRow | Control) -> list[str]:
+            return [first, *([] if not decides else [""] if row.accepted is None else [f"{row.accepted:.3f}"])]
+
         strengths = [
             [*([row.model] if several else []), row.kind, row.strength, f"{row.sigma:.2f}", row.rarity,
-             *([_share(row.fooled, row.fooled_low, row.fooled_high), _share(row.auroc, row.auroc_low, row.auroc_high),
-                _share(row.fpr95, row.fpr95_low, row.fpr95_high)] if row.failure is None else ["failed", "", ""])]
+             *shares("failed" if row.failure else _share(row.fooled, row.fooled_low, row.fooled_high), row),
+             *(["", ""] if row.failure else [_share(row.auroc, row.auroc_low, row.auroc_high),
+                                             _share(row.fpr95, row.fpr95_low, row.fpr95_high)])]
             for row in self.rows
         ]  # fmt: skip
         controls = [
             [*([c.model] if several else []), c.rows,
-             *(["failed", ""] if c.failure else [f"{c.confident:.3f}", _share(c.auroc, c.auroc_low, c.auroc_high)]),
+             *shares("failed" if c.failure else f"{c.confident:.3f}", c),
+             "" if c.failure else _share(c.auroc, c.auroc_low, c.auroc_high),
              "" if np.isnan(c.two_sample) else f"{c.two_sample:.3f}", "" if c.accuracy is None else f"{c.accuracy:.3f}"]
             for c in self.controls
         ]  # fmt: skip
@@ -270,10 +289,15 @@ class StressResult:
             ["score", *(_share(self.score[model], *self.score_interval[model]) for model in self.models)],
             *([f"fooled up to: {kind}", *(str(self.break_points[model][kind]) for model in self.models)]
               for kind in self.kinds),
+            *([f"accepted up to: {kind}", *(str(of.get(model, {}).get(kind, "")) for model in self.models)]
+              for of in [self.accepted_up_to] if decides for kind in self.kinds),
         ]  # fmt: skip
         return {
-            "Outliers": ([*names, "kind", "strength", "sigma", "rarity", "fooled", "AUROC", "FPR95"], strengths),
-            "Controls": ([*names, "rows", "confident", "AUROC", "two-sample", "accuracy"], controls),
+            "Outliers": (
+                [*names, "kind", "strength", "sigma", "rarity", "fooled", *accepted, "AUROC", "FPR95"],
+                strengths,
+            ),
+            "Controls": ([*names, "rows", "confident", *accepted, "AUROC", "two-sample", "accuracy"], controls),
             "Summary": (["", *self.models], summary),
         }
 
@@ -281,11 +305,17 @@ class StressResult:
         return [(head, cells) for head, cells in self.tables().values() if cells]
 
     def _notes(self) -> list[str]:
+        fooled = f"fooled: more than {self.sure:g} sure of a class, or accepted by a detector"
+        accepted = "; accepted: the score passes the model's own threshold, however sure it is" * self.decides
         notes = [
-            f"fooled: more than {self.sure:g} sure, or accepted; sigma: multiples of the typical radius; rarity: how "
-            f"rarely one of {self.n_held} rows held out lies as far out; in brackets: {self.confidence:.0%} intervals"
+            f"{fooled}{accepted}; sigma: multiples of the typical radius; rarity: how rarely one of {self.n_held} rows "
+            f"held out lies as far out; in brackets: {self.confidence:.0%} intervals"
         ]
         return notes + [f"note: {text}" for text in self.warnings]
+
+
+def _points(points: Mapping[str, Mapping[str, BreakPoint]]) -> dict[str, Any]:
+    return {m: {kind: asdict(p) | {"text": str(p)} for kind, p in kinds.items()} for m, kinds in points.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.stress.answers import OUTPUTS, asked, name_of
 from farout.stress.ground import Ground, given_rows, shape_of, taken
-from farout.stress.kinds import check_kinds, ladder, resolved_kinds
+from farout.stress.kinds import Rung, check_kinds, ladder, resolved_kinds
 from farout.stress.result import StressResult
 from farout.stress.trial import Trial, answers_of
 
@@ -155,7 +155,7 @@ def stress_test(
     shown = {kind for kind, source in chosen.items() if source is None}
     scored = ladder(dict.fromkeys(SCORED), ground, seed)
     further = ladder({k: v for k, v in chosen.items() if v is not None or k not in SCORED}, ground, seed)
-    finished = True
+    untried: list[Rung] = []
     with stage("stressing", total=2 + len(scored) + len(further), show=verbose) as advance:
         for make in (test.encoded, test.samples):
             test.control(*make())
@@ -163,14 +163,14 @@ def stress_test(
         for rung in scored:
             test.climb(rung, scored=True, shown=rung.kind in shown)
             advance()
-        for rung in further:
+        for i, rung in enumerate(further):
             if time_limit is not None and time.monotonic() - began > time_limit:
-                finished = False
+                untried = further[i:]
                 break
             test.climb(rung)
             advance()
     settings = {"n": n, "kinds": list(chosen), "random_state": seed, "time_limit": time_limit}
-    return test.result(list(chosen), finished, time.monotonic() - began, settings)
+    return test.result(list(chosen), untried, time.monotonic() - began, settings)
 
 
 def _check(n: Any, sure: Any, outputs: Any, n_bootstrap: Any, confidence: Any, time_limit: Any, verbose: Any) -> None:

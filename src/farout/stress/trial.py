@@ -1,9 +1,9 @@
 """Trial: models asked about rows held out, controls and outliers, and what is kept of what they say."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from farout.stress.measures import (
     share_interval,
     two_sample_auroc,
 )
-from farout.stress.result import Control, StressResult, StressRow, Worst
+from farout.stress.result import BreakPoint, Control, StressResult, StressRow, Worst
 
 __all__ = ["Trial", "answers_of"]
 
@@ -137,7 +137,17 @@ class Trial:
         apart = separation(held, answers, self.n_bootstrap, self.confidence, self.seed)
         low, high = apart.interval("auroc") or (float("nan"), float("nan"))
         self.controls.append(
-            Control(model, name, float(fooled.mean()), apart.auroc, low, high, told, _accuracy(answers, y))
+            Control(
+                model,
+                name,
+                float(fooled.mean()),
+                apart.auroc,
+                low,
+                high,
+                told,
+                _accuracy(answers, y),
+                accepted=_accepted(answers),
+            )
         )
 
     # --- outliers ------------------------------------------------------------------------------------------------
@@ -207,6 +217,7 @@ class Trial:
             fpr95_low=fpr95[0],
             fpr95_high=fpr95[1],
             accuracy=_accuracy(answers, y),
+            accepted=_accepted(answers),
         )
 
     def _remember(self, row: StressRow, x: NDArray[Any], answers: Answers) -> None:
@@ -219,28 +230,34 @@ class Trial:
 
     # --- the result ----------------------------------------------------------------------------------------------
 
-    def result(self, kinds: list[str], finished: bool, seconds: float, settings: Mapping[str, Any]) -> StressResult:
-        """All that was found."""
+    def result(
+        self, kinds: list[str], untried: Sequence[Rung], seconds: float, settings: Mapping[str, Any]
+    ) -> StressResult:
+        """All that was found; ``untried`` are the strengths that there was no time for."""
         models = list(self.asks)
         rows = sorted(self.rows, key=lambda row: (models.index(row.model), kinds.index(row.kind)))
         of = {model: [row for row in rows if row.model == model] for model in models}
-        points = {
-            model: {
-                kind: break_point([r for r in mine if r.kind == kind]) for kind in dict.fromkeys(r.kind for r in mine)
+
+        def points(models: Iterable[str], share: Literal["fooled", "accepted"]) -> dict[str, dict[str, BreakPoint]]:
+            kinds_of = {model: dict.fromkeys(row.kind for row in of[model]) for model in models}
+            return {
+                model: {kind: break_point([r for r in of[model] if r.kind == kind], share) for kind in kinds}
+                for model, kinds in kinds_of.items()
             }
-            for model, mine in of.items()
-        }
+
+        decide = [m for m in models if any(c.model == m and c.accepted is not None for c in self.controls)]
         nothing = (float("nan"),) * 3
         told = {m: nothing if m in self.unscored else mean.told(self.confidence) for m, mean in self.means.items()}
         return StressResult(
             rows=tuple(rows),
             controls=tuple(sorted(self.controls, key=lambda c: models.index(c.model))),
-            break_points=points,
+            break_points=points(models, "fooled"),
+            accepted_up_to=points(decide, "accepted"),
             score={model: value for model, (value, _, _) in told.items()},
             score_interval={model: (low, high) for model, (_, low, high) in told.items()},
             worst={m: {kind: self._worst(seen) for kind, seen in of_kind.items()} for m, of_kind in self.seen.items()},
-            warnings=tuple(self._warnings(finished)),
-            finished=finished,
+            warnings=tuple(self._warnings(untried, settings)),
+            finished=not untried,
             sure=self.sure,
             confidence=self.confidence,
             seconds=seconds,
@@ -263,9 +280,11 @@ class Trial:
         owners = [names[i] for i in range(x.shape[1])]
         return [list(dict.fromkeys(owners[i] for i in np.argsort(-row)))[:COLUMNS] for row in apart]
 
-    def _warnings(self, finished: bool) -> Iterator[str]:
-        if not finished:
-            yield "the time was up before all strengths were tried; kinds and break points are of those that were."
+    def _warnings(self, untried: Sequence[Rung], settings: Mapping[str, Any]) -> Iterator[str]:
+        if untried:
+            names = {rung.kind: [other.label for other in untried if other.kind == rung.kind] for rung in untried}
+            told = "; ".join(f"{kind} ({', '.join(labels)})" for kind, labels in names.items())
+            yield f"the time limit of {settings['time_limit']:g} s was reached; not tried: {told}."
         yield from self._of_flow()
         for c in self.controls:
             if c.rows == "held out":
@@ -311,6 +330,13 @@ class Trial:
 
 def _first(y: NDArray[Any] | None, n: int) -> NDArray[Any] | None:
     return None if y is None else y[:n]
+
+
+def _accepted(answers: Answers) -> float | None:
+    """By the threshold of a model of classes; a detector's decision is told as what fools it."""
+    if answers.accepts is None or answers.probabilities is None:
+        return None
+    return float(answers.accepts.mean())
 
 
 def _accuracy(answers: Answers, y: NDArray[Any] | None) -> float | None:
