@@ -75,6 +75,7 @@ def stress(
     which is another row's. Controls at strength 0 tell whether the flow is good enough to judge. DATA should be normal
     rows that neither model nor flow was trained on; named sets give their test split.
     """
+    from farout.report.page import is_own_page
     from farout.runs.folder import STRESS
     from farout.runs.generating import check_target
     from farout.runs.loading import load_test_data, numbered
@@ -86,6 +87,7 @@ def stress(
         raise typer.BadParameter("it is an AUROC, from 0 to 1", param_hint="'--fail-under'")
     page = out if out is not None else model / STRESS if model.is_dir() else None
     if page is not None:
+        force = force or (out is None and is_own_page(page))
         check_target(page, force, (".html", ".htm"))
     with console.stage(f"opening {model}"):
         stressed = open_stressed(model, compare or [], flow, flow_steps)
