@@ -26,6 +26,7 @@ from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.files import write_atomically
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
+from farout.base.ranks import sharing
 from farout.base.reading import quiet
 from farout.base.step import quickest_type, training_step
 from farout.base.unnoticed import unnoticed
@@ -52,7 +53,7 @@ FAR_ABOVE, STEPS_ABOVE = 20.0, 20  # a loss so far above where it began, for so 
 LARGE_INPUT = 1000.0  # a number of the training rows that an error of divergence points to
 SAVE_EVERY = 100  # steps between checkpoints, where no validation tells when
 LOG_EVERY = 10  # steps between two points of a TensorBoard log
-AT_ONCE = 10  # losses read from a GPU, or averaged over processes, in one go
+AT_ONCE = 10  # losses read from a GPU in one go; steps after which processes ask each other whether to stop
 FORMAT = "farout-training-1"
 
 RECORDERS: dict[str, Recorder] = {"cuda": CudaGraphs()}  # of steps, by kind of device
@@ -80,7 +81,7 @@ class Training:
     num_nodes : int, default=1
         Number of machines.
     strategy : {"auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook"}, default="auto"
-        Lightning's strategy for several devices. A batch is split equally among them.
+        Lightning's strategy for several devices. Each batch is split among them, and training is as by one device.
     precision : {"32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"}, default="32-true"
         Lightning's precision. The trained model keeps the precision it had before.
     gradients : {"auto", "float32", "bfloat16"}, default="auto"
@@ -269,7 +270,9 @@ def train(
         What learns. ``objective`` closes over it.
     objective : callable
         ``(batch, progress) -> (loss, figures)``; called under ``module.eval()`` for validation. One that remembers
-        batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows.
+        batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows. In several
+        processes each is given the joint batch, which ``objective`` splits, and gives the joint loss: see
+        `farout.base.ranks`.
     rows, validation_rows : sequence of Tensor
         Tensors with as many rows each; a batch holds the same rows of all. `RowsOnDemand` are made a batch at a time.
     budget : Budget
@@ -359,8 +362,7 @@ class _Loop:
         self.rows = self._placed(rows)
         self.validation_rows = None if validation_rows is None else self._placed(validation_rows)
         self.batch_size = min(budget.batch_size, len(rows[0]))
-        self.share = self.batch_size // self.processes
-        if not self.share:
+        if self.batch_size < self.processes:
             raise InvalidSettingError(
                 f"{name}: {self.processes} devices can't share a batch of {self.batch_size} row(s); set "
                 "Training(devices=...) lower, or batch_size higher."
@@ -392,7 +394,7 @@ class _Loop:
 
     def run(self, show: bool) -> History:
         """Train, and leave the module with the weights to keep."""
-        state_of_noise = seeded(self.state.seed + self.fabric.global_rank, self.device)
+        state_of_noise = seeded(self.state.seed, self.device)  # each process draws for the joint batch
         with state_of_noise, Signals() as signals:
             self._resume()
             state, steps = self.state, self.budget.max_steps
@@ -408,7 +410,7 @@ class _Loop:
                             self._validate(self.validation_rows)
                         advance(1, **self.figures)
                         self.before = self._drawn()
-                        asked = self._asked_to_stop(signals)
+                        asked = self._asked_to_stop(signals, due)
                         if due or asked:
                             self._save("last.ckpt", self.before)
                         if asked:
@@ -419,6 +421,9 @@ class _Loop:
         self._require_finite_weights()
         if self.best_weights is not None:
             self.module.load_state_dict(self.best_weights)
+        if self.processes > 1:  # parameters are the same anyway; of buffers, only what farout's own layers keep there
+            for buffer in self.module.buffers():
+                torch.distributed.broadcast(buffer, 0)
         self.history.stopped_early = state.step < steps
         return self.history
 
@@ -443,7 +448,7 @@ class _Loop:
 
     def _taken(self, picked: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
         """Loss, gradients and new weights for the rows of these numbers."""
-        with training_step(self.gradients):
+        with training_step(self.gradients), sharing(self.fabric.global_rank, self.processes):
             loss = self.loss(picked, self.state.step / self.budget.max_steps)
             if self._reads_at_once and not math.isfinite(loss.detach()):  # before the weights learn from it
                 raise DivergedError(f"the loss became {float(loss.detach())}{self._first_output(picked)}")
@@ -482,8 +487,8 @@ class _Loop:
             self.order_of = step // batches
             generator = torch.Generator().manual_seed(_mixed(self.state.seed, self.order_of))
             self.order = torch.randperm(len(self.rows[0]), generator=generator).to(self.rows[0].device)
-        begin = step % batches * self.batch_size + self.fabric.global_rank * self.share
-        return self.order[begin : begin + self.share]
+        begin = step % batches * self.batch_size
+        return self.order[begin : begin + self.batch_size]
 
     def _placed(self, rows: TrainingRows) -> list[Tensor | RowsOnDemand]:
         """Rows on the device, if they leave half of a GPU's free memory to the rest; else a batch goes there a time."""
@@ -498,31 +503,24 @@ class _Loop:
     @property
     def _reads_at_once(self) -> bool:
         """Whether a look at the loss waits for nothing."""
-        return self.device.type == "cpu" and self.processes == 1
+        return self.device.type == "cpu"
 
     def _read(self, at_least: int) -> None:
         """Watch the losses that came since the last look, if they are so many, and note some of them."""
         if len(self.unread) < at_least:
             return
-        for (step, _, figures), loss in zip(self.unread, self._means([x[1] for x in self.unread]), strict=True):
+        for step, on_device, figures in self.unread:
+            loss = float(on_device)
             self._watch(step, loss)
             self.figures |= {"loss": loss, **figures}
             noted, logged = step % max(1, self.budget.max_steps // 200) == 0, step % LOG_EVERY == 0
             if noted or logged:
-                means = dict(zip(figures, self._means(list(figures.values())), strict=True))
+                found = {"loss": loss, **{name: float(value) for name, value in figures.items()}}
                 if noted:
-                    self.history.add(step, {"loss": loss, **means})
+                    self.history.add(step, found)
                 if logged:
-                    self._to_log(step, {"loss": loss, **means})
+                    self._to_log(step, found)
         self.unread = []
-
-    def _means(self, values: list[Any]) -> list[float]:
-        """Numbers, averaged over the processes."""
-        if self.processes == 1 or not values:
-            return [float(v) for v in values]
-        own = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.device) for v in values])
-        means: Any = self.fabric.all_reduce(own)
-        return [float(v) for v in means]
 
     def _watch(self, step: int, loss: float) -> None:
         state = self.state
@@ -641,7 +639,10 @@ class _Loop:
         finally:
             for part, mode in modes.items():
                 part.training = mode
-        return self._means([total])[0] * self.processes / n
+        if self.processes > 1:
+            sums: Any = self.fabric.all_reduce(torch.tensor(total, device=self.device), reduce_op="sum")
+            total = float(sums)
+        return total / n
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -658,10 +659,6 @@ class _Loop:
         self._read(at_least=1)  # so that nothing is saved of a training that has diverged
         self._require_finite_weights()
         self.before = None  # it is in this checkpoint
-        of_all = [drawn]
-        if self.processes > 1:
-            of_all *= self.processes
-            torch.distributed.all_gather_object(of_all, drawn)
         if self.fabric.is_global_zero:
             saved = {
                 "format": FORMAT,
@@ -671,7 +668,7 @@ class _Loop:
                 "best_weights": self.best_weights,
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
-                "drawn": of_all,
+                "drawn": [drawn],  # the same in all processes
             }
             _write(Path(self.where.checkpoint_dir) / file, saved)
 
@@ -689,11 +686,14 @@ class _Loop:
         if not self.where.resume or self.where.checkpoint_dir is None:
             return
         last = Path(self.where.checkpoint_dir) / "last.ckpt"
-        if not last.is_file():
+        content = last.read_bytes() if self.fabric.is_global_zero and last.is_file() else None
+        if self.processes > 1:  # which need not see the first one's disk
+            content = self.fabric.broadcast(content)
+        if content is None:
             return
         try:
             with quiet():  # torch warns of what a file that was changed may hold
-                saved = torch.load(last, map_location="cpu", weights_only=True)
+                saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             _check_saved(saved, self.module)
             self.state, self.history = _State(**saved["state"]), History(**saved["history"])
             self.module.load_state_dict(saved["weights"])
@@ -705,7 +705,7 @@ class _Loop:
                 if any(moments[name].shape != (() if name == "step" else weights.shape) for name in _MOMENTS):
                     raise ValueError("its optimizer is of other weights")
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
-            drawn = saved["drawn"][self.fabric.global_rank]
+            drawn = saved["drawn"][0]
             if drawn["objective"] is not None:
                 objective: Any = self.objective
                 objective.load_state_dict(drawn["objective"])
@@ -717,10 +717,10 @@ class _Loop:
                 "resume out, or give another checkpoint_dir."
             ) from error
 
-    def _asked_to_stop(self, signals: Signals) -> int:
+    def _asked_to_stop(self, signals: Signals, due: bool) -> int:
         if self.processes == 1:
             return signals.asked
-        if self.unread:  # processes talk to each other now and then, and stop after the same step
+        if self.state.step % AT_ONCE and not due:  # processes talk now and then, and stop after the same step
             return 0
         asked: Any = self.fabric.all_reduce(torch.tensor(float(signals.asked)), reduce_op="max")
         return int(asked)
