@@ -195,19 +195,24 @@ _written: dict[str, int] = {}  # how often the processes have met at each path
 
 
 @contextlib.contextmanager
-def by_the_first(path: Path) -> Iterator[bool]:
+def by_the_first(path: Path, first: bool = True) -> Iterator[bool]:
     """Around what the first of several processes writes to ``path``: True for it; for others False, once it is done.
 
     The first one waits for nobody, so that a script may as well call it in the first process alone.
+
+    Parameters
+    ----------
+    path : Path
+    first : bool, default=True
+        Whether this is the first process, where they have no connection yet; then nobody waits.
 
     Raises
     ------
     RunError
         In the other processes, if the first one failed.
     """
-    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-    if not several:
-        yield True
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        yield first
         return
     key = f"farout {path.absolute()}"
     _written[key] = _written.get(key, 0) + 1

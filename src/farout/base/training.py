@@ -45,6 +45,8 @@ __all__ = [
     "inference_device",
     "not_finite_in",
     "seeded",
+    "shared_seed",
+    "started_by_torchrun",
     "suitable_threads",
     "train",
 ]
@@ -165,6 +167,11 @@ class Training:
         gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         kinds = {"auto": gpu, "gpu": gpu}
         return torch.device(kinds.get(self.accelerator, self.accelerator))
+
+    @property
+    def several(self) -> bool:
+        """Whether it may take several processes: more devices than one, or machines, were asked for."""
+        return self.num_nodes > 1 or not (self.devices == 1 or re.fullmatch(r"\d+,", str(self.devices)))
 
     def gradient_type(self, device: torch.device) -> torch.dtype:
         """The type that gradients of subnets have on a device."""
@@ -849,11 +856,15 @@ def _fabric(where: Training) -> "Fabric":
     with unnoticed("lightning_fabric"), warnings.catch_warnings():
         importlib.import_module("torch._dynamo")  # which an optimizer imports at its first step
         from lightning_fabric import Fabric
+    devices = where.devices if isinstance(where.devices, str) else int(where.devices)
+    num_nodes, started = int(where.num_nodes), started_by_torchrun()
+    if started and where.several:
+        devices, num_nodes = started[0] if devices == "auto" else devices, started[1] // started[0]
     try:
         return Fabric(
             accelerator=where.accelerator,
-            devices=where.devices if isinstance(where.devices, str) else int(where.devices),
-            num_nodes=int(where.num_nodes),
+            devices=devices,
+            num_nodes=num_nodes,
             strategy=where.strategy,
             precision=where.precision,  # type: ignore[arg-type]
         )
@@ -862,6 +873,25 @@ def _fabric(where: Training) -> "Fabric":
             f"Training(accelerator={where.accelerator!r}, devices={where.devices!r}, strategy={where.strategy!r}, "
             f"precision={where.precision!r}) can't be had on this machine: {error}"
         ) from error
+
+
+def started_by_torchrun() -> tuple[int, int] | None:
+    """How many processes torchrun has started on this machine, and on all; None where it has not."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+
+
+def shared_seed(seed: int, where: Training | None) -> int:
+    """The first process's seed, in all processes of a training; those are started here, where it begins with it."""
+    if where is None or not where.several:
+        return seed
+    fabric = _fabric(where)
+    launcher = fabric.strategy.launcher
+    if fabric.world_size == 1 or launcher is None or launcher.is_interactive_compatible:  # which forks off in `train`
+        return seed
+    fabric.launch()
+    return int(fabric.broadcast(seed))
 
 
 @contextlib.contextmanager
