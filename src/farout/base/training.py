@@ -10,6 +10,7 @@ import io
 import math
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -313,23 +314,36 @@ def train(
     """
     where = where or Training()
 
-    def fit(fabric: "Fabric") -> tuple[History, bytes]:
+    def fit(fabric: "Fabric") -> History:
         with _as_it_was(module):
             loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name, same_work)
-            history = loop.run(verbose if where.progress is None else where.progress)
-        weights = io.BytesIO()
-        if forks:
-            torch.save(module.state_dict(), weights)
-        return history, weights.getvalue()
+            return loop.run(verbose if where.progress is None else where.progress)
 
     with alone, suitable_threads(rows[0][0].numel()):
         fabric = _fabric(where)
         launcher = fabric.strategy.launcher
-        forks = launcher is not None and launcher.is_interactive_compatible
-        history, weights = fit(fabric) if launcher is None else fabric.launch(fit)
-    if weights:  # of a process that was forked off; the module here didn't learn
-        module.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-    return history
+        if launcher is not None and launcher.is_interactive_compatible:
+            return _forked_off(fabric, module, fit)
+        return fit(fabric) if launcher is None else cast(History, fabric.launch(fit))
+
+
+def _forked_off(fabric: "Fabric", module: nn.Module, fit: "Callable[[Fabric], History]") -> History:
+    """Train in processes that are forked off, and bring back what the first of them made.
+
+    It comes by a file: the launcher's pipe holds 64 kB, and whoever wrote more into it would wait for ever.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trained"
+
+        def fit_and_keep(fabric: "Fabric") -> None:
+            history = fit(fabric)
+            if fabric.is_global_zero:
+                torch.save({"history": vars(history), "weights": module.state_dict()}, file)
+
+        fabric.launch(fit_and_keep)
+        made = torch.load(file, weights_only=True)
+    module.load_state_dict(made["weights"])
+    return History(**made["history"])
 
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps of each weight
@@ -402,7 +416,9 @@ class _Loop:
     def run(self, show: bool) -> History:
         """Train, and leave the module with the weights to keep."""
         state_of_noise = seeded(self.state.seed, self.device)  # each process draws for the joint batch
-        with state_of_noise, Signals() as signals:
+        with state_of_noise, Signals() as signals, warnings.catch_warnings():
+            # DDP's, of convolutions of 1x1, whose two layouts in memory are the same one
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._resume()
             state, steps = self.state, self.budget.max_steps
             showing = stage(self.name, steps, done=state.step, show=show and self.fabric.is_global_zero)
