@@ -1,6 +1,7 @@
 """Models trained by two processes are those of one: the same losses, weights and thresholds, in one go or resumed."""
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,11 @@ from sklearn.datasets import make_moons
 
 import farout as fo
 from farout.base import training as loop
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs processes that are forked off"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 STEPS, CUT = 20, 10
 X, Y = make_moons(303, noise=0.1, random_state=0)  # batches of 33 rows can't be halved
