@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from farout.base.ranks import joint, own
 from farout.base.training import Budget, seeded, train
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
@@ -17,7 +18,7 @@ def linear():
 def squares(module):
     def objective(batch, progress):
         x, y = batch
-        loss = (module(x) - y).square().mean()
+        loss = (joint(module(own(x))) - y).square().mean()
         return loss, {"bits/dim": float(loss.detach()) / 2}
 
     return objective

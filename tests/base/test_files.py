@@ -90,13 +90,6 @@ def test_a_folder_is_refused_to_another_thread_of_the_process(tmp_path):
         pass
 
 
-def test_the_processes_of_one_training_share_the_lock_of_the_first(tmp_path, monkeypatch):
-    with locked(tmp_path, "run"):
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        with locked(tmp_path, "run"):
-            pass
-
-
 def test_writers_of_one_file_take_turns(tmp_path):
     """Each finds an empty file, though all of them have one name for it."""
     path, found = tmp_path / "a.csv", []

@@ -38,7 +38,14 @@ SMALL = ["-n", "40", "--kinds", "shell", "exchange"]
 
 def test_two_runs_side_by_side_with_a_page(made, capsys):
     folder, test = made
-    words = ["stress", f"{folder}/clf", test, "--compare", f"{folder}/det", *SMALL]  # the second time the page is its own
+    words = [
+        "stress",
+        f"{folder}/clf",
+        test,
+        "--compare",
+        f"{folder}/det",
+        *SMALL,
+    ]  # the second time the page is its own
     assert main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["score"]) == ["clf", "det"]

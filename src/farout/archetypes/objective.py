@@ -19,6 +19,7 @@ from farout.archetypes.losses import (
 )
 from farout.base.blocks import RowsOnDemand
 from farout.base.estimator import classes_of
+from farout.base.ranks import joint, own
 from farout.flows.density import FlowDensity
 
 __all__ = ["DeepObjective", "mean_losses"]
@@ -75,15 +76,16 @@ class DeepObjective:
         self, events: Tensor, labels: Tensor, side_labels: Tensor, skip: Sequence[str] = ()
     ) -> dict[str, Tensor]:
         """Each loss by name, without those in ``skip``; in training, latents are added to the pool."""
-        t, nats, condition = self.encoded(events, labels)
-        A = self.heads.weights(t)
+        own_t, nats, condition = self.encoded(events, labels)
+        own_A, t = self.heads.weights(own_t), joint(own_t)
+        A = joint(own_A)
         losses = {}
         if "nll" in self.weights:
-            losses["nll"] = nats.mean()
+            losses["nll"] = joint(nats).mean()
         if "archetype" in self.weights and "archetype" not in skip:
             losses["archetype"] = self.archetype(t)
         if "reconstruction" in self.weights:
-            restored = self.learned.decode(self.heads.latents(A), condition)[0]
+            restored = joint(self.learned.decode(self.heads.latents(own_A), condition)[0])
             losses["reconstruction"] = reconstruction_loss(restored, events, author=self.author)
         if "side" in self.weights:
             losses["side"] = F.cross_entropy(self.heads.class_logits(A), side_labels)
@@ -94,10 +96,13 @@ class DeepObjective:
         return losses
 
     def encoded(self, events: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Latents (n, d) of noisy events, their negative log-likelihood in nats per dimension, and the condition."""
-        condition = self.flow.hidden(labels, self.heads.training) if self.labelled else None
+        """Latents (n, d) of noisy events, their negative log-likelihood in nats per dimension, and the condition.
+
+        Of several processes each gets those of its own events.
+        """
+        condition = own(self.flow.hidden(labels, self.heads.training)) if self.labelled else None
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
-            t, log_det = self.learned.encode(self.flow.noisy(events), condition)
+            t, log_det = self.learned.encode(own(self.flow.noisy(events)), condition)
         nats = 0.5 * math.log(2 * math.pi) + (0.5 * t.square().sum(1) - log_det) / t.shape[1]
         return t, nats, condition
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from farout.base.encoding import fitted_state, in_order
 from farout.base.persistence import save_model
 from farout.base.process import alone
-from farout.base.training import Training, not_finite_in
+from farout.base.ranks import by_the_first
+from farout.base.training import Training, not_finite_in, shared_seed
 from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_extreme, warn_scale
 from farout.columns import Schema, frame_of
 from farout.errors import DivergedError, InvalidTypeError, RunError
@@ -133,6 +134,8 @@ class Estimator(BaseEstimator):
                 self._check_settings()
                 if "random_state" in self.get_params(deep=False):
                     self.seed_ = seed_of(self.random_state, type(self).__name__)
+                    if self.random_state is None:
+                        self.seed_ = shared_seed(self.seed_, self._training_by_several())
                 yield
                 for name, value in fitted_state(self).items():
                     setattr(self, name, in_order(value))
@@ -142,6 +145,11 @@ class Estimator(BaseEstimator):
                 raise
             finally:
                 del self._handed
+
+    def _training_by_several(self) -> Training | None:
+        """The settings of a training by several processes, of this model or one inside it; None without."""
+        asked = (vars(model).get("training") for model in self.nested_models())
+        return next((training for training in asked if training is not None and training.several), None)
 
     def _require_finite_fit(self) -> None:
         """Raise if what was fitted holds a number that isn't finite; nested models look at their own."""
@@ -258,6 +266,8 @@ class Estimator(BaseEstimator):
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write a run folder from which ``farout.load`` gives back the same model, bit for bit.
 
+        After a training by several processes the first one writes, and the others wait for it.
+
         Parameters
         ----------
         path : path
@@ -276,7 +286,10 @@ class Estimator(BaseEstimator):
         RunError
             If a run is there already and ``force`` is False.
         """
-        return save_model(self, path, force=force)
+        if self._training_by_several() is None:
+            return save_model(self, path, force=force)
+        with by_the_first(Path(path)) as first:
+            return save_model(self, path, force=force) if first else Path(path)
 
     def _build(self, name: str) -> nn.Module:
         """A network, untrained, of a model whose other fitted attributes are there."""

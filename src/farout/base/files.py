@@ -114,8 +114,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     RunError
         If another process, or another thread, works there.
     """
-    first = os.environ.get("LOCAL_RANK", "0") in ("", "0")  # of the processes of a training; it holds the lock for all
-    if sys.platform == "win32" or not first:
+    if sys.platform == "win32":
         yield
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -10,6 +10,7 @@ import io
 import math
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +27,7 @@ from farout.base.capture import CudaGraphs, Recorder, ReplayedStep
 from farout.base.files import write_atomically
 from farout.base.process import Signals, alone, generators_of, seeded, stopped_by, suitable_threads
 from farout.base.progress import stage
+from farout.base.ranks import sharing
 from farout.base.reading import quiet
 from farout.base.step import quickest_type, training_step
 from farout.base.unnoticed import unnoticed
@@ -44,6 +46,8 @@ __all__ = [
     "inference_device",
     "not_finite_in",
     "seeded",
+    "shared_seed",
+    "started_by_torchrun",
     "suitable_threads",
     "train",
 ]
@@ -52,7 +56,7 @@ FAR_ABOVE, STEPS_ABOVE = 20.0, 20  # a loss so far above where it began, for so 
 LARGE_INPUT = 1000.0  # a number of the training rows that an error of divergence points to
 SAVE_EVERY = 100  # steps between checkpoints, where no validation tells when
 LOG_EVERY = 10  # steps between two points of a TensorBoard log
-AT_ONCE = 10  # losses read from a GPU, or averaged over processes, in one go
+AT_ONCE = 10  # losses read from a GPU in one go; steps after which processes ask each other whether to stop
 FORMAT = "farout-training-1"
 
 RECORDERS: dict[str, Recorder] = {"cuda": CudaGraphs()}  # of steps, by kind of device
@@ -80,7 +84,7 @@ class Training:
     num_nodes : int, default=1
         Number of machines.
     strategy : {"auto", "ddp", "ddp_find_unused_parameters_true", "ddp_fork", "ddp_notebook"}, default="auto"
-        Lightning's strategy for several devices. A batch is split equally among them.
+        Lightning's strategy for several devices. Each batch is split among them, and training is as by one device.
     precision : {"32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"}, default="32-true"
         Lightning's precision. The trained model keeps the precision it had before.
     gradients : {"auto", "float32", "bfloat16"}, default="auto"
@@ -164,6 +168,11 @@ class Training:
         gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         kinds = {"auto": gpu, "gpu": gpu}
         return torch.device(kinds.get(self.accelerator, self.accelerator))
+
+    @property
+    def several(self) -> bool:
+        """Whether it may take several processes: more devices than one, or machines, were asked for."""
+        return self.num_nodes > 1 or not (self.devices == 1 or re.fullmatch(r"\d+,", str(self.devices)))
 
     def gradient_type(self, device: torch.device) -> torch.dtype:
         """The type that gradients of subnets have on a device."""
@@ -269,7 +278,9 @@ def train(
         What learns. ``objective`` closes over it.
     objective : callable
         ``(batch, progress) -> (loss, figures)``; called under ``module.eval()`` for validation. One that remembers
-        batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows.
+        batches has ``state_dict`` and ``load_state_dict``, by which checkpoints keep what it knows. In several
+        processes each is given the joint batch, which ``objective`` splits, and gives the joint loss: see
+        `farout.base.ranks`.
     rows, validation_rows : sequence of Tensor
         Tensors with as many rows each; a batch holds the same rows of all. `RowsOnDemand` are made a batch at a time.
     budget : Budget
@@ -303,23 +314,36 @@ def train(
     """
     where = where or Training()
 
-    def fit(fabric: "Fabric") -> tuple[History, bytes]:
+    def fit(fabric: "Fabric") -> History:
         with _as_it_was(module):
             loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name, same_work)
-            history = loop.run(verbose if where.progress is None else where.progress)
-        weights = io.BytesIO()
-        if forks:
-            torch.save(module.state_dict(), weights)
-        return history, weights.getvalue()
+            return loop.run(verbose if where.progress is None else where.progress)
 
     with alone, suitable_threads(rows[0][0].numel()):
         fabric = _fabric(where)
         launcher = fabric.strategy.launcher
-        forks = launcher is not None and launcher.is_interactive_compatible
-        history, weights = fit(fabric) if launcher is None else fabric.launch(fit)
-    if weights:  # of a process that was forked off; the module here didn't learn
-        module.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-    return history
+        if launcher is not None and launcher.is_interactive_compatible:
+            return _forked_off(fabric, module, fit)
+        return fit(fabric) if launcher is None else cast(History, fabric.launch(fit))
+
+
+def _forked_off(fabric: "Fabric", module: nn.Module, fit: "Callable[[Fabric], History]") -> History:
+    """Train in processes that are forked off, and bring back what the first of them made.
+
+    It comes by a file: the launcher's pipe holds 64 kB, and whoever wrote more into it would wait for ever.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trained"
+
+        def fit_and_keep(fabric: "Fabric") -> None:
+            history = fit(fabric)
+            if fabric.is_global_zero:
+                torch.save({"history": vars(history), "weights": module.state_dict()}, file)
+
+        fabric.launch(fit_and_keep)
+        made = torch.load(file, weights_only=True)
+    module.load_state_dict(made["weights"])
+    return History(**made["history"])
 
 
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps of each weight
@@ -359,8 +383,7 @@ class _Loop:
         self.rows = self._placed(rows)
         self.validation_rows = None if validation_rows is None else self._placed(validation_rows)
         self.batch_size = min(budget.batch_size, len(rows[0]))
-        self.share = self.batch_size // self.processes
-        if not self.share:
+        if self.batch_size < self.processes:
             raise InvalidSettingError(
                 f"{name}: {self.processes} devices can't share a batch of {self.batch_size} row(s); set "
                 "Training(devices=...) lower, or batch_size higher."
@@ -392,8 +415,10 @@ class _Loop:
 
     def run(self, show: bool) -> History:
         """Train, and leave the module with the weights to keep."""
-        state_of_noise = seeded(self.state.seed + self.fabric.global_rank, self.device)
-        with state_of_noise, Signals() as signals:
+        state_of_noise = seeded(self.state.seed, self.device)  # each process draws for the joint batch
+        with state_of_noise, Signals() as signals, warnings.catch_warnings():
+            # DDP's, of convolutions of 1x1, whose two layouts in memory are the same one
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._resume()
             state, steps = self.state, self.budget.max_steps
             showing = stage(self.name, steps, done=state.step, show=show and self.fabric.is_global_zero)
@@ -408,7 +433,7 @@ class _Loop:
                             self._validate(self.validation_rows)
                         advance(1, **self.figures)
                         self.before = self._drawn()
-                        asked = self._asked_to_stop(signals)
+                        asked = self._asked_to_stop(signals, due)
                         if due or asked:
                             self._save("last.ckpt", self.before)
                         if asked:
@@ -419,6 +444,9 @@ class _Loop:
         self._require_finite_weights()
         if self.best_weights is not None:
             self.module.load_state_dict(self.best_weights)
+        if self.processes > 1:  # parameters are the same anyway; of buffers, only what farout's own layers keep there
+            for buffer in self.module.buffers():
+                torch.distributed.broadcast(buffer, 0)
         self.history.stopped_early = state.step < steps
         return self.history
 
@@ -443,7 +471,7 @@ class _Loop:
 
     def _taken(self, picked: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
         """Loss, gradients and new weights for the rows of these numbers."""
-        with training_step(self.gradients):
+        with training_step(self.gradients), sharing(self.fabric.global_rank, self.processes):
             loss = self.loss(picked, self.state.step / self.budget.max_steps)
             if self._reads_at_once and not math.isfinite(loss.detach()):  # before the weights learn from it
                 raise DivergedError(f"the loss became {float(loss.detach())}{self._first_output(picked)}")
@@ -482,8 +510,8 @@ class _Loop:
             self.order_of = step // batches
             generator = torch.Generator().manual_seed(_mixed(self.state.seed, self.order_of))
             self.order = torch.randperm(len(self.rows[0]), generator=generator).to(self.rows[0].device)
-        begin = step % batches * self.batch_size + self.fabric.global_rank * self.share
-        return self.order[begin : begin + self.share]
+        begin = step % batches * self.batch_size
+        return self.order[begin : begin + self.batch_size]
 
     def _placed(self, rows: TrainingRows) -> list[Tensor | RowsOnDemand]:
         """Rows on the device, if they leave half of a GPU's free memory to the rest; else a batch goes there a time."""
@@ -498,31 +526,24 @@ class _Loop:
     @property
     def _reads_at_once(self) -> bool:
         """Whether a look at the loss waits for nothing."""
-        return self.device.type == "cpu" and self.processes == 1
+        return self.device.type == "cpu"
 
     def _read(self, at_least: int) -> None:
         """Watch the losses that came since the last look, if they are so many, and note some of them."""
         if len(self.unread) < at_least:
             return
-        for (step, _, figures), loss in zip(self.unread, self._means([x[1] for x in self.unread]), strict=True):
+        for step, on_device, figures in self.unread:
+            loss = float(on_device)
             self._watch(step, loss)
             self.figures |= {"loss": loss, **figures}
             noted, logged = step % max(1, self.budget.max_steps // 200) == 0, step % LOG_EVERY == 0
             if noted or logged:
-                means = dict(zip(figures, self._means(list(figures.values())), strict=True))
+                found = {"loss": loss, **{name: float(value) for name, value in figures.items()}}
                 if noted:
-                    self.history.add(step, {"loss": loss, **means})
+                    self.history.add(step, found)
                 if logged:
-                    self._to_log(step, {"loss": loss, **means})
+                    self._to_log(step, found)
         self.unread = []
-
-    def _means(self, values: list[Any]) -> list[float]:
-        """Numbers, averaged over the processes."""
-        if self.processes == 1 or not values:
-            return [float(v) for v in values]
-        own = torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self.device) for v in values])
-        means: Any = self.fabric.all_reduce(own)
-        return [float(v) for v in means]
 
     def _watch(self, step: int, loss: float) -> None:
         state = self.state
@@ -641,7 +662,10 @@ class _Loop:
         finally:
             for part, mode in modes.items():
                 part.training = mode
-        return self._means([total])[0] * self.processes / n
+        if self.processes > 1:
+            sums: Any = self.fabric.all_reduce(torch.tensor(total, device=self.device), reduce_op="sum")
+            total = float(sums)
+        return total / n
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -658,10 +682,6 @@ class _Loop:
         self._read(at_least=1)  # so that nothing is saved of a training that has diverged
         self._require_finite_weights()
         self.before = None  # it is in this checkpoint
-        of_all = [drawn]
-        if self.processes > 1:
-            of_all *= self.processes
-            torch.distributed.all_gather_object(of_all, drawn)
         if self.fabric.is_global_zero:
             saved = {
                 "format": FORMAT,
@@ -671,7 +691,7 @@ class _Loop:
                 "best_weights": self.best_weights,
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
-                "drawn": of_all,
+                "drawn": [drawn],  # the same in all processes
             }
             _write(Path(self.where.checkpoint_dir) / file, saved)
 
@@ -689,11 +709,14 @@ class _Loop:
         if not self.where.resume or self.where.checkpoint_dir is None:
             return
         last = Path(self.where.checkpoint_dir) / "last.ckpt"
-        if not last.is_file():
+        content = last.read_bytes() if self.fabric.is_global_zero and last.is_file() else None
+        if self.processes > 1:  # which need not see the first one's disk
+            content = self.fabric.broadcast(content)
+        if content is None:
             return
         try:
             with quiet():  # torch warns of what a file that was changed may hold
-                saved = torch.load(last, map_location="cpu", weights_only=True)
+                saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             _check_saved(saved, self.module)
             self.state, self.history = _State(**saved["state"]), History(**saved["history"])
             self.module.load_state_dict(saved["weights"])
@@ -705,7 +728,7 @@ class _Loop:
                 if any(moments[name].shape != (() if name == "step" else weights.shape) for name in _MOMENTS):
                     raise ValueError("its optimizer is of other weights")
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
-            drawn = saved["drawn"][self.fabric.global_rank]
+            drawn = saved["drawn"][0]
             if drawn["objective"] is not None:
                 objective: Any = self.objective
                 objective.load_state_dict(drawn["objective"])
@@ -717,10 +740,10 @@ class _Loop:
                 "resume out, or give another checkpoint_dir."
             ) from error
 
-    def _asked_to_stop(self, signals: Signals) -> int:
+    def _asked_to_stop(self, signals: Signals, due: bool) -> int:
         if self.processes == 1:
             return signals.asked
-        if self.unread:  # processes talk to each other now and then, and stop after the same step
+        if self.state.step % AT_ONCE and not due:  # processes talk now and then, and stop after the same step
             return 0
         asked: Any = self.fabric.all_reduce(torch.tensor(float(signals.asked)), reduce_op="max")
         return int(asked)
@@ -849,11 +872,15 @@ def _fabric(where: Training) -> "Fabric":
     with unnoticed("lightning_fabric"), warnings.catch_warnings():
         importlib.import_module("torch._dynamo")  # which an optimizer imports at its first step
         from lightning_fabric import Fabric
+    devices = where.devices if isinstance(where.devices, str) else int(where.devices)
+    num_nodes, started = int(where.num_nodes), started_by_torchrun()
+    if started and where.several:
+        devices, num_nodes = started[0] if devices == "auto" else devices, started[1] // started[0]
     try:
         return Fabric(
             accelerator=where.accelerator,
-            devices=where.devices if isinstance(where.devices, str) else int(where.devices),
-            num_nodes=int(where.num_nodes),
+            devices=devices,
+            num_nodes=num_nodes,
             strategy=where.strategy,
             precision=where.precision,  # type: ignore[arg-type]
         )
@@ -862,6 +889,25 @@ def _fabric(where: Training) -> "Fabric":
             f"Training(accelerator={where.accelerator!r}, devices={where.devices!r}, strategy={where.strategy!r}, "
             f"precision={where.precision!r}) can't be had on this machine: {error}"
         ) from error
+
+
+def started_by_torchrun() -> tuple[int, int] | None:
+    """How many processes torchrun has started on this machine, and on all; None where it has not."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+
+
+def shared_seed(seed: int, where: Training | None) -> int:
+    """The first process's seed, in all processes of a training; those are started here, where it begins with it."""
+    if where is None or not where.several:
+        return seed
+    fabric = _fabric(where)
+    launcher = fabric.strategy.launcher
+    if fabric.world_size == 1 or launcher is None or launcher.is_interactive_compatible:  # which forks off in `train`
+        return seed
+    fabric.launch()
+    return int(fabric.broadcast(seed))
 
 
 @contextlib.contextmanager

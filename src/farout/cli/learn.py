@@ -2,10 +2,11 @@
 
 import contextlib
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -194,7 +195,10 @@ def _learn(
 ) -> "Run":
     """Do the work, and say what came out; an interruption says how to go on."""
     from farout.runs.fitting import describe
+    from farout.runs.folder import follows
 
+    if follows(settings):  # another process, which speaks for all
+        _learn_along(partial(learn, settings, out, data_root=data_root, resume=resume, force=force))
     root = "" if data_root is None else f" --data-root {data_root}"
     with _interrupted(f"go on by: farout {command} --out {out}{root} --resume", out), console.work() as told:
         learned = learn(
@@ -205,6 +209,18 @@ def _learn(
     if show:
         (console.json if as_json else console.facts)(describe(learned.run) | learned.figures)
     return learned.run
+
+
+def _learn_along(learn: "Callable[..., Learned]") -> NoReturn:
+    """Take part in a training without a word, but for errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            learn()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            console.advised = True
+            raise typer.Exit(128 + signal.SIGINT) from stop
+    raise typer.Exit
 
 
 @contextlib.contextmanager

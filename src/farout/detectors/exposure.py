@@ -18,6 +18,7 @@ from farout.base.holdout import holdout_split
 from farout.base.log_odds import with_votes
 from farout.base.losses import auxiliary_loss
 from farout.base.neighbours import Neighbours
+from farout.base.ranks import joint, own
 from farout.base.training import Budget, Objective, Training, inference_device, seeded, suitable_threads, train
 from farout.base.validation import check_flag, check_number, check_training, resolve_event_shape
 from farout.detectors import explaining, exporting
@@ -537,10 +538,11 @@ class _Objective:
         step, n, model = self.feed.batch(rows, y, progress), len(rows), self.model
         n_out = 0 if step.y_out is None else len(step.y_out)
         if self.head is None:
-            logits, further = model.network_(step.events), torch.zeros((), device=y.device)
+            logits, further = joint(model.network_(own(step.events))), torch.zeros((), device=y.device)
         else:
-            logits, features = with_features(model.network_, model._last_layer(), step.events)
-            further = self.weight * self._auxiliary(self.head(features), y, step)
+            own_logits, features = with_features(model.network_, model._last_layer(), own(step.events))
+            logits = joint(own_logits)
+            further = self.weight * self._auxiliary(joint(self.head(features)), y, step)
         loss = model._loss(logits[:n], y, logits[n : n + n_out] if n_out else None, step.y_out)
         return loss + further.to(loss), {}
 

@@ -18,6 +18,7 @@ from farout.base.blocks import RowsOnDemand, blocks_of, filled
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
+from farout.base.ranks import joint, own
 from farout.base.training import (
     Budget,
     History,
@@ -330,9 +331,9 @@ class FlowDensity(DensityMixin, Estimator):
         offset = self._bits_offset
 
         def objective(batch: Any, progress: float) -> tuple[Tensor, dict[str, Any]]:
-            u = self.noisy(batch[0])
-            labels = self.hidden(batch[1], rest.training) if len(batch) > 1 else None
-            log_p = rest.log_prob(u, labels).mean()
+            u = own(self.noisy(batch[0]))
+            labels = own(self.hidden(batch[1], rest.training)) if len(batch) > 1 else None
+            log_p = joint(rest.log_prob(u, labels)).mean()
             if labels is not None and not rest.training and self.class_dropout:
                 # For held-out rows "no class" counts as much as it does in training, and every row by both.
                 log_p = torch.lerp(log_p, rest.log_prob(u).mean(), self.class_dropout)

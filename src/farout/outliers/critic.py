@@ -11,6 +11,7 @@ from torch import Tensor
 
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
+from farout.base.ranks import joint, own
 from farout.base.training import Budget, Training, inference_device, seeded, train
 from farout.base.validation import check_labels, check_number, check_training, encode_labels, resolve_event_shape
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -137,7 +138,7 @@ class Critic(Estimator):
         at[:turning] = torch.from_numpy(positions(self.event_shape_))[
             torch.randint(len(positions(self.event_shape_)), (turning,))
         ]
-        by_class, by_position = self._split(self.network_(_turned(x, at.to(x.device))), y)
+        by_class, by_position = self._split(joint(self.network_(own(_turned(x, at.to(x.device))))), y)
         loss = F.cross_entropy(by_position, at.to(y.device))
         return loss + (F.cross_entropy(by_class[turning:], y[turning:]) if self._n_classes > 1 else 0.0), {}
 

@@ -87,7 +87,8 @@ def fit_archetypes(
             k, flow, **chosen, training=run.training("archetypes"), random_state=settings.seed, verbose=verbose
         )
         learned = Learned(run.finish(deep.fit(rows_for(data), y), data, warnings), warnings)
-        then(learned.run)
+        if not run.follows:
+            then(learned.run)
         return learned
 
 

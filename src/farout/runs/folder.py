@@ -12,11 +12,12 @@ from farout.archetypes.deep import DeepArchetypes
 from farout.base.estimator import is_fitted
 from farout.base.files import is_part, locked, remove_folder, remove_parts, write_atomically
 from farout.base.persistence import load
+from farout.base.ranks import by_the_first, first_process
 from farout.base.reading import PARSER_ERRORS
-from farout.base.training import Training
+from farout.base.training import Training, started_by_torchrun
 from farout.columns import Schema
 from farout.data import Dataset
-from farout.errors import FaroutError, InvalidDataError, RunError
+from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
 from farout.runs.provenance import Provenance, Watch, heard
 from farout.runs.records import read_record
@@ -29,6 +30,7 @@ __all__ = [
     "archetypes_of",
     "begun_run",
     "flow_of",
+    "follows",
     "open_run",
     "rows_for",
     "unfinished_settings",
@@ -254,7 +256,9 @@ def unfinished_settings(out: Path) -> dict[str, Any]:
 class _Begun:
     """A run in the making: where its checkpoints go, and how it ends."""
 
-    def __init__(self, out: Path, settings: RunSettings, resume: bool, made: list[Path], noticed: list[str]) -> None:
+    def __init__(
+        self, out: Path, settings: RunSettings, resume: bool, made: list[Path], noticed: list[str], *, follows: bool
+    ) -> None:
         self.out = out
         self.noticed = noticed  # warnings since it was begun
         self.settings = settings
@@ -264,6 +268,7 @@ class _Begun:
         self.watch = Watch()
         self.judged_before = _judged_sets(out)
         self.made = made  # folders that weren't there before
+        self.follows = follows  # another process, which writes
 
     def training(self, part: str) -> Training:
         """Where a part of the run trains: ``part`` names its checkpoints and its log."""
@@ -271,6 +276,7 @@ class _Begun:
         return Training(
             accelerator=asked.accelerator,
             devices=asked.devices,
+            num_nodes=asked.num_nodes,
             precision=asked.precision,
             gradients=asked.gradients,
             compile=asked.compile,
@@ -283,7 +289,7 @@ class _Begun:
         """Save the model with its settings and record; checkpoints go unless they were asked for.
 
         All is written beside its place first. The folder is whole by its last file, ``config.json``; the one of a run
-        that is replaced goes before anything else of it does.
+        that is replaced goes before anything else of it does. Of several processes the first one writes.
         """
         _forget_places(model)
         record = replace(
@@ -292,6 +298,13 @@ class _Begun:
             warnings=tuple(dict.fromkeys([*warnings, *self.noticed])),
             judged_before=self.judged_before,
         )
+        with by_the_first(self.out, first=not self.follows) as first:
+            if first:
+                self._write(model, record)
+        self.finished = True
+        return Run(self.out, model, self.settings, record)
+
+    def _write(self, model: Any, record: DataRecord) -> None:
         whole = self.out / CHECKPOINTS / WHOLE
         model.save(whole, force=True)
         write_atomically(
@@ -305,8 +318,6 @@ class _Begun:
         for file in sorted(whole.iterdir(), key=lambda file: file.name == CONFIG):
             file.replace(self.out / file.name)
         whole.rmdir()
-        self.finished = True
-        return Run(self.out, model, self.settings, record)
 
     def close(self) -> None:
         """Nothing is left to resume: checkpoints go, unless they were asked for."""
@@ -350,6 +361,9 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
         If the folder is taken.
     """
     out = Path(out)
+    if follows(settings):
+        yield _Begun(out, settings, resume, [], [], follows=True)
+        return
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file, and a run is a folder; give another name.")
     made = [p for p in (out, *out.parents) if not p.exists()]
@@ -357,7 +371,7 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
     with locked(out, "run"), heard() as noticed:
         remove_parts(out)
         _require_free(out, resume, force)
-        run, kept = _Begun(out, settings, resume, made, noticed), out / CHECKPOINTS / SETTINGS
+        run, kept = _Begun(out, settings, resume, made, noticed, follows=False), out / CHECKPOINTS / SETTINGS
         try:
             if not resume:
                 shutil.rmtree(out / LOG, ignore_errors=True)
@@ -377,6 +391,25 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
                 run.clean_up()
             raise
         run.close()
+
+
+def follows(settings: RunSettings) -> bool:
+    """Whether this process takes part in a training whose run another one writes.
+
+    Raises
+    ------
+    InvalidSettingError
+        If torchrun has started several processes, and the settings have one device.
+    """
+    asked, started = settings.training, started_by_torchrun()
+    if Training(devices=asked.devices, num_nodes=asked.num_nodes).several:
+        return not first_process()
+    if started and started[1] > 1:
+        raise InvalidSettingError(
+            f"torchrun has started {started[1]} processes, and devices is {asked.devices}, so that each would train "
+            "the whole model; add --devices auto, or start one process."
+        )
+    return False
 
 
 def _require_free(out: Path, resume: bool, force: bool) -> None:

@@ -176,6 +176,7 @@ class TrainingSettings(_Section):
 
     accelerator: str = setting("auto", "Kind of device: auto, cpu, gpu or mps.", panel=_TRAINING)
     devices: int | Auto = setting(1, "How many devices, or auto.", panel=_TRAINING, metavar="N|auto")
+    num_nodes: int = setting(1, "On how many machines; see the guide on several GPUs.", panel=_TRAINING, ge=1)
     precision: str = setting("32-true", "Such as bf16-mixed.", panel=_TRAINING)
     gradients: str = setting("auto", "Of a flow's subnets: auto, float32 or bfloat16.", panel=_TRAINING)
     compile: bool | Auto = "auto"

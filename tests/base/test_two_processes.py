@@ -1,0 +1,112 @@
+"""Models trained by two processes are those of one: the same losses, weights and thresholds, in one go or resumed."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_moons
+
+import farout as fo
+from farout.base import training as loop
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs processes that are forked off"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
+
+STEPS, CUT = 20, 10
+X, Y = make_moons(303, noise=0.1, random_state=0)  # batches of 33 rows can't be halved
+IMAGES = np.random.default_rng(0).random((80, 64)) / 2 + np.eye(2)[np.arange(80) % 2].repeat(32, axis=1) / 2
+
+
+def flow(training):
+    return fo.FlowDensity(
+        architecture="vector", noise=0.05, max_steps=STEPS, batch_size=33, learning_rate=0.01, training=training
+    )
+
+
+def classifier(training):
+    return fo.CautiousClassifier(fo.Noise(3.0), max_steps=STEPS, batch_size=33, training=training)
+
+
+def classifier_of_images(training):
+    return fo.CautiousClassifier(
+        fo.Noise(2.0), event_shape=(1, 8, 8), max_steps=STEPS, batch_size=33, training=training, network="residual"
+    )
+
+
+def archetypes(training):
+    start = fo.FlowDensity(architecture="vector", max_steps=5, random_state=0)
+    return fo.DeepArchetypes(3, start, max_steps=STEPS, batch_size=33, training=training)
+
+
+NETWORKS = {flow: "flow_", classifier: "network_", classifier_of_images: "network_", archetypes: "heads_"}
+MODELS = [flow, classifier, archetypes, pytest.param(classifier_of_images, marks=pytest.mark.slow)]
+
+
+def fitted(make, devices, folder, resume=False):
+    where = fo.Training(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp_fork" if devices > 1 else "auto",
+        checkpoint_dir=folder,
+        resume=resume,
+        gradients="float32",
+    )
+    rows = (IMAGES, np.arange(80) % 2) if make is classifier_of_images else (X, Y)
+    return make(where).set_params(random_state=0).fit(*rows)
+
+
+def weights_of(model, make):
+    return {name: t.double() for name, t in getattr(model, NETWORKS[make]).state_dict().items()}
+
+
+def assert_close(two, one, make, atol):
+    assert two.history_.keys() == one.history_.keys()
+    for name, column in one.history_.items():
+        np.testing.assert_allclose(two.history_[name], column, atol=atol, err_msg=name)
+    for name, weights in weights_of(one, make).items():
+        np.testing.assert_allclose(weights_of(two, make)[name], weights, atol=atol, err_msg=name)
+    for name in ("offset_", "held_radii_"):
+        if name in vars(one):
+            np.testing.assert_allclose(getattr(two, name), getattr(one, name), atol=10 * atol, err_msg=name)
+
+
+@pytest.fixture
+def cut(tmp_path, monkeypatch):
+    """A folder that keeps the checkpoint of a training that was cut off after some steps."""
+    kept = tmp_path / "cut"
+    kept.mkdir()
+    monkeypatch.setattr(loop, "SAVE_EVERY", CUT)
+    save = loop._Loop._save
+
+    def saving(self, file, drawn):
+        save(self, file, drawn)
+        if self.fabric.is_global_zero and self.state.step == CUT and file == "last.ckpt":
+            shutil.copy(self.where.checkpoint_dir / file, kept / file)
+
+    monkeypatch.setattr(loop._Loop, "_save", saving)
+    monkeypatch.setattr(loop.Budget, "validation_interval", CUT)
+    return kept
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_two_processes_train_as_one_does(make, tmp_path, cut):
+    one = fitted(make, 1, tmp_path / "one")
+    two = fitted(make, 2, tmp_path / "two")
+    start = torch.load(cut / "last.ckpt", weights_only=True)
+    assert start["state"]["step"] == CUT
+    moved = max((p - start["weights"][n].double()).abs().max() for n, p in trained(two, make, start).items())
+    assert moved > 1e-3  # or there would be nothing to see
+    assert_close(two, one, make, atol=1e-4)
+    resumed = fitted(make, 2, cut, resume=True)
+    assert_close(resumed, two, make, atol=0)
+
+
+def trained(model, make, start):
+    """Weights of the network by the names that they have in a checkpoint."""
+    known = weights_of(model, make)
+    ends = {name: next((n for n in start["weights"] if n == name or n.endswith(f".{name}")), None) for name in known}
+    return {end: known[name] for name, end in ends.items() if end is not None}
