@@ -6,10 +6,12 @@ import logging
 import math
 import os
 import pickle
+import platform
 import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -202,7 +204,7 @@ class _Worker:
             home = Path(self.home)
             if not home.is_dir():
                 raise RunError(
-                    f"{home} is no folder on the machine {os.uname().nodename} of the Ray cluster; its machines need "
+                    f"{home} is no folder on the machine {platform.node()} of the Ray cluster; its machines need "
                     "the same folders under the same paths."
                 )
             os.chdir(home)  # what paths are relative to
@@ -220,14 +222,15 @@ def _counted(folder: Path, shard: Shard) -> Iterator[None]:
     with begun.open("ab") as file:
         file.write(b".")
         times = file.tell()
-    if times <= TRIES:
+    try:
+        if times > TRIES:
+            raise RunError(
+                f"{folder / shard.file}: {TRIES} workers of Ray have died over this shard, most likely for want of "
+                "memory; give fewer --workers, or fewer --shard-rows and another folder. Whole shards stay."
+            )
         yield
-    begun.unlink(missing_ok=True)
-    if times > TRIES:
-        raise RunError(
-            f"{folder / shard.file}: {TRIES} workers of Ray have died over this shard, most likely for want of memory; "
-            "give shards of fewer rows by --shard-rows, or fewer --workers. Whole shards stay."
-        )
+    finally:
+        begun.unlink(missing_ok=True)
 
 
 def _pickled(error: Exception) -> bytes:
@@ -265,19 +268,22 @@ def _quiet() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
     hook = sys.excepthook
-    import ray.data
-
-    sys.excepthook = hook  # which the import has replaced
-    context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
-    bars, level = context.enable_progress_bars, log.level
-    context.enable_progress_bars = False
-    log.setLevel(logging.CRITICAL)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # a worker's death is told there
-            yield
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):  # a worker's death is told there
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")  # of its own parts
+            import ray.data
+
+            sys.excepthook = hook  # which the import has replaced
+            context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+            bars, level = context.enable_progress_bars, log.level
+            context.enable_progress_bars = False
+            log.setLevel(logging.CRITICAL)
+            try:
+                yield
+            finally:
+                context.enable_progress_bars = bars
+                log.setLevel(level)
     finally:
-        context.enable_progress_bars = bars
-        log.setLevel(level)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
