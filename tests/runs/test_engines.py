@@ -89,6 +89,10 @@ def few(monkeypatch):
     monkeypatch.setattr(scoring, "rows_a_part", lambda run: FEW)
 
 
+def shards_in(folder):
+    return {name: text for name, text in contents(folder).items() if name.startswith("part-")}
+
+
 def scored(place, data, out, engine=PLAIN, writer=None, **more):
     """Score shards of one part each; ``writer`` makes another writer of the usual one."""
     run, stream = open_run(place / "run"), open_stream(place / data)
@@ -123,9 +127,7 @@ def test_a_worker_writes_the_same_bytes_in_any_order(data, place, tmp_path, few)
     for answer in by_worker(scorer, shards, (0, 2, 3, 1)):  # one is skipped, and another comes before
         made = pickle.loads(answer["answer"])
         assert made.shard in shards.shards
-    wanted = contents(tmp_path / "plain")
-    wanted.pop("_manifest.json")
-    assert contents(shards.folder) == wanted
+    assert contents(shards.folder) == shards_in(tmp_path / "plain")
 
 
 def test_a_worker_draws_the_same_outliers(place, tmp_path):
@@ -320,19 +322,6 @@ def test_a_shard_whose_workers_all_die_ends_the_job(place, tmp_path, cluster):
     assert contents(tmp_path / "out") == contents(tmp_path / "plain")
 
 
-@needs_ray
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_told(place, tmp_path):
-    code = (
-        "import sys; from farout.runs.engines import RayEngine, _quiet\n"
-        "with _quiet(), RayEngine(address=sys.argv[1])._cluster(): pass"
-    )
-    told = subprocess.run([sys.executable, "-c", code, "auto"], capture_output=True, text=True, check=False,
-                          env=os.environ | {"RAY_TMPDIR": str(tmp_path)})  # fmt: skip
-    assert "no Ray cluster at auto" in told.stderr
-    assert "ray start --head" in told.stderr
-
-
 MAIN = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # whoever runs this may ignore it
 )
@@ -353,6 +342,33 @@ def workers_of_ray():
                 lines = (folder / "status").read_text(encoding="utf-8").splitlines()
                 found[int(folder.name)] = next(int(s.split()[1]) / 1024 for s in lines if s.startswith("VmHWM"))
     return found
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_running_cluster_is_worked_on_and_left_running(place, tmp_path):
+    """Two machines of one CPU each, as far as Ray knows; then an address where nobody answers."""
+    from ray.cluster_utils import Cluster
+
+    words = command(place, place / "many.parquet", tmp_path / "out", "--shard-rows", PART)
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        machines.add_node(num_cpus=1)
+        for more in (["--address", machines.address], ["--force"]):
+            env = os.environ | {"RAY_ADDRESS": machines.address}
+            told = subprocess.run([*words, *more], capture_output=True, text=True, check=False, env=env)
+            assert told.returncode == 0, told.stderr
+            assert not told.stderr
+            assert all(node.live_processes() for node in machines.list_all_nodes())
+    finally:
+        machines.shutdown()
+    scored(place, "many.parquet", tmp_path / "plain")
+    assert shards_in(tmp_path / "out") == shards_in(tmp_path / "plain")
+    words += ["--force", "--address", machines.address]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert f"no Ray cluster at {machines.address}" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 @needs_ray
