@@ -175,6 +175,13 @@ def test_a_shard_that_kills_its_workers_is_given_up(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_tells_whether_it_takes_a_gpu(place, tmp_path):
+    assert open_run(place / "run").takes_gpu
+    flow = fo.FlowDensity(max_steps=1, random_state=0, training=fo.Training(accelerator="cpu"))
+    flow.fit(rows(50, 0)).save(tmp_path / "flow")
+    assert not open_run(tmp_path / "flow").takes_gpu
+
+
 def test_an_error_that_cannot_be_pickled_keeps_its_words():
     class Local(Exception):
         pass

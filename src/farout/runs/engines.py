@@ -24,6 +24,7 @@ from farout.runs.shards import Made, Shard, ShardFolder, write_shard
 
 __all__ = ["PLAIN", "Engine", "PlainEngine", "RayEngine", "ShardWriter", "Told", "untold"]
 
+NEEDED = ("ray", "pandas", "fsspec")  # of the extra; Ray Data imports them
 TRIES = 4  # times that a shard is begun whose workers die; Ray itself would go on for ever
 STORE = 2**27  # bytes of shared memory of a local cluster, beside what every worker needs
 
@@ -101,8 +102,11 @@ class RayEngine:
     """
 
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
-        if importlib.util.find_spec("ray") is None or importlib.util.find_spec("ray.data") is None:
-            raise InvalidSettingError("the engine ray needs Ray, which isn't installed: pip install 'farout[ray]'.")
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InvalidSettingError(
+                f"the engine ray needs {', '.join(missing)}, which isn't installed: pip install 'farout[ray]'."
+            )
         self.workers = workers
         self.address = address
 
