@@ -1,6 +1,7 @@
 """Engines: who writes the shards of a result, this process alone or the workers of a Ray cluster."""
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import math
@@ -26,7 +27,7 @@ __all__ = ["PLAIN", "Engine", "PlainEngine", "RayEngine", "ShardWriter", "Told",
 
 NEEDED = ("ray", "pandas", "fsspec")  # of the extra; Ray Data imports them
 TRIES = 4  # times that a shard is begun whose workers die; Ray itself would go on for ever
-STORE = 2**27  # bytes of shared memory of a local cluster, beside what every worker needs
+STORE = 2**27  # bytes of shared memory of a local cluster, beside those of the writer
 
 
 class Told(Protocol):
@@ -122,9 +123,14 @@ class RayEngine:
         missing = list(shards.missing())
         if not missing:
             return
-        with _quiet(), self._cluster() as ray:
+        with _quiet():
+            pickled = importlib.import_module("ray.cloudpickle").dumps(writer)
+            self._write(shards, missing, pickled, writer.takes_gpu, told)
+
+    def _write(self, shards: ShardFolder, missing: list[Shard], writer: bytes, takes_gpu: bool, told: Told) -> None:
+        with self._cluster(2 * len(writer)) as ray:
             try:
-                for made in self._made(ray, shards.folder, missing, writer):
+                for made in self._made(ray, shards.folder, missing, writer, takes_gpu):
                     shards.note(made)
                     told(made.shard.rows)
             except ray.exceptions.RayError as error:
@@ -133,15 +139,15 @@ class RayEngine:
                     "farout; whole shards stay, and the same command goes on with the others."
                 ) from error
 
-    def _made(self, ray: Any, folder: Path, missing: list[Shard], writer: ShardWriter) -> Iterator[Made]:
+    def _made(self, ray: Any, folder: Path, missing: list[Shard], writer: bytes, takes_gpu: bool) -> Iterator[Made]:
         """Shards, each as soon as it is whole; an error of a worker is raised here as it would be in this process."""
         found = ray.cluster_resources()
-        gpus = int(found.get("GPU", 0)) if writer.takes_gpu else 0
+        gpus = int(found.get("GPU", 0)) if takes_gpu else 0
         workers = min(len(missing), self.workers or gpus or int(found.get("CPU", 1)))
         share = {"num_gpus": 1 / math.ceil(workers / gpus)} if gpus else {"num_cpus": 1}
         answers = ray.data.from_items([asdict(shard) for shard in missing], override_num_blocks=len(missing)).map(
             _Worker,
-            fn_constructor_args=(ray.cloudpickle.dumps(writer), str(folder), str(Path.cwd())),
+            fn_constructor_args=(writer, str(folder), str(Path.cwd())),
             # One shard at a time each, so that none waits at a busy worker for want of another.
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             **share,
@@ -155,8 +161,8 @@ class RayEngine:
                 yield answer
 
     @contextlib.contextmanager
-    def _cluster(self) -> Iterator[Any]:
-        """Ray, connected to the cluster that was asked for."""
+    def _cluster(self, room: int = 0) -> Iterator[Any]:
+        """Ray, connected to the cluster that was asked for; a local one has so many bytes more of shared memory."""
         import ray
         import ray.data
 
@@ -164,7 +170,7 @@ class RayEngine:
             yield ray
             return
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
-        own = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": STORE}
+        own = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": STORE + room}
         try:
             with _signals_kept(), _without_stderr():
                 ray.init(
