@@ -9,6 +9,7 @@ import os
 import pickle
 import platform
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -172,6 +173,9 @@ class RayEngine:
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
         own = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": STORE + room}
         try:
+            if address not in ("local", "auto") and "://" not in address:  # Ray itself would try for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=10).close()
             with _signals_kept(), _without_stderr():
                 ray.init(
                     address=address,
