@@ -45,6 +45,9 @@ def generate(
     n: Number = 1000,
     classes: Classes = None,
     shard_rows: ShardRows = None,
+    engine: o.EngineName = "plain",
+    workers: o.Workers = None,
+    address: o.Address = None,
     seed: o.Seed = 0,
     data_root: o.DataRoot = None,
     force: o.Force = False,
@@ -58,7 +61,7 @@ def generate(
     (n, k).
     In a folder, shard part-00007 is drawn from the seed and its number alone, and _manifest.json tells what was drawn;
     a command that was interrupted is given again and goes on with the shards that are missing. A .csv or .parquet above
-    128 MiB is drawn in such parts too.
+    128 MiB is drawn in such parts too. With --engine ray, workers of a Ray cluster draw the shards.
     """
     from farout.runs.folder import open_run
     from farout.runs.generating import (
@@ -74,6 +77,7 @@ def generate(
 
     check_outliers_target(out, force)
     o.require_shards(shard_rows, is_shard_target(out))
+    by = o.engine_of(engine, workers, address, is_shard_target(out))
     settings = SourceSettings.from_mapping(layered(asked["source"]), "command line")
     with console.stage(f"opening {run}"):
         loaded = open_run(run)
@@ -85,7 +89,7 @@ def generate(
         console.stage(f"generating {n} outliers, source {settings.name}", total=n) as advance,
     ):
         if must_be_parted(loaded, n, out):
-            common |= {"shard_rows": shard_rows, "force": force, "told": advance}
+            common |= {"shard_rows": shard_rows, "force": force, "engine": by, "told": advance}
             facts = generate_parts(loaded, settings, n, out, **common)
         else:
             drawn = generate_outliers(loaded, settings, n, **common)

@@ -13,13 +13,16 @@ from typer.core import TyperCommand, TyperGroup
 from farout.outliers.registry import DEFAULT_RULE, SOURCES, Source, options_of
 
 if TYPE_CHECKING:
+    from farout.runs.engines import Engine
     from farout.runs.settings import RunSettings
 
 __all__ = [
     "ANYWHERE",
+    "Address",
     "Anomaly",
     "Data",
     "DataRoot",
+    "EngineName",
     "Flag",
     "Force",
     "Group",
@@ -30,6 +33,8 @@ __all__ = [
     "Seed",
     "SHARDS_STAY",
     "SeveralValues",
+    "Workers",
+    "engine_of",
     "option",
     "require_shards",
     "sets_of",
@@ -113,6 +118,42 @@ def require_shards(shard_rows: int | None, sharded: bool) -> None:
     """Refuse ``--shard-rows`` where nothing is written in shards."""
     if shard_rows is not None and not sharded:
         raise typer.BadParameter("--shard-rows is for shards: give --out a folder, or leave it out")
+
+
+EngineName = Annotated[
+    Literal["plain", "ray"],
+    option(
+        "--engine",
+        help="Who works: this process (plain), or workers of Ray (ray), where --out is a folder. [default: plain]",
+        panel="Ray",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    option("--workers", help="Number of Ray's workers. [default: as many as GPUs or CPUs]", panel="Ray", min=1),
+]
+Address = Annotated[
+    str | None,
+    option(
+        "--address",
+        help="Of a running Ray cluster, or auto. [default: RAY_ADDRESS, or this machine alone]",
+        panel="Ray",
+    ),
+]
+
+
+def engine_of(name: str, workers: int | None, address: str | None, sharded: bool) -> "Engine":
+    """The engine that is asked for; refused where nothing is written in shards, or Ray isn't installed."""
+    from farout.runs.engines import PLAIN, RayEngine
+
+    if name == "plain":
+        for flag, value in (("--workers", workers), ("--address", address)):
+            if value is not None:
+                raise typer.BadParameter(f"{flag} is for Ray: add --engine ray, or leave it out")
+        return PLAIN
+    if not sharded:
+        raise typer.BadParameter("--engine ray writes shards: give --out a folder, or leave it out")
+    return RayEngine(workers, address)
 
 
 Data = Annotated[

@@ -54,6 +54,9 @@ def score(
     explain: Explain = False,
     shard_rows: ShardRows = None,
     batch_rows: BatchRows = None,
+    engine: o.EngineName = "plain",
+    workers: o.Workers = None,
+    address: o.Address = None,
     data_root: o.DataRoot = None,
     label: o.Label = None,
     anomaly: o.Anomaly = None,
@@ -71,7 +74,7 @@ def score(
     Labels, marks of anomalies and the size of images are read as in training, unless they are given.
     Data above 1 GiB are read and scored a part at a time. In a folder, each shard is a file part-00000.parquet, and
     _manifest.json tells what was scored; a command that was interrupted is given again and goes on with the shards that
-    are missing.
+    are missing. With --engine ray, workers on all CPUs, GPUs or machines of a Ray cluster score the shards.
     """
     from farout.runs.generating import check_target, write_file
     from farout.runs.loading import open_test_stream
@@ -94,13 +97,22 @@ def score(
     elif out is not None:
         check_target(out, force, (".csv", ".parquet"))
     o.require_shards(shard_rows, sharded)
+    by = o.engine_of(engine, workers, address, sharded)
     with console.stage(f"opening {run}"):
         loaded = open_scored(run)
     check_scores(loaded)
     if explain:
         check_explains(loaded)
     stream = open_test_stream(
-        data, data_root, label, image_size, anomaly, run=loaded, at_once=batch_rows, show=console.talks
+        data,
+        data_root,
+        label,
+        image_size,
+        anomaly,
+        run=loaded,
+        at_once=batch_rows,
+        streamed=sharded,
+        show=console.talks,
     )
     summary = ScoreSummary()
     advice = o.SHARDS_STAY if sharded else None
@@ -120,7 +132,7 @@ def score(
             return
         elif sharded:
             summary = score_shards(
-                loaded, stream, out, explain=explain, shard_rows=shard_rows, force=force, told=advance
+                loaded, stream, out, explain=explain, shard_rows=shard_rows, force=force, engine=by, told=advance
             )
         else:
             write_file(out, lambda path: write_scores(counted(), path, out.suffix))

@@ -52,6 +52,8 @@ class RowStream:
         From label to name.
     opened_as : dict or None
         What ``origin`` gave when files were opened, which must not change while they are read.
+    seeks : bool
+        Whether reading from a row in the middle is quick; else what is before it is read too.
 
     Examples
     --------
@@ -77,6 +79,7 @@ class RowStream:
     label_name: str | None = None
     class_names: Mapping[Label, str] | None = None
     opened_as: Mapping[str, Any] | None = None
+    seeks: bool = True
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -116,7 +119,7 @@ class RowStream:
                     kept = []
             if at == end:
                 break
-        self._check_unchanged()
+        self.check_unchanged()
         if kept:
             yield Dataset.joined(kept)
 
@@ -126,12 +129,22 @@ class RowStream:
             for part in self.read(first, at_once):
                 yield replace(part, name=self.name, class_names=self.class_names)
         except Exception as error:
-            self._check_unchanged(error)
+            self.check_unchanged(error)
             raise
-        self._check_unchanged()
+        self.check_unchanged()
 
-    def _check_unchanged(self, error: Exception | None = None) -> None:
-        """Raise where files aren't those that were opened: rows, columns and classes may be others."""
+    def check_unchanged(self, error: Exception | None = None) -> None:
+        """Raise where files aren't those that were opened: rows, columns and classes may be others.
+
+        Parameters
+        ----------
+        error : Exception, optional
+            What reading them came to.
+
+        Raises
+        ------
+        InvalidDataError
+        """
         try:
             unchanged = self.opened_as is None or self.origin() == self.opened_as
         except OSError:  # gone
@@ -173,7 +186,7 @@ class RowStream:
                 yield part.part(max(0, first - passed), len(part))
                 passed += len(part)
 
-        return replace(self, rows=sum(strata.values()), read=read, strata=strata)
+        return replace(self, rows=sum(strata.values()), read=read, strata=strata, seeks=False)
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """A uniform random sample of rows without replacement, in their order; all, where there are no more.

@@ -136,7 +136,8 @@ def stream_csv(path: Path, label: str | None, anomaly: str | None, drop: Collect
                 yield table.slice(start, at_once)
             first = max(0, first - table.num_rows)
 
-    return _Scan(path, found.schema, features, label, anomaly, found.rows, tables).stream([path])
+    scan = _Scan(path, found.schema, features, label, anomaly, found.rows, tables)
+    return replace(scan.stream([path]), seeks=False)
 
 
 @dataclass

@@ -111,6 +111,12 @@ class Run:
         return cast(tuple[int, ...], shaped.event_shape_)
 
     @property
+    def takes_gpu(self) -> bool:
+        """Whether the model works on a GPU where there is one."""
+        wheres = [vars(model)["training"] for model in self.model.nested_models() if "training" in vars(model)]
+        return any((where or Training()).accelerator != "cpu" for where in wheres)
+
+    @property
     def schema(self) -> Schema | None:
         """Of the table that the model was trained on; None for images and bare numbers."""
         return cast("Schema | None", vars(self.model).get("schema_"))

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -25,13 +24,15 @@ from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, Ru
 from farout.flows.density import FlowDensity
 from farout.outliers.registry import SOURCES
 from farout.outliers.source import Outliers, OutlierSource
-from farout.runs.folder import Run, archetypes_of, flow_of, rows_for
+from farout.runs.engines import PLAIN, Engine, Told, untold
+from farout.runs.folder import Run, archetypes_of, flow_of, open_run, rows_for
 from farout.runs.loading import fitted_on
 from farout.runs.settings import SourceSettings
 from farout.runs.shards import Shard, ShardFolder, check_shard_target, is_shard_target, model_sum
 from farout.runs.sources import make_source
 
 __all__ = [
+    "ShardDrawer",
     "check_outliers_target",
     "check_target",
     "fitted_source",
@@ -98,7 +99,8 @@ def generate_parts(
     shard_rows: int | None = None,
     data_root: str | Path | None = None,
     force: bool = False,
-    told: Callable[[int], None] = lambda rows: None,
+    engine: Engine = PLAIN,
+    told: Told = untold,
 ) -> dict[str, Any]:
     """Draw outliers a part at a time, into a folder of shards or into one ``.csv`` or ``.parquet`` file.
 
@@ -116,6 +118,9 @@ def generate_parts(
         Rows of a shard; `usual_rows` when omitted.
     force : bool
         Begin anew, or replace a file.
+    engine : PlainEngine or RayEngine
+        Who draws shards: this process, or the workers of a Ray cluster. They are the same to the bit. A file is drawn
+        by this process.
     told : callable
         Called with the number of rows after each shard.
 
@@ -130,43 +135,69 @@ def generate_parts(
         As `generate_outliers` does; also if the folder holds other files, or shards of another job.
     """
     check_outliers_target(path, force, run)
-    source = fitted_source(run, settings, seed=seed, data_root=data_root)
-    usual = usual_rows(run)
+    drawer = ShardDrawer(run, settings, classes, seed, data_root)
     ending = ".parquet" if len(run.event_shape) == 1 else ".npz"
     job = {"what": "outliers", "model": model_sum(run), "source": settings.model_dump(), "classes": list(classes)}
     if SOURCES[settings.name].needs_rows(settings.options):
         job["training data"] = held(fitted_on(run, data_root)).origin()
-    shards = ShardFolder(path, job | {"seed": seed}, n, shard_rows or usual, ending)
-
-    def drawn(shard: Shard) -> Iterator[Outliers]:
-        for i, first in enumerate(range(0, shard.rows, usual)):
-            rows = min(usual, shard.rows - first)
-            labels = _labels(run, settings, classes, rows, shard.first + first)
-            yield source.sample(rows, labels, random_state=np.random.default_rng([seed, shard.number, i]))
-            told(rows)
-
-    def write(shard: Shard, target: Path) -> dict[str, Any]:
-        if ending != ".npz":
-            return joined_facts([outlier_facts(part) for part in _written(drawn(shard), run, target, ".parquet")])
-        parts = list(drawn(shard))
-        _write_npz(parts, run.event_shape, target)
-        return joined_facts([outlier_facts(part) for part in parts])
-
+    shards = ShardFolder(path, job | {"seed": seed}, n, shard_rows or usual_rows(run), ending)
     if is_shard_target(path):
         with shards.begun(force=force):
-            for shard in shards.done():
-                told(shard.rows)
-            for shard in shards.missing():
-                shards.put(shard, partial(write, shard))
+            engine.write(shards, drawer, told)
         return joined_facts([shards.facts[shard.file] for shard in shards.shards])
     facts: list[dict[str, Any]] = []
 
     def write_all(target: Path) -> None:
-        every = (part for shard in shards.shards for part in drawn(shard))
+        every = (part for shard in shards.shards for part in drawer.drawn(shard, told))
         facts.extend(map(outlier_facts, _written(every, run, target, path.suffix)))
 
     write_file(path, write_all)
     return joined_facts(facts)
+
+
+class ShardDrawer:
+    """Writes shards of outliers; each is drawn from the seed and its number alone.
+
+    Pickled, it holds the path of its run in place of the model: whoever unpickles it opens the run and fits the source.
+
+    Parameters
+    ----------
+    run, settings, classes, seed, data_root
+        As in `generate_outliers`.
+    """
+
+    def __init__(
+        self, run: Run, settings: SourceSettings, classes: Sequence[str], seed: int, data_root: str | Path | None
+    ) -> None:
+        self.run, self.settings, self.classes, self.seed, self.data_root = run, settings, classes, seed, data_root
+        self.takes_gpu = run.takes_gpu
+        self.source = fitted_source(run, settings, seed=seed, data_root=data_root)
+
+    def __call__(self, shard: Shard, path: Path, told: Told = untold) -> dict[str, Any]:
+        """Write a shard to a file, ``.npz`` where its name says so and else Parquet; gives back facts of it."""
+        parts = self.drawn(shard, told)
+        if not shard.file.endswith(".npz"):
+            return joined_facts([outlier_facts(part) for part in _written(parts, self.run, path, ".parquet")])
+        every = list(parts)
+        _write_npz(every, self.run.event_shape, path)
+        return joined_facts([outlier_facts(part) for part in every])
+
+    def drawn(self, shard: Shard, told: Told = untold) -> Iterator[Outliers]:
+        """The outliers of a shard, a part at a time."""
+        usual = usual_rows(self.run)
+        for i, first in enumerate(range(0, shard.rows, usual)):
+            rows = min(usual, shard.rows - first)
+            labels = _labels(self.run, self.settings, self.classes, rows, shard.first + first)
+            rng = np.random.default_rng([self.seed, shard.number, i])
+            yield self.source.sample(rows, labels, random_state=rng)
+            told(rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _drawer_again, (self.run.path, self.settings, self.classes, self.seed, self.data_root)
+
+
+def _drawer_again(path: Path, *asked: Any) -> ShardDrawer:
+    return ShardDrawer(open_run(path), *asked)
 
 
 def usual_rows(run: Run) -> int:

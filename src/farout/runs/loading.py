@@ -208,6 +208,7 @@ def open_test_stream(
     *,
     run: Run | None = None,
     at_once: int | None = None,
+    streamed: bool = False,
     show: bool = False,
 ) -> RowStream:
     """Data as `load_test_data` loads them, to be read a part at a time where they are above 1 GiB.
@@ -218,11 +219,13 @@ def open_test_stream(
         As in `load_test_data`.
     at_once : int, optional
         Rows to read at once, whatever the size.
+    streamed : bool
+        Read a part at a time what can be read so, whatever the size.
     """
     asked = {"label": label, "anomaly": anomaly, "image_size": image_size}
 
     def opened(spec: str, **options: Any) -> RowStream:
-        if at_once is None and size_in_memory(spec) <= BIG:
+        if at_once is None and not streamed and size_in_memory(spec) <= BIG:
             return held(load_data(spec, **options))
         return open_stream(spec, at_once=at_once, **options)
 

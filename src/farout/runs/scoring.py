@@ -4,10 +4,9 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,18 @@ from farout.errors import InvalidDataError, InvalidSettingError, RunError
 from farout.evaluation import Evaluation, EvaluationRow, as_scores, evaluate
 from farout.flows.density import FlowDensity
 from farout.flows.scores import default_score, flow_scores
+from farout.runs.engines import PLAIN, Engine, Told, untold
 from farout.runs.folder import EVALUATION, SCORES, Run, open_run
 from farout.runs.overlap import shared_rows
 from farout.runs.provenance import Provenance, Watch
 from farout.runs.records import read_record
-from farout.runs.shards import ShardFolder, model_sum
+from farout.runs.shards import Shard, ShardFolder, model_sum
 
 __all__ = [
     "EvaluatedSets",
     "ScoreSummary",
     "ScoreTable",
+    "ShardScorer",
     "check_explains",
     "check_scores",
     "check_sets",
@@ -250,25 +251,27 @@ def score_data(run: Run, data: Dataset, *, explain: bool = False, show: bool = F
     return ScoreTable.joined(parts)
 
 
-def score_parts(
-    run: Run, stream: RowStream, *, explain: bool = False, first: int = 0, stop: int | None = None
-) -> Iterator[ScoreTable]:
-    """Score rows as they are read, from ``first`` to before ``stop``, a part at a time; see `score_data`.
+def score_parts(run: Run, stream: RowStream, *, explain: bool = False) -> Iterator[ScoreTable]:
+    """Score rows as they are read, a part at a time; see `score_data`.
 
-    Parts have `rows_a_part` rows, counted from ``first``, whatever is read at once; so a row's score is the same to the
-    bit in a file read whole, in batches, and in any shard that begins at a multiple of that.
+    Parts have `rows_a_part` rows, whatever is read at once; so a row's score is the same to the bit in a file read
+    whole, in batches, and in any shard that begins at a multiple of that.
     """
-    rows = rows_a_part(run)
-    at = first
-    for part in stream.batches(rows, first, stop):
-        try:
-            scored = _scored(run, part, explain)
-        except InvalidDataError as error:
-            if at == 0:
-                raise
-            raise InvalidDataError(f"rows {at} to {at + len(part) - 1}, counted from 0: {error}") from error
-        yield replace(scored, row=np.arange(at, at + len(part)), file=part.files)
+    at = 0
+    for part in stream.batches(rows_a_part(run)):
+        yield _scored_from(run, part, at, explain)
         at += len(part)
+
+
+def _scored_from(run: Run, part: Dataset, at: int, explain: bool) -> ScoreTable:
+    """The scores of a part that begins at row ``at``, which an error tells."""
+    try:
+        scored = _scored(run, part, explain)
+    except InvalidDataError as error:
+        if at == 0:
+            raise
+        raise InvalidDataError(f"rows {at} to {at + len(part) - 1}, counted from 0: {error}") from error
+    return replace(scored, row=np.arange(at, at + len(part)), file=part.files)
 
 
 def rows_a_part(run: Run) -> int:
@@ -347,7 +350,8 @@ def score_shards(
     explain: bool = False,
     shard_rows: int | None = None,
     force: bool = False,
-    told: Callable[[int], None] = lambda rows: None,
+    engine: Engine = PLAIN,
+    told: Told = untold,
 ) -> ScoreSummary:
     """Score data into a folder of Parquet files; shards that an interrupted call left whole are skipped.
 
@@ -362,6 +366,8 @@ def score_shards(
         Rows a shard, rounded up to a multiple of `rows_a_part`; about half a million when omitted.
     force : bool
         Begin anew, whatever shards are there.
+    engine : PlainEngine or RayEngine
+        Who scores: this process, or the workers of a Ray cluster. Shards are the same to the bit.
     told : callable
         Called with the number of rows after each part.
 
@@ -386,23 +392,53 @@ def score_shards(
     }
     shards = ShardFolder(folder, job, len(stream), wanted)
     summary = ScoreSummary()
-
-    def counted(parts: Iterable[ScoreTable]) -> Iterator[ScoreTable]:
-        for part in parts:
-            summary.add(part)
-            told(len(part.score))
-            yield part
-
     with shards.begun(force=force):
-        for shard in shards.done():
-            for _ in counted([read_shard(folder / shard.file)]):
-                pass
-        for run_of in shards.runs_of_missing():
-            end = run_of[-1].first + run_of[-1].rows
-            parts = counted(score_parts(run, stream, explain=explain, first=run_of[0].first, stop=end))
-            for shard in run_of:
-                shards.put(shard, partial(write_scores, islice(parts, -(-shard.rows // rows)), ending=".parquet"))
+        engine.write(shards, ShardScorer(run, stream, explain), told)
+        stream.check_unchanged()
+        for shard in shards.shards:
+            summary.add(read_shard(folder / shard.file))
     return summary
+
+
+class ShardScorer:
+    """Writes the scores of shards; where one follows another, reading goes on.
+
+    Pickled, it holds the path of its run in place of the model: whoever unpickles it opens the run.
+
+    Parameters
+    ----------
+    run : Run
+    stream : RowStream
+    explain : bool
+    """
+
+    def __init__(self, run: Run, stream: RowStream, explain: bool) -> None:
+        self.run, self.stream, self.explain = run, stream, explain
+        self.takes_gpu = run.takes_gpu
+        self._parts: Iterator[Dataset] = iter(())
+        self._at: int | None = None  # the row that the next of these parts begins with
+
+    def __call__(self, shard: Shard, path: Path, told: Told = untold) -> None:
+        """Write a shard to a file."""
+        write_scores(self._scored(shard, told), path, ".parquet")
+
+    def _scored(self, shard: Shard, told: Told) -> Iterator[ScoreTable]:
+        if self._at is None or shard.first < self._at or (shard.first > self._at and self.stream.seeks):
+            self._parts, self._at = self.stream.batches(rows_a_part(self.run), shard.first), shard.first
+        while self._at < shard.first + shard.rows:
+            part, first = next(self._parts), self._at
+            self._at += len(part)
+            if first >= shard.first:  # rows before it are read past, where a file can't be entered in the middle
+                yield _scored_from(self.run, part, first, self.explain)
+                told(len(part))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _scorer_again, (self.run.path, self.stream, self.explain)
+
+
+def _scorer_again(path: Path, stream: RowStream, explain: bool) -> ShardScorer:
+    stream.check_unchanged()  # on another machine, the files may be others
+    return ShardScorer(open_scored(path), stream, explain)
 
 
 def shares_of(run: Run, data: Dataset) -> dict[str, NDArray[np.float64]]:

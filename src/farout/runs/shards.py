@@ -14,7 +14,17 @@ from farout.errors import RunError
 from farout.runs.folder import CONFIG, Run
 from farout.runs.records import read_record
 
-__all__ = ["MANIFEST", "Shard", "ShardFolder", "check_shard_target", "is_shard_target", "model_sum", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "Made",
+    "Shard",
+    "ShardFolder",
+    "check_shard_target",
+    "is_shard_target",
+    "model_sum",
+    "read_manifest",
+    "write_shard",
+]
 
 FORMAT, FORMAT_VERSION = "farout-shards", 1
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
@@ -37,6 +47,24 @@ class Shard:
     first: int
     rows: int
     file: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A shard that was written.
+
+    Attributes
+    ----------
+    shard : Shard
+    sha256 : str
+        Check sum of its file.
+    facts : dict
+        What is told of it, in plain values.
+    """
+
+    shard: Shard
+    sha256: str
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +112,7 @@ class ShardFolder:
     ...     shards = ShardFolder(Path(place, "out"), {"seed": 0}, rows=5, shard_rows=2, ending=".txt")
     ...     with shards.begun():
     ...         for shard in shards.missing():
-    ...             shards.put(shard, lambda path: path.write_text("done"))
+    ...             shards.note(write_shard(shards.folder, shard, lambda path: path.write_text("done")))
     ...     sorted(file.name for file in shards.folder.iterdir())
     ['_manifest.json', 'part-00000.txt', 'part-00001.txt', 'part-00002.txt']
     """
@@ -152,26 +180,14 @@ class ShardFolder:
         """The shards that aren't there yet, in order."""
         return (shard for shard in self.shards if shard.file not in self.sums)
 
-    def runs_of_missing(self) -> list[list[Shard]]:
-        """The missing shards, those that follow each other together, so that their rows are read in one go."""
-        found: list[list[Shard]] = []
-        for shard in self.missing():
-            if found and found[-1][-1].number + 1 == shard.number:
-                found[-1].append(shard)
-            else:
-                found.append([shard])
-        return found
-
     def done(self) -> list[Shard]:
         """The shards that are whole."""
         return [shard for shard in self.shards if shard.file in self.sums]
 
-    def put(self, shard: Shard, write: Callable[[Path], Any]) -> None:
-        """Write a shard whole or not at all, and note it in the manifest, with the facts that ``write`` gives back."""
-        told: list[Any] = []
-        write_atomically(self.folder / shard.file, lambda path: told.append(write(path)))
-        self.facts[shard.file] = told[0] if isinstance(told[0], dict) else {}
-        self.sums[shard.file] = _sha256(self.folder / shard.file)
+    def note(self, made: Made) -> None:
+        """Note in the manifest that a shard is whole."""
+        self.facts[made.shard.file] = made.facts
+        self.sums[made.shard.file] = made.sha256
         self._write_manifest()
 
     def _write_manifest(self) -> None:
@@ -190,6 +206,16 @@ class ShardFolder:
     def _entry(self, shard: Shard) -> dict[str, Any]:
         facts = self.facts.get(shard.file)
         return asdict(shard) | {"sha256": self.sums[shard.file]} | ({"facts": facts} if facts else {})
+
+
+def write_shard(folder: Path, shard: Shard, write: Callable[[Path], Any]) -> Made:
+    """Write a shard whole or not at all, with the facts that ``write`` gives back; `ShardFolder.note` comes after it.
+
+    It takes the folder's path alone, so that other processes can write shards while one keeps the manifest.
+    """
+    told: list[Any] = []
+    write_atomically(folder / shard.file, lambda path: told.append(write(path)))
+    return Made(shard, _sha256(folder / shard.file), told[0] if isinstance(told[0], dict) else {})
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
