@@ -56,7 +56,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "auto_examples/**/*.ipynb"]
+exclude_patterns = ["_build", "talk/ours/*.md", "auto_examples/**/*.ipynb"]
 # --- pages -----------------------------------------------------------------------------------------------------------
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4

@@ -93,6 +93,7 @@ def test_the_same_seed_gives_the_same_stream_and_each_pass_its_own(flow, blobs):
     assert not torch.equal(a, second_pass)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_workers_and_passes_of_a_loader_have_their_own_draws(flow, blobs):
     dataset = NormalShell(flow=flow).fit(*blobs).batches(4, random_state=0)
 
