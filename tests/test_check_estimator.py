@@ -30,7 +30,9 @@ def run_all_checks(estimator):
     assert statuses.count("skipped") <= 4
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "DeepArchetypes" else n for n in QUICK]
+)
 def test_check_estimator(name):
     run_all_checks(QUICK[name]())
 

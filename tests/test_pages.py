@@ -32,7 +32,6 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 # Pages whose code takes less than about three seconds, and runs by default; all others are slow.
 QUICK = {
-    "start/table.md",
     *(
         f"howto/{name}.md"
         for name in ("devices", "fooled", "loop", "photographs", "report", "robust", "sentences", "wrap")

@@ -235,6 +235,7 @@ def test_a_write_that_fails_keeps_the_earlier_checkpoint(error, tmp_path, monkey
     assert torch.equal(weights(second), weights(whole))
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_keeps_the_earlier_checkpoint(tmp_path):
     text = """
         save, saved = torch.save, []

@@ -85,6 +85,7 @@ def test_grey_images_are_as_before():
     assert not hasattr(model, "turns_")
 
 
+@pytest.mark.slow
 def test_a_discriminator_without_labels_learns_rotations_too():
     X, _ = photographs(400, 0)
     model = fo.OutlierDiscriminator(max_steps=70, **FEW).fit(X)

@@ -158,6 +158,7 @@ def test_a_gradient_of_a_gradient_says_that_it_can_not_be_had():
             g.sum().backward()
 
 
+@pytest.mark.slow
 def test_rough_gradients_learn_as_well():
     """Bits a dimension after the same steps are no farther apart than those of other seeds are."""
     images = np.random.default_rng(0).random((600, 64)).cumsum(1) / 8

@@ -81,6 +81,7 @@ def test_classes_are_those_that_were_asked_for(source):
     assert source.sample(6, [2, 0] * 3, random_state=0).y.tolist() == [2, 0] * 3
 
 
+@pytest.mark.slow
 def test_latents_are_replaced_and_decoded(rows, flow, judge):
     source = fo.Salient("latent", flow=flow, random_state=0).fit(*rows)
     out = source.sample(200, random_state=0)

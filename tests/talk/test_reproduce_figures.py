@@ -126,6 +126,7 @@ def test_mapping_grids_are_regular_in_their_own_space_and_exact_in_the_other(con
         np.testing.assert_allclose(back, first.reshape(-1, 2), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sigma_goes_along_one_direction_a_row_from_1_to_10(context):
     finding = sigma(context)
     draw(finding)
@@ -189,6 +190,7 @@ def test_counts_compare_linear_and_deep_archetypes_on_rows_that_were_not_trained
     assert {record["model"] for record in finding.records} == set(digits)
 
 
+@pytest.mark.slow
 def test_archetypes_stand_above_the_samples_that_have_most_of_them(context):
     finding = archetypes(context)
     draw(finding)
@@ -228,6 +230,7 @@ def test_a_classifier_that_always_says_the_same_agrees_by_the_share_of_that_clas
     assert agreement._agreement(context, Always(), 3, 7.0) == pytest.approx(share, abs=0.04)
 
 
+@pytest.mark.slow
 def test_nullspace_errors_stand_beside_the_talks(context):
     finding = nullspace(context)
     figures = draw(finding)
