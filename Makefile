@@ -17,10 +17,10 @@ demo: $(STAMP)
 	$(BIN)/farout demo --out runs/demo --force
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m pytest -n 2 -q
 
 test-all: $(STAMP) test-oldest test-newest
-	$(BIN)/python -m pytest -n 2 --dist load -q -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
 
 # With the oldest releases that pyproject.toml allows. Torch is that of constraints.txt, for builds without CUDA are not
 # everywhere to be had; `make test-oldest TORCH=2.6.0` takes another, with its gigabytes of CUDA libraries.
