@@ -41,7 +41,7 @@ def beyond(calls, share):
 
 
 def test_a_fit_takes_no_more_than_the_data_once_more():
-    (fit,) = use(120_000, 100, "float32", "flow:")
+    (fit,) = use(200_000, 100, "float32", "flow:")
     assert not beyond([fit], SHARE)
 
 
