@@ -134,8 +134,12 @@ def load(path: str | Path, **given: Any) -> Any:
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:
-    """The tensors of a file; they may be pages of that file, but for Windows, which replaces no file that is in use."""
-    return parse(weights.read_bytes()) if sys.platform == "win32" else load_file(weights)
+    """The tensors of a file, each where torch would put it.
+
+    In the file they lie at any multiple of 8 bytes, and on some CPUs the last digits of a product depend on that.
+    """
+    found = parse(weights.read_bytes()) if sys.platform == "win32" else load_file(weights)  # no file in use is replaced
+    return {name: found.pop(name).clone() for name in list(found)}
 
 
 def _decode(config: Mapping[str, Any], reader: Reader, folder: Path) -> Any:
