@@ -4,7 +4,6 @@ import hashlib
 import numbers
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -16,6 +15,7 @@ from PIL import Image
 from farout.base.validation import HoldsRows
 from farout.data.arrays import channels_first
 from farout.data.image_folders import as_rgb, list_pictures, open_picture
+from farout.data.urls import is_file, is_path, path_of
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidTypeError
 
 __all__ = ["Kind", "Picture", "as_pictures", "as_sentences", "content_key", "holds_rows", "row_keys"]
@@ -53,7 +53,7 @@ class Picture:
         InvalidDataError
             If it can't be read.
         """
-        if isinstance(self.source, Path):
+        if is_path(self.source):
             self._require_file()
             return open_picture(self.source)
         if isinstance(self.source, Image.Image):
@@ -63,14 +63,14 @@ class Picture:
 
     def key(self) -> bytes:
         """A hash of its content: of the bytes of its file, or of its pixels."""
-        if isinstance(self.source, Path):
+        if is_path(self.source):
             self._require_file()
             return content_key(b"file", self.source.read_bytes())
         image = self.rgb()
         return content_key(b"pixels", repr(image.size).encode(), image.tobytes())
 
     def _require_file(self) -> None:
-        if not self.source.is_file():
+        if not is_file(self.source):
             raise DataNotFoundError(f"{self.name}: no file {self.source}; check the path")
 
 
@@ -124,9 +124,9 @@ def as_pictures(X: Any, where: str) -> list[Picture]:
     DataNotFoundError
         If there is no such folder.
     """
-    if isinstance(X, str | os.PathLike):
-        path = Path(X).expanduser()
-        if path.is_file():
+    if isinstance(X, str | os.PathLike) or is_path(X):
+        path = path_of(X)
+        if is_file(path):
             raise InvalidTypeError(f"{where}: {path} is one file; give a list of pictures, as [{str(X)!r}].")
         return [Picture(file, where) for file in list_pictures(path)[0]]
     if isinstance(X, HoldsRows) and X.event_shape is not None and len(X.event_shape) == 3:
@@ -139,8 +139,8 @@ def as_pictures(X: Any, where: str) -> list[Picture]:
 
 
 def _picture(x: Any, name: str) -> Picture:
-    if isinstance(x, str | os.PathLike):
-        return Picture(Path(x).expanduser(), name)
+    if isinstance(x, str | os.PathLike) or is_path(x):
+        return Picture(path_of(x), name)
     if isinstance(x, Image.Image):
         return Picture(x, name)
     if _is_array(x) and x.ndim in (2, 3) and _kind_of(x) in "biuf":

@@ -158,8 +158,8 @@ def quiet() -> Iterator[None]:
 
 
 def check_file(path: Path, error: type[Exception] | None = None) -> None:
-    """Refuse what is no file and may never end, such as a named pipe or ``/dev/zero``."""
-    if path.exists() and not path.is_file():
+    """Refuse what is no file and may never end, such as a named pipe or ``/dev/zero``; URLs have none."""
+    if isinstance(path, Path) and path.exists() and not path.is_file():
         mode = path.stat().st_mode
         kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
         what = next((name for is_kind, name in kinds if is_kind(mode)), "a device")
@@ -309,7 +309,8 @@ def read_unpacked(path: Path, times: int = 1) -> bytes:
     content, count = io.BytesIO(), 0
     keep = [stated <= max(SMALL, MOST_RATIO * packed), True]  # what says that it is a bomb is counted before it is kept
     for kept in keep[keep[0] :]:
-        with reading(path, "gzip", "it is no whole gzip file: write it again"), gzip.open(path) as stream:
+        broken = reading(path, "gzip", "it is no whole gzip file: write it again")
+        with broken, path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as stream:
             while piece := stream.read(_CHUNK):
                 count += len(piece)
                 check_unpacked(path, packed, count, way_out)

@@ -145,7 +145,7 @@ def read_arrays(path: Path, wanted: Callable[[list[str]], Iterable[str]] = list)
     """
     check_file(path)
     with reading(path, "NumPy data", _SAVE_AGAIN):
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path if isinstance(path, Path) else path.open("rb"))
         entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
     with archive:
         keys = list(dict.fromkeys(wanted(list(entries))))

@@ -18,6 +18,7 @@ from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_la
 from farout.data.image_folders import ImageSize, list_pictures, picture_header, read_image_folder
 from farout.data.spec import parse_spec
 from farout.data.tables import opened_parquet, parquet_errors, parquet_files, read_csv, read_parquet
+from farout.data.urls import is_folder, is_there, path_of
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["Kind", "kind_of", "read_path", "size_in_memory"]
@@ -89,12 +90,13 @@ def kind_of(
 
     "shards" is a folder of Parquet files that `farout score` or `farout generate` wrote, which are one table.
     """
-    if not os.path.exists(path):
+    if not is_there(path):
         raise DataNotFoundError(f"no file or folder {path}; check the path")
-    if not os.access(path, os.R_OK):
+    if isinstance(path, Path) and not os.access(path, os.R_OK):
         raise InvalidDataError(f"{path} can't be read: its rights forbid it; change them")
-    shards = path.is_dir() and any(path.glob(SHARDS))
-    if path.is_dir() and not shards:
+    folder = is_folder(path)
+    shards = folder and any(path.glob(SHARDS))
+    if folder and not shards:
         _refuse(bool(drop), "drop", path, "only tables have columns to leave out")
         _refuse(label is not None, "label", path, "the subfolders of images are the labels")
         _refuse(anomaly is not None, "anomaly", path, "it names a column of a table or a key of an .npz")
@@ -131,8 +133,8 @@ def kind_of(
 def size_in_memory(spec: str | os.PathLike[str], image_size: ImageSize | None = None) -> int:
     """About how many bytes the rows of a file or folder take in memory, told without reading them; 0 of named sets."""
     source = parse_spec(spec).source
-    path = Path(source).expanduser()
-    if source in CATALOGUE or not os.path.exists(path):
+    path = path_of(source)
+    if source in CATALOGUE or not is_there(path):
         return 0
     return _size(path, kind_of(path), image_size)
 

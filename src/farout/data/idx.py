@@ -56,8 +56,9 @@ def read_idx(path: Path) -> NDArray[Any]:
         raise DataNotFoundError(f"no file {path}; check the path")
     with ExitStack() as stack:
         with reading(path, "a file", "check its rights"):
-            opened = gzip.open if is_gzip(path) else open
-            stream = stack.enter_context(opened(path, "rb"))
+            packed = is_gzip(path)
+            stream: Any = stack.enter_context(path.open("rb"))
+            stream = stack.enter_context(gzip.GzipFile(fileobj=stream)) if packed else stream
         return _parse(stream, path)
 
 

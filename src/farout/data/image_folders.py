@@ -1,5 +1,6 @@
 """Folders of images in: one subfolder a class, or no classes."""
 
+import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from PIL import Image, ImageOps
 from farout.base.reading import check_file, check_fits, check_unpacked, quiet, reading
 from farout.data.convert import scale_images
 from farout.data.dataset import Dataset
+from farout.data.urls import is_file, is_folder, path_of
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
 
 __all__ = [
@@ -167,7 +170,7 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and path.name[0] != "."
+        if path.suffix.lower() in IMAGE_ENDINGS and is_file(path) and path.name[0] != "."
     )
 
 
@@ -206,12 +209,12 @@ def list_pictures(
     >>> [file.name for file in files], labels.tolist()
     (['1.png', '1.png'], ['cat', 'dog'])
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    folder = path_of(folder)
+    if not is_folder(folder):
         raise DataNotFoundError(f"no folder {folder}; check the path")
     loose = list_images(folder)
     classes = {
-        sub.name: list_images(sub) for sub in sorted(folder.iterdir()) if sub.is_dir() and sub.name[0] not in "._"
+        sub.name: list_images(sub) for sub in sorted(folder.iterdir()) if is_folder(sub) and sub.name[0] not in "._"
     }
     if loose and any(classes.values()):
         raise InvalidDataError(
@@ -270,7 +273,7 @@ def picture_header(path: Path) -> tuple[tuple[int, int], bool]:
     """Width and height of a picture, and whether it is stored grey and opaque; errors as of `open_picture`."""
     check_file(path)
     broken = reading(path, "an image", "replace or remove it", also=(Image.DecompressionBombError,))
-    with quiet(), broken, Image.open(path, formats=_formats()) as image:
+    with quiet(), broken, Image.open(_source(path), formats=_formats()) as image:
         return image.size, image.mode in ("1", "L", "LA", "La") and "transparency" not in image.info
 
 
@@ -293,11 +296,16 @@ def open_picture(path: Path, size: tuple[int, int] | None = None) -> Image.Image
         return _opened(path, size)
 
 
+def _source(path: Path) -> Path | BinaryIO:
+    """What Pillow opens; a picture of another machine is fetched whole."""
+    return path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+
+
 def _opened(path: Path, size: tuple[int, int] | None) -> Image.Image:
     """As `open_picture`, in threads of whoever keeps Pillow quiet."""
     check_file(path)
     with reading(path, "an image", "replace or remove it", also=(Image.DecompressionBombError,)):
-        image = Image.open(path, formats=_formats())
+        image = Image.open(_source(path), formats=_formats())
     with image:
         pixels = image.width * image.height
         way_out = "make it smaller" if size is not None else "make it smaller, or pass image_size"

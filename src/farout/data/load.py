@@ -12,6 +12,7 @@ from farout.data.locate import PathLike
 from farout.data.named import load_named, split_dataset
 from farout.data.spec import SPLITS, DataSpec, Split, is_split, parse_spec
 from farout.data.suggest import unknown_set_message
+from farout.data.urls import is_there, path_of
 from farout.errors import DataNotFoundError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["load_data"]
@@ -32,7 +33,8 @@ def load_data(
     Parameters
     ----------
     spec : str or path
-        ``NAME[:SPLIT][@CLASSES]`` or ``PATH[:SPLIT][@CLASSES]``. SPLIT is train, test or all;
+        ``NAME[:SPLIT][@CLASSES]`` or ``PATH[:SPLIT][@CLASSES]``, where a path may be a URL that fsspec reads, such as
+        ``s3://bucket/rows.parquet``. SPLIT is train, test or all;
         CLASSES are labels, class names or ranges: ``0-6``, ``7,8,9``, ``joy,anger``. A name wins
         over a file of the same name; write ``./name`` for the file.
     data_root : path or None
@@ -85,8 +87,8 @@ def load_data(
 def _load_path(
     parts: DataSpec, label: str | None, anomaly: str | None, image_size: ImageSize | None, drop: Collection[str]
 ) -> Dataset:
-    path = Path(parts.source).expanduser()
-    if not os.path.exists(path) and not _looks_like_path(parts.source):
+    path = path_of(parts.source)
+    if not is_there(path) and not _looks_like_path(parts.source):
         raise DataNotFoundError(unknown_set_message(parts.source))
     data = read_path(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
     return split_dataset(data.renamed(parts.text), parts.split or "all")

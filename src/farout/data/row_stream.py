@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from farout.data.classes import resolve_classes
 from farout.data.dataset import Dataset, Label
+from farout.data.urls import is_url
 from farout.errors import InvalidDataError
 
 __all__ = ["RowStream", "Strata", "origin_of", "places_of_strata"]
@@ -147,11 +148,12 @@ class RowStream:
         """
         try:
             unchanged = self.opened_as is None or self.origin() == self.opened_as
-        except OSError:  # gone
+        except Exception:  # gone, or out of reach
             unchanged = False
         if not unchanged:
             raise InvalidDataError(
-                f"{self.name} changed while it was read; keep its files as they are until this is done, and begin again"
+                f"{self.name} changed while it was read{', or is out of reach' * is_url(self.name)}; keep its files as "
+                "they are until this is done, and begin again"
             ) from error
 
     def whole(self) -> Dataset:
@@ -280,5 +282,7 @@ def origin_of(files: Sequence[Path]) -> dict[str, Any]:
     for file in files:
         told = file.stat()
         size += told.st_size
-        found.update(f"{file.name} {told.st_size} {told.st_mtime_ns}\n".encode())
+        # At a URL, what tells versions apart has a name of its own with each kind of storage.
+        changed = told.st_mtime_ns if isinstance(file, Path) else sorted(told.as_info().items(), key=str)
+        found.update(f"{file.name} {told.st_size} {changed}\n".encode())
     return {"files": len(files), "bytes": size, "names_sizes_times": found.hexdigest()}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from farout.base.reading import check_file
 from farout.data.convert import listed, to_labels, to_marks
 from farout.data.tables import LABEL_NAMES, _refuse_repeated, _utf8, delimiter_of, parquet_table
+from farout.data.urls import is_there
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 
 __all__ = ["SENTENCE_ENDINGS", "Sentences", "read_sentences"]
@@ -82,7 +83,7 @@ def read_sentences(
     (['how much is it, please?', 'where are you'], ['price', 'place'], 'text')
     """
     check_file(path)
-    if not path.is_file():
+    if not is_there(path):
         raise DataNotFoundError(f"no file {path}; check the path")
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".txt"):

@@ -31,8 +31,8 @@ def is_split(text: str) -> TypeGuard[Split]:
 def parse_spec(spec: str | os.PathLike[str]) -> DataSpec:
     """Take a spec apart.
 
-    What exists as a file or folder is a path as it stands, ``:`` and ``@`` included, and a single
-    letter before the first ``:`` is a drive.
+    What exists as a file or folder is a path as it stands, ``:`` and ``@`` included; neither has a meaning before the
+    last ``/``, as in ``C:/rows.csv`` and ``https://example.org:8000/rows.csv``.
 
     Parameters
     ----------
@@ -77,8 +77,7 @@ def _cut_classes(text: str) -> tuple[str, tuple[str, ...] | None]:
 
 def _cut_split(rest: str, text: str) -> tuple[str, Split | None]:
     source, mark, tail = rest.rpartition(":")
-    is_drive = len(source) == 1 and source.isalpha() and tail[:1] in _SEPARATORS
-    if _exists(rest) or not mark or is_drive:
+    if _exists(rest) or not mark or any(separator in tail for separator in _SEPARATORS):  # a drive, or a URL
         return rest, None
     if is_split(tail):
         return source, tail

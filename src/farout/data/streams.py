@@ -24,6 +24,7 @@ from farout.data.locate import PathLike
 from farout.data.row_stream import AT_ONCE, RowStream, origin_of, places_of_strata
 from farout.data.spec import Split, parse_spec
 from farout.data.table_streams import stream_csv, stream_parquet
+from farout.data.urls import is_there, path_of
 from farout.errors import InvalidDataError
 
 __all__ = ["BIG", "held", "open_stream"]
@@ -65,8 +66,8 @@ def open_stream(
         As `farout.load_data` does; also if the data can't be streamed and memory is short.
     """
     parts = parse_spec(spec)
-    path = Path(parts.source).expanduser()
-    if parts.source not in CATALOGUE and os.path.exists(path) and parts.split in (None, "all"):
+    path = path_of(parts.source)
+    if parts.source not in CATALOGUE and is_there(path) and parts.split in (None, "all"):
         kind = kind_of(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
         made: RowStream | None = None
         if kind == "npy":
@@ -169,8 +170,8 @@ def _npy(path: Path) -> RowStream:
 
 
 def _read_items(file: Any, dtype: np.dtype[Any], count: int, path: Path) -> NDArray[Any]:
-    found = np.fromfile(file, dtype=dtype, count=count)
-    if len(found) != count:
+    found = np.empty(count, dtype=dtype)
+    if count and file.readinto(found.view(np.uint8)) != found.nbytes:
         raise InvalidDataError(f"{path} ends early: it holds less than its header says; save it again")
     return found
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from farout.base.reading import check_file, check_unpacked, read_unpacked, reading, said
 from farout.data.convert import listed, to_labels, to_marks, to_rows, warn
 from farout.data.dataset import Dataset
+from farout.data.urls import is_folder
 from farout.errors import InvalidDataError, ReadingOptionError
 
 __all__ = [
@@ -194,7 +195,7 @@ def not_flat(name: str, kind: pa.DataType, path: Path, label: str | None, anomal
 
 def parquet_files(path: Path) -> list[Path]:
     """The file at a path, or those of a folder in the order of their names."""
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    return sorted(path.glob("*.parquet")) if is_folder(path) else [path]
 
 
 def opened_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
@@ -202,7 +203,12 @@ def opened_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
     check_file(path)
     if path.stat().st_size == 0:
         raise InvalidDataError(f"{path} is empty; write it again")
-    return pyarrow.parquet.ParquetFile(path, buffer_size=_BLOCK, pre_buffer=False)
+    return pyarrow.parquet.ParquetFile(**_source(path), buffer_size=_BLOCK, pre_buffer=False)
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """What Arrow is told of a file: its path, and what opens it where it lies elsewhere."""
+    return {"source": path} if isinstance(path, Path) else {"source": path.path, "filesystem": path.fs}
 
 
 def parquet_errors(path: Path) -> AbstractContextManager[None]:
@@ -235,7 +241,7 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     def parsing() -> AbstractContextManager[None]:
         return reading(path, "Parquet", "write it again", also=(pa.ArrowException,))
 
-    with parsing(), pyarrow.parquet.ParquetFile(path) as file:
+    with parsing(), pyarrow.parquet.ParquetFile(**_source(path)) as file:
         schema, told = file.schema_arrow, file.metadata
         names = list(schema.names)
         width = sum(max(8, file.schema.column(i).length or 0) for i in range(told.num_columns))
@@ -249,7 +255,7 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     flat = [name for name in names if name not in nested] if nested else None
     words = [one.name for one in schema if is_text(one.type) or pa.types.is_binary(one.type)]
     with parsing():
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
+        with pyarrow.parquet.ParquetFile(**_source(path), read_dictionary=words) as file:
             table = file.read(columns=flat)
         for field in schema:
             if pa.types.is_timestamp(field.type) and field.type.tz is not None:  # a zone may be none, or no text
