@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import farout as fo
 from farout.cli import main
+from farout.runs import embedding
 
 CODE = """
 import torch
@@ -112,6 +114,81 @@ def test_named_sets_arrays_and_lists_of_files(place, capsys):
     np.save("rows.npy", images.reshape(8, -1).astype(np.float32))
     assert main(["embed", "rows.npy", "--backbone", "nets_at_hand:rows", "--out", "r.npz"]) == 0
     np.testing.assert_array_equal(fo.load_data("r.npz").X, np.load("rows.npy"))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_shards_are_the_data_that_one_file_is(place, capsys):
+    assert main(["embed", "photos", *OWN, "--batch-size", "2", "--out", "f.npz"]) == 0
+    capsys.readouterr()
+    words = ["embed", "photos", *OWN, "--batch-size", "2", "--shard-rows", "2", "--out", "shards"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "out": "shards",
+        "rows": 12,
+        "features": 4,
+        "backbone": "nets_at_hand:colours",
+        "classes": ["blue", "red"],
+    }
+    found, wanted = fo.load_data("shards"), fo.load_data("f.npz")
+    np.testing.assert_array_equal(found.X, wanted.X)
+    np.testing.assert_array_equal(found.y, wanted.y)
+    assert found.feature_names == ("x0", "x1", "x2", "x3")  # the names of files are no feature
+    assert pq.read_table("shards")["file"].to_pylist()[0] == "blue/0.png"
+    assert main(["train", "detector", "shards", "--label-means", "classes", "--out", "run", "--max-steps", "5"]) == 0
+    assert main(["score", "run", "shards", "--out", "s.csv"]) == 0
+
+
+def test_an_interrupted_folder_of_shards_goes_on(place, capsys, monkeypatch):
+    monkeypatch.setattr(embedding, "AT_ONCE", 4)
+    words = ["embed", "photos", *OWN, "--batch-size", "2", "--shard-rows", "4", "--out", "shards"]
+    assert main(words) == 0
+    whole, times = contents(place / "shards"), (place / "shards" / "part-00000.parquet").stat().st_mtime_ns
+    assert len(whole) == 4
+    (place / "shards" / "part-00001.parquet").unlink()
+    (place / "shards" / "part-00002.parquet").write_bytes(b"PAR1")
+    assert main(words) == 0
+    assert contents(place / "shards") == whole
+    assert (place / "shards" / "part-00000.parquet").stat().st_mtime_ns == times
+    assert main([*words, "--normalize"]) == 1
+    assert "backbone (was" in capsys.readouterr().err
+    next((place / "photos" / "red").iterdir()).touch()
+    assert main(words) == 1
+    assert "data (was" in capsys.readouterr().err
+    assert main([*words, "--force", "--json"]) == 0
+
+
+def test_shards_of_tables_arrays_and_lists_of_files(place):
+    X = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    np.save("rows.npy", X)
+    assert main(["embed", "rows.npy", "--backbone", "nets_at_hand:rows", "--out", "shards"]) == 0
+    np.testing.assert_array_equal(fo.load_data("shards").X, X)
+    images = np.random.default_rng(0).integers(0, 256, (8, 10, 12, 3), dtype=np.uint8)
+    np.savez("i.npz", images=images, kind=np.arange(8) % 2, odd=np.arange(8) == 7)
+    assert main(["embed", "i.npz", *OWN, "--label", "kind", "--anomaly", "odd", "--out", "images"]) == 0
+    found = fo.load_data("images", anomaly="anomaly")
+    np.testing.assert_array_equal(found.X, fo.Features("nets_at_hand:colours", size=16).fit_transform(images))
+    assert found.y.tolist() == [0, 1] * 4
+    assert found.anomaly.tolist() == [False] * 7 + [True]
+    (place / "list.csv").write_text("photo,label\nphotos/red/0.png,1\nphotos/blue/0.png,2\n")
+    assert main(["embed", "list.csv", *OWN, "--out", "listed"]) == 0
+    assert fo.load_data("listed").y.tolist() == [1, 2]
+    (place / "list.txt").write_text("photos/red/0.png\nphotos/blue/0.png\n")
+    assert main(["embed", "list.txt", *OWN, "--out", "lines"]) == 0
+    np.testing.assert_array_equal(fo.load_data("lines").X, fo.load_data("listed").X)
+
+
+def test_what_shards_do_not_take(place, capsys):
+    assert main(["embed", "photos", *OWN, "--out", "shards", "--cache", "known"]) == 2
+    assert "in a folder whole shards stay: leave it out" in capsys.readouterr().err
+    assert main(["embed", "photos", *OWN, "--out", "f.npz", "--shard-rows", "5"]) == 2
+    assert "give --out a folder" in capsys.readouterr().err
+    (place / "list.csv").write_text("photo\nphotos/red/0.png\n\nphotos/none.png\n")
+    assert main(["embed", "list.csv", *OWN, "--out", "shards"]) == 1
+    assert "no file photos/none.png" in capsys.readouterr().err
+    assert not list((place / "shards").glob("part-*"))
 
 
 def test_a_cache_is_used_and_told_of(place, capsys):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from farout.data.sentences import read_sentences
+from farout.data.sentences import read_sentences, sentences_of, stream_sentences
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 
 TEXTS = ["how much is it, please?", "where are\nyou", '"quoted"']
@@ -45,6 +45,40 @@ def test_a_parquet_and_other_delimiters_give_the_same(tmp_path, table):
     for name in ("t.parquet", "t.tsv", "t.csv.gz"):
         found = read_sentences(tmp_path / name, "question")
         assert (found.texts, found.y.tolist()) == (TEXTS, ["price", "place", "place"]), name
+
+
+def streamed(path, *options):
+    """Texts, labels and marks of a stream, read in parts of two."""
+    stream = stream_sentences(path, *options)
+    parts = list(stream.batches(2))
+    firsts = [2 * i for i in range(len(parts))]
+    texts = [text for first, part in zip(firsts, parts, strict=True) for text in sentences_of(part, first)]
+    return texts, [y for part in parts for y in part.y.tolist()], [m for part in parts for m in part.anomaly.tolist()]
+
+
+def test_a_stream_gives_what_the_whole_is(tmp_path, table):
+    columns = {"question": TEXTS, "class": ["price", "place", "place"], "odd": [0, 0, 1], "lists": [[1], [2], [3]]}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(table.read_bytes()))
+    for name in ("t.csv", "t.csv.gz", "t.parquet"):
+        found = read_sentences(tmp_path / name, "question", None, "odd") if name != "t.parquet" else None
+        texts, y, marks = streamed(tmp_path / name, "question" if name != "t.csv" else None, None, "odd")
+        assert (texts, y, marks) == (TEXTS, ["price", "place", "place"], [False, False, True]), name
+        assert found is None or (found.texts, found.y.tolist()) == (texts, y)
+
+
+def test_what_a_stream_of_sentences_refuses(tmp_path):
+    path = write(tmp_path / "t.csv", 'text,other,n,label\ntext,a,1,x\nhi,b,2,y\n,c,3,x\n"an open\nline",d,4,y\n')
+    with pytest.raises(ReadingOptionError, match=r"'text', 'other' could all be the sentences; say which by column="):
+        stream_sentences(path, None, None, None)
+    with pytest.raises(ReadingOptionError, match=r"no column 'txt' of sentences"):
+        stream_sentences(path, "txt", None, None)
+    with pytest.raises(InvalidDataError, match=r"column 'n' holds int64, and no text"):
+        stream_sentences(path, "n", None, None)
+    stream = stream_sentences(path, "text", None, None)  # a name among the cells and a line break make sense in text
+    (part,) = stream.batches(10)
+    with pytest.raises(InvalidDataError, match=r"row 7 \(the first is 1\) has no text in column 'text'"):
+        sentences_of(part, 4)
 
 
 def test_lines_of_a_text_file(tmp_path):

@@ -177,15 +177,17 @@ def test_what_is_not_there(root):
 
 
 def test_what_cannot_be_asked():
-    with pytest.raises(InvalidSettingError, match=r"foo://a/b.csv can't be read by its address .*install what reads it"):
+    with pytest.raises(
+        InvalidSettingError, match=r"foo://a/b.csv can't be read by its address .*install what reads it"
+    ):
         load_data("foo://a/b.csv")
     with pytest.raises((DataNotFoundError, InvalidDataError), match=r"127.0.0.1:9/b.csv"):
         load_data("http://127.0.0.1:9/b.csv")
 
 
 def test_what_is_a_url():
-    assert is_url("s3://bucket/x.csv") and is_url("simplecache::s3://bucket/x.csv")
-    assert not is_url("C://x.csv") and not is_url("mnist:test") and not is_url("a/b://c")
+    assert all(map(is_url, ("s3://bucket/x.csv", "simplecache::s3://bucket/x.csv")))
+    assert not any(map(is_url, ("C://x.csv", "mnist:test", "a/b://c")))
     assert path_of("file:///tmp/x.csv") == Path("/tmp/x.csv")
 
 

@@ -6,6 +6,7 @@ is set.
 
 import contextlib
 import importlib.util
+import json
 import os
 import pickle
 import shutil
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +24,22 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import farout as fo
+from farout.base.blocks import blocks_of
 from farout.cli import main
 from farout.data import open_stream
 from farout.errors import InvalidDataError, RunError
-from farout.runs import engines, scoring
+from farout.runs import embedding, engines, scoring
+from farout.runs.embedding import ShardEmbedder, embed_shards
 from farout.runs.engines import PLAIN, RayEngine, untold
 from farout.runs.folder import open_run
 from farout.runs.generating import ShardDrawer, generate_parts
 from farout.runs.scoring import ShardScorer, rows_a_part, score_shards
 from farout.runs.settings import SourceSettings
 from farout.runs.shards import ShardFolder
+from farout.runs.stressing import open_stressed, stress_models
 
 try:
     import cloudpickle  # that of Ray is the same
@@ -141,6 +147,85 @@ def test_a_worker_draws_the_same_outliers(place, tmp_path):
     assert contents(shards.folder) == {name: plain[name] for name in ("part-00000.parquet", "part-00002.parquet")}
 
 
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of photographs, and a network at hand, in a folder to be in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(embedding, "AT_ONCE", 2)
+    (tmp_path / "net_at_hand.py").write_text(
+        "import torch\n\ndef colours():\n    torch.manual_seed(0)\n    return torch.nn.Conv2d(3, 4, 3)\n"
+    )
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path
+
+
+def embedded(data, out, engine=PLAIN):
+    features = fo.Features("net_at_hand:colours", size=16, batch_size=2)
+    return embed_shards(str(data), features, out, shard_rows=3, engine=engine)
+
+
+def test_a_worker_embeds_the_same(photos):
+    assert embedded("photos", photos / "plain") == {"rows": 8, "features": 4, "classes": ["cat", "dog"]}
+    shards = ShardFolder(photos / "worker", {}, 8, 4)  # whole parts of two
+    shards.folder.mkdir()
+    features = fo.Features("net_at_hand:colours", size=16, batch_size=2)
+    embedder = ShardEmbedder(features, embedding._inputs("photos", None, None, None, None), 2)
+    answers = [pickle.loads(answer["answer"]) for answer in by_worker(embedder, shards, (1, 0))]
+    assert [answer.facts for answer in answers] == [{"classes": ["dog"]}, {"classes": ["cat"]}]
+    assert contents(shards.folder) == shards_in(photos / "plain")
+    (photos / "photos" / "cat" / "0.png").touch()
+    (answer,) = by_worker(embedder, shards, (1,))
+    assert "changed while it was read" in str(pickle.loads(answer["answer"]))
+
+
+def stressed(place, engine=PLAIN, n=30):
+    data = fo.load_data(place / "t.npy")
+    result = stress_models(
+        open_stressed(place / "run"), data, engine=engine, n=n, kinds=["shell", "targeted"], n_bootstrap=20,
+        random_state=0,
+    )  # fmt: skip
+    return {name: value for name, value in result.to_dict().items() if name != "seconds"}
+
+
+class InOneWorker:
+    """As workers of Ray are asked, in this process."""
+
+    def calling(self, call, takes_gpu):
+        worker = engines._Caller(cloudpickle.dumps(call), str(Path.cwd()))
+
+        def call_all(name, blocks):
+            return [engines._handed(worker.call(name, block)) for block in blocks]
+
+        return contextlib.nullcontext(call_all)
+
+
+def test_a_worker_asks_models_as_this_process_does(place, monkeypatch):
+    wanted = stressed(place)
+    monkeypatch.setattr("farout.runs.stressing.blocks_of", partial(blocks_of, size=100))
+    found = stressed(place, InOneWorker())
+    for one, other in zip(found["rows"], wanted["rows"], strict=True):
+        assert (one["kind"], one["strength"], one["n"]) == (other["kind"], other["strength"], other["n"])
+        assert one["auroc"] == pytest.approx(other["auroc"])  # blocks of other sizes change last digits
+
+
+def test_an_error_of_a_model_in_a_worker_is_raised_here():
+    def call(name, block):
+        raise InvalidDataError(f"{name} takes no {block}")
+
+    answer = engines._Caller(cloudpickle.dumps(call), str(Path.cwd())).call("m", "zeros")
+    with pytest.raises(InvalidDataError, match="m takes no zeros") as raised:
+        engines._handed(answer)
+    assert "in call" in str(raised.value.__cause__)
+    with pytest.raises(RunError, match="nowhere is no folder on the machine"):
+        engines._handed(engines._Caller(cloudpickle.dumps(call), "nowhere").call("m", "zeros"))
+
+
 def test_a_worker_hands_errors_back_and_leaves_nothing(place, tmp_path, few):
     X = rows(2 * FEW, 1)
     X[FEW + 5, 2] = np.nan
@@ -197,6 +282,7 @@ def test_what_cannot_go_by_ray_is_said_first(place, tmp_path, monkeypatch, capsy
     words = {
         "score": ["score", str(place / "run"), str(place / "t.npy")],
         "generate": ["generate", str(place / "run")],
+        "embed": ["embed", str(place / "t.npy"), "--backbone", "a:b"],
     }
     for command in words.values():
         assert main([*command, "--out", str(tmp_path / "s.parquet"), "--engine", "ray"]) == 2
@@ -285,6 +371,49 @@ def test_outliers_of_ray_are_those_of_one_process(place, tmp_path, cluster):
         options = {"classes": ["0", "2"], "seed": 1, "shard_rows": 50, "engine": engine}
         generate_parts(open_run(tmp_path / "images"), SHELL, 120, tmp_path / name, **options)
     assert contents(tmp_path / "i-ray") == contents(tmp_path / "i-plain")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_features_of_ray_are_those_of_one_process(photos, cluster):
+    assert embedded("photos", photos / "ray", RayEngine(2)) == embedded("photos", photos / "plain")
+    assert contents(photos / "ray") == contents(photos / "plain")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_stress_test_by_ray_is_that_of_one_process(place, tmp_path, cluster, capsys):
+    told = stressed(place, RayEngine(2), n=1000)
+    assert told == stressed(place, n=1000)
+    shown = []
+    for more in ([], ["--engine", "ray", "--workers", "2"]):
+        words = ["stress", str(place / "run"), str(place / "t.npy"), "-n", "20", "--kinds", "shell", "--json"]
+        assert main([*words, "--out", str(tmp_path / "s.html"), "--force", *more]) == 0
+        shown.append({name: v for name, v in json.loads(capsys.readouterr().out).items() if name != "seconds"})
+    assert shown[0] == shown[1]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_worker_that_asks_models_and_dies_is_begun_again(place, tmp_path, cluster):
+    marker = tmp_path / "died"
+
+    def call(name, block):
+        if not marker.exists() and block.sum() > 0:
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return name, float(block.sum())
+
+    with RayEngine(2).calling(call, False) as call_all:
+        found = call_all("a", [np.full(3, i) for i in range(5)])
+        assert found == [("a", 3.0 * i) for i in range(5)]
+        assert call_all("b", []) == []
+
+    def dying(name, block):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(RunError, match="a: Ray gave up"), RayEngine(1).calling(dying, False) as call_all:
+        call_all("a", [np.ones(1)])
 
 
 @needs_ray

@@ -28,7 +28,8 @@ Backbone = Annotated[
         metavar="NAME",
     ),
 ]
-Out = Annotated[Path, o.option("--out", "-o", help="File to write: .npz.")]
+Out = Annotated[Path, o.option("--out", "-o", help="File to write: .npz; or a folder, for shards of Parquet.")]
+ShardRows = Annotated[int | None, o.shard_rows("as many as take 64 MiB; in multiples of about 1024")]
 Column = Annotated[
     str | None,
     o.option(
@@ -102,6 +103,10 @@ def embed(
     batch_size: BatchSize = 64,
     cache: Cache = None,
     accelerator: Accelerator = "auto",
+    shard_rows: ShardRows = None,
+    engine: o.EngineName = "plain",
+    workers: o.Workers = None,
+    address: o.Address = None,
     force: o.Force = False,
     as_json: o.Json = False,
 ) -> None:
@@ -110,9 +115,21 @@ def embed(
     Turn pictures of any size, or sentences, into what a pretrained network makes of them. Labels are kept, so that the
     .npz is DATA again: X (n, d), y, anomaly (for --anomaly anomaly), the pictures' file names, and the backbone.
     timm: needs the extra farout[timm], st: needs farout[sentences].
+    In a folder, each shard is a file part-00000.parquet, and the folder is DATA again; a command that was interrupted
+    is given again and goes on with the shards that are missing. With --engine ray, workers on all CPUs, GPUs or
+    machines of a Ray cluster compute the shards.
     """
     from farout.backbones.features import Features
     from farout.runs import embedding
+    from farout.runs.shards import check_shard_target, is_shard_target
+
+    sharded = is_shard_target(out)
+    if sharded:
+        check_shard_target(out, force)
+        if cache is not None:
+            raise typer.BadParameter("--cache is for a file; in a folder whole shards stay: leave it out")
+    o.require_shards(shard_rows, sharded)
+    by = o.engine_of(engine, workers, address, sharded)
 
     features = Features(
         backbone,
@@ -129,6 +146,14 @@ def embed(
         accelerator=accelerator,
         verbose=console.talks,
     )
+    if sharded:
+        with console.advising(o.SHARDS_STAY), contextlib.redirect_stdout(sys.stderr):
+            facts = embedding.embed_shards(
+                data, features, out, column=column, label=label, anomaly=anomaly, data_root=data_root,
+                shard_rows=shard_rows, force=force, engine=by,
+            )  # fmt: skip
+        _show(out, backbone, facts["rows"], facts["features"], facts["classes"], as_json)
+        return
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a network of one's own may print; stdout is for results
             found = embedding.embed(
@@ -139,10 +164,14 @@ def embed(
             raise
         raise console.interrupted(f"what was computed is in {cache}; give the same command to go on.") from None
     classes = None if found.y is None else sorted(set(found.y.tolist()))
+    _show(out, backbone, len(found.X), found.X.shape[1], classes, as_json)
+
+
+def _show(out: Path, backbone: str, rows: int, features: int, classes: list[Any] | None, as_json: bool) -> None:
     shown: dict[str, Any] = {
         "out": str(out),
-        "rows": len(found.X),
-        "features": found.X.shape[1],
+        "rows": rows,
+        "features": features,
         "backbone": backbone,
         "classes": classes if as_json or classes is None or len(classes) <= 20 else len(classes),
     }

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from farout.outliers.registry import DEFAULT_RULE, SOURCES, Source, options_of
 
 if TYPE_CHECKING:
-    from farout.runs.engines import Engine
+    from farout.runs.engines import PlainEngine, RayEngine
     from farout.runs.settings import RunSettings
 
 __all__ = [
@@ -124,7 +124,7 @@ EngineName = Annotated[
     Literal["plain", "ray"],
     option(
         "--engine",
-        help="Who works: this process (plain), or workers of Ray (ray), where --out is a folder. [default: plain]",
+        help="Who works: this process (plain), or workers of Ray (ray). [default: plain]",
         panel="Ray",
     ),
 ]
@@ -142,7 +142,7 @@ Address = Annotated[
 ]
 
 
-def engine_of(name: str, workers: int | None, address: str | None, sharded: bool) -> "Engine":
+def engine_of(name: str, workers: int | None, address: str | None, sharded: bool = True) -> "PlainEngine | RayEngine":
     """The engine that is asked for; refused where nothing is written in shards, or Ray isn't installed."""
     from farout.runs.engines import PLAIN, RayEngine
 

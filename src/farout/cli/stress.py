@@ -60,6 +60,9 @@ def stress(
     time_limit: Limit = None,
     fail_under: FailUnder = None,
     out: Out = None,
+    engine: o.EngineName = "plain",
+    workers: o.Workers = None,
+    address: o.Address = None,
     seed: o.Seed = 0,
     data_root: o.DataRoot = None,
     label: o.Label = None,
@@ -74,6 +77,7 @@ def stress(
     them, AUROC, FPR95, and how far out half of each kind still do. The score in all is the AUROC against rows half of
     which is another row's. Controls at strength 0 tell whether the flow is good enough to judge. DATA should be normal
     rows that neither model nor flow was trained on; named sets give their test split.
+    With --engine ray, workers on all CPUs, GPUs or machines of a Ray cluster ask the models.
     """
     from farout.report.page import is_own_page
     from farout.runs.folder import STRESS
@@ -82,6 +86,7 @@ def stress(
     from farout.runs.stressing import open_stressed, stress_models
     from farout.stress.kinds import check_kinds
 
+    by = o.engine_of(engine, workers, address)
     check_kinds(kinds or None)
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise typer.BadParameter("it is an AUROC, from 0 to 1", param_hint="'--fail-under'")
@@ -96,7 +101,7 @@ def stress(
     with console.work() as told:
         told(f"stressing {' and '.join(stressed.models)} with {numbered(len(rows))} rows")
         result = stress_models(
-            stressed, rows, kinds=kinds or None, n=n, sure=sure, time_limit=time_limit, random_state=seed,
+            stressed, rows, engine=by, kinds=kinds or None, n=n, sure=sure, time_limit=time_limit, random_state=seed,
             verbose=console.talks,
         )  # fmt: skip
     if page is not None:

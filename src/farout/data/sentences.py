@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from farout.base.reading import check_file
 from farout.data.convert import listed, to_labels, to_marks
-from farout.data.tables import LABEL_NAMES, _refuse_repeated, _utf8, delimiter_of, parquet_table
+from farout.data.dataset import Dataset
+from farout.data.row_stream import RowStream
+from farout.data.table_streams import stream_csv, stream_parquet
+from farout.data.tables import LABEL_NAMES, _refuse_repeated, _utf8, delimiter_of, is_text, parquet_table
 from farout.data.urls import is_there
 from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
 
-__all__ = ["SENTENCE_ENDINGS", "Sentences", "read_sentences"]
+__all__ = ["SENTENCE_ENDINGS", "Sentences", "read_sentences", "sentences_of", "stream_sentences"]
 
 SENTENCE_ENDINGS = (".csv", ".tsv", ".parquet", ".pq", ".txt")
 
@@ -109,9 +112,7 @@ def read_sentences(
     texts = table[column]
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise InvalidDataError(
-                f"{path}: row {row + 1} (the first is 1) has no text in column {column!r}; fill it in or remove the row"
-            )
+            raise _no_text(str(path), row, column)
     n = len(texts)
     return Sentences(
         texts,
@@ -121,6 +122,42 @@ def read_sentences(
         else to_marks(_cells(table[anomaly], anomaly, path), n, f"column {anomaly!r} of {path}"),
         column,
     )
+
+
+def stream_sentences(path: Path, column: str | None, label: str | None, anomaly: str | None) -> RowStream:
+    """The rows of a ``.csv``, ``.tsv`` or ``.parquet``, to be read a part at a time; `sentences_of` is for the parts.
+
+    Parameters and errors are those of `read_sentences`, but that a CSV's cells ``NA``, ``null`` and the like are empty.
+    """
+
+    def picked(schema: pa.Schema, names: list[str]) -> str:
+        texts = [name for name in names if is_text(schema.field(name).type)]
+        if column is not None:
+            if column not in names:
+                raise ReadingOptionError(
+                    f"{path} has no column {column!r} of sentences; its columns are: {listed(schema.names, 50)}",
+                    "column",
+                )
+            if column not in texts:
+                raise InvalidDataError(f"{path}: column {column!r} holds {schema.field(column).type}, and no text")
+            return column
+        if len(texts) != 1:
+            raise _unclear(path, texts, schema.names)
+        return texts[0]
+
+    is_table = path.name.lower().endswith((".parquet", ".pq"))
+    return (stream_parquet if is_table else stream_csv)(path, label, anomaly, (), picked)
+
+
+def sentences_of(part: Dataset, first: int) -> list[str]:
+    """The sentences of a part of `stream_sentences` that begins at row ``first``; an error where one is missing."""
+    table = part.frame
+    assert table is not None  # streams of tables have one
+    texts: list[str | None] = table.column(0).to_pylist()
+    for row, text in enumerate(texts):
+        if text is None or not text.strip():
+            raise _no_text(part.name, first + row, table.column_names[0])
+    return [str(text) for text in texts]
 
 
 def _csv_columns(path: Path) -> dict[str, list[Any]]:
@@ -168,11 +205,21 @@ def _text_column(table: dict[str, list[Any]], others: tuple[str | None, ...], pa
     """The only column that holds text, beside labels and marks."""
     found = [name for name, cells in table.items() if name not in others and any(map(_is_text, cells))]
     if len(found) != 1:
-        several = f"{listed(found)} could all be the sentences" if found else "no column holds text"
-        raise ReadingOptionError(
-            f"{path}: {several}; say which by column=. Its columns are: {listed(list(table), 50)}", "column"
-        )
+        raise _unclear(path, found, list(table))
     return found[0]
+
+
+def _unclear(path: Path, found: list[str], names: list[str]) -> ReadingOptionError:
+    several = f"{listed(found)} could all be the sentences" if found else "no column holds text"
+    return ReadingOptionError(
+        f"{path}: {several}; say which by column=. Its columns are: {listed(names, 50)}", "column"
+    )
+
+
+def _no_text(name: str, row: int, column: str) -> InvalidDataError:
+    return InvalidDataError(
+        f"{name}: row {row + 1} (the first is 1) has no text in column {column!r}; fill it in or remove the row"
+    )
 
 
 def _is_text(cell: Any) -> bool:

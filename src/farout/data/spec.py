@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
+from farout.data.urls import is_url
 from farout.errors import InvalidSettingError
 
 __all__ = ["SPLITS", "DataSpec", "Split", "is_split", "parse_spec"]
@@ -31,8 +32,8 @@ def is_split(text: str) -> TypeGuard[Split]:
 def parse_spec(spec: str | os.PathLike[str]) -> DataSpec:
     """Take a spec apart.
 
-    What exists as a file or folder is a path as it stands, ``:`` and ``@`` included; neither has a meaning before the
-    last ``/``, as in ``C:/rows.csv`` and ``https://example.org:8000/rows.csv``.
+    What exists as a file or folder is a path as it stands, ``:`` and ``@`` included, and a single
+    letter before the first ``:`` is a drive. In a URL, neither has a meaning before the last ``/``.
 
     Parameters
     ----------
@@ -77,7 +78,9 @@ def _cut_classes(text: str) -> tuple[str, tuple[str, ...] | None]:
 
 def _cut_split(rest: str, text: str) -> tuple[str, Split | None]:
     source, mark, tail = rest.rpartition(":")
-    if _exists(rest) or not mark or any(separator in tail for separator in _SEPARATORS):  # a drive, or a URL
+    is_drive = len(source) == 1 and source.isalpha() and tail[:1] in _SEPARATORS
+    is_address = is_url(rest) and "/" in tail
+    if _exists(rest) or not mark or is_drive or is_address:
         return rest, None
     if is_split(tail):
         return source, tail

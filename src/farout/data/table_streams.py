@@ -52,7 +52,10 @@ from farout.data.tables import (
 )
 from farout.errors import InvalidDataError
 
-__all__ = ["stream_csv", "stream_parquet"]
+__all__ = ["PickText", "stream_csv", "stream_parquet"]
+
+PickText = Callable[[pa.Schema, list[str]], str]
+"""From types and names of columns to the one that alone is read, of sentences, in which any text makes sense."""
 
 BLOCK = 2**23  # bytes of a CSV file that are parsed at once; a line must be shorter
 MOST_CLASSES = 100_000  # values of a column of labels that are counted
@@ -72,7 +75,9 @@ _TYPES = (
 )
 
 
-def stream_parquet(path: Path, label: str | None, anomaly: str | None, drop: Collection[str]) -> RowStream:
+def stream_parquet(
+    path: Path, label: str | None, anomaly: str | None, drop: Collection[str], text: PickText | None = None
+) -> RowStream:
     """A Parquet file, or a folder of several; parameters and errors as in `farout.data.tables.read_parquet`."""
     files = parquet_files(path)
     with parquet_errors(path):
@@ -83,11 +88,12 @@ def stream_parquet(path: Path, label: str | None, anomaly: str | None, drop: Col
                 raise InvalidDataError(f"{file} has other columns or types than {files[0]}; write them alike")
             other.close()
     for column in schema:
-        if pa.types.is_nested(column.type) and column.name not in drop:
+        if pa.types.is_nested(column.type) and column.name not in drop and text is None:
             raise not_flat(column.name, column.type, path, label, anomaly)
     unused = unused_index(schema, path, label, anomaly)
     names = [name for name in schema.names if name not in unused]
     features, label = chosen_columns(names, path, label, anomaly, drop)
+    features = features if text is None else [text(schema, features)]
 
     def tables(first: int, at_once: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         passed = 0
@@ -97,7 +103,7 @@ def stream_parquet(path: Path, label: str | None, anomaly: str | None, drop: Col
             passed += length
 
     require_cells(sum(lengths), features, path)
-    return _Scan(path, schema, features, label, anomaly, sum(lengths), tables).stream(files)
+    return _Scan(path, schema, features, label, anomaly, sum(lengths), tables, text is None).stream(files)
 
 
 def _tables_of(file: Path, first: int, at_once: int, columns: Sequence[str], path: Path) -> Iterator[pa.Table]:
@@ -118,7 +124,9 @@ def _tables_of(file: Path, first: int, at_once: int, columns: Sequence[str], pat
             skip = max(0, skip - table.num_rows)
 
 
-def stream_csv(path: Path, label: str | None, anomaly: str | None, drop: Collection[str]) -> RowStream:
+def stream_csv(
+    path: Path, label: str | None, anomaly: str | None, drop: Collection[str], text: PickText | None = None
+) -> RowStream:
     """A CSV file, plain or gzipped; parameters and errors as in `farout.data.tables.read_csv`.
 
     It is read before its first part: until the types of its columns fit all rows, and once more where there is text.
@@ -126,6 +134,7 @@ def stream_csv(path: Path, label: str | None, anomaly: str | None, drop: Collect
     file = _CsvFile.of(path)
     found = file.columns({name for name in (label, anomaly) if name is not None})
     features, label = chosen_columns(found.schema.names, path, label, anomaly, drop)
+    features = features if text is None else [text(found.schema, features)]
     require_cells(found.rows, features, path)
 
     def tables(first: int, at_once: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -136,7 +145,7 @@ def stream_csv(path: Path, label: str | None, anomaly: str | None, drop: Collect
                 yield table.slice(start, at_once)
             first = max(0, first - table.num_rows)
 
-    scan = _Scan(path, found.schema, features, label, anomaly, found.rows, tables)
+    scan = _Scan(path, found.schema, features, label, anomaly, found.rows, tables, text is None)
     return replace(scan.stream([path]), seeks=False)
 
 
@@ -338,10 +347,12 @@ class _Scan:
         anomaly: str | None,
         rows: int,
         tables: Callable[..., Iterator[pa.Table]],
+        text_is_suspect: bool,
     ) -> None:
         self.path, self.schema, self.features, self.rows, self.tables = path, schema, features, rows, tables
         self.named = {what: name for what, name in (("label", label), ("mark", anomaly)) if name is not None}
-        self.words = {name: Words() for name in features if is_text(schema.field(name).type)}
+        texts = [name for name in features if text_is_suspect and is_text(schema.field(name).type)]
+        self.words = {name: Words() for name in texts}
         suspects = [name for name in (*features, label) if name is not None and may_mark(name, is_label=name == label)]
         self.suspects: dict[str, set[Any]] = {name: set() for name in suspects}
         self.counts: Counter[tuple[Any, ...]] = Counter()

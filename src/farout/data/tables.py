@@ -31,6 +31,7 @@ __all__ = [
     "BOMS",
     "DECIMAL_COMMA",
     "EXCEL",
+    "FILE_COLUMN",
     "THOUSANDS",
     "Words",
     "ambiguous_comma",
@@ -63,6 +64,7 @@ __all__ = [
 ]
 
 LABEL_NAMES = ("label", "class", "target", "y")
+FILE_COLUMN = {b"farout": b"file"}  # in the metadata of a column of Parquet that names the file of each row
 _MARK_NAME = re.compile("anomal|outlier", re.IGNORECASE)
 _MAYBE_MARK_NAME = re.compile("abnormal|fraud|defect|attack|intrusi|malicious|(^|_)bad($|_)", re.IGNORECASE)
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
@@ -494,7 +496,7 @@ def occurs(column: pa.ChunkedArray, name: str) -> bool:
 def unused_index(columns: pa.Schema, path: Path, label: str | None, anomaly: str | None) -> list[str]:
     """The columns that hold a row index of pandas, by the file's metadata, and aren't asked for; warns if it is named.
 
-    A RangeIndex has none.
+    A RangeIndex has none. Names of files that `farout embed` wrote are an index too.
     """
     try:
         levels = json.loads((columns.metadata or {})[b"pandas"])["index_columns"]
@@ -502,13 +504,14 @@ def unused_index(columns: pa.Schema, path: Path, label: str | None, anomaly: str
         levels = []
     index = [name for name in columns.names if name in levels or re.fullmatch(r"__index_level_\d+__", name)]
     unused = [name for name in index if name not in (label, anomaly)]
+    files = [one.name for one in columns if FILE_COLUMN.items() <= (one.metadata or {}).items()]
     named = [name for name in unused if not name.startswith("__index_level_")]
     if named:
         warn(
             f"{path}: {listed(named)} is the row index of a pandas table, and no feature; "
             "to use it, write the file after df.reset_index()"
         )
-    return unused
+    return [*unused, *files]
 
 
 # --- From a table to a data set --------------------------------------------------------------------------------------

@@ -1,22 +1,36 @@
-"""From pictures and sentences to a file of features that is DATA again."""
+"""From pictures and sentences to features that are DATA again: one file, or a folder of shards."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from farout.backbones.features import Features
-from farout.data import list_pictures, load_data
-from farout.data.sentences import SENTENCE_ENDINGS, read_sentences
+from farout.base.progress import stage
+from farout.data import list_pictures, load_data, open_stream
+from farout.data.image_folders import names_within
+from farout.data.row_stream import RowStream, origin_of
+from farout.data.sentences import SENTENCE_ENDINGS, read_sentences, sentences_of, stream_sentences
+from farout.data.tables import FILE_COLUMN
+from farout.data.urls import is_folder, is_there, path_of
 from farout.errors import InvalidSettingError, ReadingOptionError
+from farout.runs.engines import PLAIN, Engine, Told, untold
 from farout.runs.generating import check_target, write_file
+from farout.runs.shards import Onward, Shard, ShardFolder
 
-__all__ = ["Embedded", "embed"]
+__all__ = ["Embedded", "ShardEmbedder", "embed", "embed_shards"]
 
 _OF_THE_RUN = ("cache", "batch_size", "accelerator", "verbose")  # settings that change no feature
+AT_ONCE = 1024  # inputs that are embedded at once, in whole batches
+SHARD_NUMBERS = 2**24  # of a shard of features, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,26 +100,235 @@ def embed(
     """
     out = Path(out)
     check_target(out, force, (".npz",))
-    path = Path(spec).expanduser()
+    path = path_of(spec)
+    kind = _kind(spec, path, column, label, anomaly)
     X: Any
     y: NDArray[Any] | None = None
     marks: NDArray[np.bool_] | None = None
     files: NDArray[np.str_] | None = None
-    if path.is_dir():
-        _refuse(spec, "the subfolders are the labels", column=column, label=label, anomaly=anomaly)
+    if kind == "pictures":
         X, y = list_pictures(path)
-        files = np.array([file.relative_to(path).as_posix() for file in X])
-    elif path.name.lower().removesuffix(".gz").endswith(SENTENCE_ENDINGS):
+        files = names_within(path, X)
+    elif kind == "sentences":
         found = read_sentences(path, column, label, anomaly)
         X, y, marks = found.texts, found.y, found.anomaly
     else:
-        _refuse(spec, "it names a column of sentences in a .csv or .parquet", column=column)
-        _refuse_classes(spec)
         data = load_data(spec, data_root=data_root, label=label, anomaly=anomaly)
         X, y, marks = data, data.y, data.anomaly
     embedded = Embedded(features.fit_transform(X), y, marks, files)
     write_file(out, lambda target: _write(embedded, features, target))
     return embedded
+
+
+def embed_shards(
+    spec: str,
+    features: Features,
+    folder: Path,
+    *,
+    column: str | None = None,
+    label: str | None = None,
+    anomaly: str | None = None,
+    data_root: str | Path | None = None,
+    shard_rows: int | None = None,
+    force: bool = False,
+    engine: Engine = PLAIN,
+) -> dict[str, Any]:
+    """Compute the features of data into a folder of Parquet files; shards that an interrupted call left are skipped.
+
+    Shards have the columns x0, x1 and so on, ``label`` and ``anomaly`` where there are labels and marks, and ``file``
+    for a folder of pictures, which is no feature. So the folder is DATA again. Pictures, ``.csv``, ``.tsv``,
+    ``.parquet`` and ``.npy`` are read a part at a time, as `farout.data.open_stream` does it; a ``.txt`` is read whole.
+
+    Parameters
+    ----------
+    spec, features, column, label, anomaly, data_root
+        As in `embed`.
+    folder : path
+    shard_rows : int, optional
+        Rows of a shard, rounded up to whole parts of about 1024; as many as take 64 MiB when omitted.
+    force : bool
+        Begin anew, whatever shards are there.
+    engine : PlainEngine or RayEngine
+        Who computes: this process, or the workers of a Ray cluster. Shards are the same to the bit on alike machines.
+
+    Returns
+    -------
+    dict
+        ``rows``, ``features`` and ``classes``, sorted, or None.
+
+    Raises
+    ------
+    FaroutError
+        If the data or a setting can't be used, or the folder holds other files, or shards of another job.
+    """
+    if features.cache is not None:
+        raise InvalidSettingError("cache is for one file: of shards, those that are whole stay; leave it out.")
+    inputs = _inputs(spec, column, label, anomaly, data_root)
+    rows = features.batch_size * max(1, AT_ONCE // features.batch_size)
+    embedder = ShardEmbedder(features, inputs, rows)
+    k = embedder.features.n_features_out_
+    wanted = rows * ceil((shard_rows or max(1, SHARD_NUMBERS // k)) / rows)
+    job = {
+        "what": "features",
+        "backbone": _settings_of(features),
+        "network": embedder.features.network_.fingerprint(),
+        "batch_size": features.batch_size,
+        "data": {"spec": spec, **inputs.origin()},
+        "columns": {"sentences": column, "label": label, "anomaly": anomaly},
+    }
+    shards = ShardFolder(folder, job, inputs.rows, wanted)
+    showing = stage(f"embedding {spec}", total=inputs.rows, show=bool(features.verbose))
+    with shards.begun(force=force), showing as advance:
+        engine.write(shards, embedder, advance)
+    classes = [shards.facts[shard.file]["classes"] for shard in shards.shards]
+    every = None if classes[0] is None else sorted({c for each in classes for c in each})
+    return {"rows": inputs.rows, "features": k, "classes": every}
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some of the inputs, as `Features` takes them, and what stands beside them."""
+
+    X: Any
+    y: NDArray[Any] | None = None
+    anomaly: NDArray[np.bool_] | None = None
+    files: NDArray[np.str_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What is to be embedded, a part at a time.
+
+    Attributes
+    ----------
+    rows : int
+    origin : callable
+        Gives what tells the data from others, in plain values.
+    read : callable
+        ``read(first, at_once)`` gives parts from row ``first`` on, of ``at_once`` rows but for the last.
+    check : callable
+        Raises where the data have changed since they were opened.
+    seeks : bool
+        Whether reading from a row in the middle is quick.
+    """
+
+    rows: int
+    origin: Callable[[], dict[str, Any]]
+    read: Callable[[int, int], Iterator[_Part]]
+    check: Callable[[], None] = lambda: None
+    seeks: bool = True
+
+
+class ShardEmbedder:
+    """Writes shards of features; where one follows another, reading goes on.
+
+    Pickled, it holds the settings in place of the network: whoever unpickles it loads the network.
+
+    Parameters
+    ----------
+    features : Features
+        Its settings are used.
+    inputs : _Inputs
+    rows : int
+        That are embedded at once.
+    """
+
+    def __init__(self, features: Features, inputs: _Inputs, rows: int) -> None:
+        self.inputs, self.rows = inputs, rows
+        first = next(inputs.read(0, 1))
+        self.features: Features = clone(features).set_params(verbose=False).fit(first.X)
+        self.takes_gpu = features.accelerator != "cpu"
+        self._onward = Onward(lambda first: inputs.read(first, self.rows), inputs.seeks)
+
+    def __call__(self, shard: Shard, path: Path, told: Told = untold) -> dict[str, Any]:
+        """Write a shard to a Parquet file; gives back its classes."""
+        writer, classes = None, set[Any]()
+        try:
+            for _, part in self._onward(shard.first, shard.first + shard.rows):
+                table = self._table(part)
+                writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
+                writer.write_table(table)
+                classes.update(() if part.y is None else np.unique(part.y).tolist())
+                told(len(part))
+        finally:
+            if writer is not None:
+                writer.close()
+        return {"classes": sorted(classes) if "label" in table.column_names else None}
+
+    def _table(self, part: _Part) -> pa.Table:
+        X = self.features.transform(part.X)
+        columns: dict[str, Any] = {f"x{i}": column for i, column in enumerate(X.T)}
+        columns |= {"label": part.y} if part.y is not None else {}
+        columns |= {"anomaly": part.anomaly} if part.anomaly is not None else {}
+        table = pa.table(columns)
+        if part.files is not None:
+            table = table.append_column(pa.field("file", pa.string(), metadata=FILE_COLUMN), [part.files.tolist()])
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _embedder_again, (clone(self.features), self.inputs, self.rows)
+
+
+def _embedder_again(features: Features, inputs: _Inputs, rows: int) -> ShardEmbedder:
+    inputs.check()  # on another machine, the files may be others
+    return ShardEmbedder(features, inputs, rows)
+
+
+def _inputs(
+    spec: str, column: str | None, label: str | None, anomaly: str | None, data_root: str | Path | None
+) -> _Inputs:
+    path = path_of(spec)
+    kind = _kind(spec, path, column, label, anomaly)
+    if kind == "pictures":
+        return _pictures(path)
+    if kind == "sentences" and path.name.lower().removesuffix(".gz").endswith(".txt"):
+        texts = read_sentences(path, column, label, anomaly).texts
+        return _Inputs(len(texts), lambda: origin_of([path]), lambda first, n: _in_parts(_Part(texts), first, n))
+    if kind == "sentences":
+        stream = replace(stream_sentences(path, column, label, anomaly), name=spec)
+    else:
+        stream = open_stream(spec, data_root=data_root, label=label, anomaly=anomaly)
+
+    def read(first: int, at_once: int) -> Iterator[_Part]:
+        for data in stream.batches(at_once, first):
+            X = sentences_of(data, first) if kind == "sentences" else data
+            yield _Part(X, data.y, data.anomaly, data.files)
+            first += len(data)
+
+    return _Inputs(len(stream), stream.origin, read, stream.check_unchanged, stream.seeks)
+
+
+def _pictures(folder: Path) -> _Inputs:
+    files, labels = list_pictures(folder)
+    whole = _Part(files, labels, None, names_within(folder, files))
+    opened_as = origin_of(files)
+    unread = RowStream(str(folder), len(files), (), 1, lambda: origin_of(files), _nothing, opened_as=opened_as)
+    return _Inputs(len(files), unread.origin, lambda first, n: _in_parts(whole, first, n), unread.check_unchanged)
+
+
+def _nothing(first: int, at_once: int) -> Iterator[Any]:
+    return iter(())
+
+
+def _in_parts(whole: _Part, first: int, at_once: int) -> Iterator[_Part]:
+    for start in range(first, len(whole), at_once):
+        some = {name: None if v is None else v[start : start + at_once] for name, v in vars(whole).items()}
+        yield _Part(**some)
+
+
+def _kind(spec: str, path: Path, column: str | None, label: str | None, anomaly: str | None) -> str:
+    """Whether a spec is of "pictures", "sentences" or "data"; options that mean nothing for it are refused."""
+    if is_there(path) and is_folder(path) and not any(path.glob("part-*.parquet")):
+        _refuse(spec, "the subfolders are the labels", column=column, label=label, anomaly=anomaly)
+        return "pictures"
+    if path.name.lower().removesuffix(".gz").endswith(SENTENCE_ENDINGS):
+        return "sentences"
+    _refuse(spec, "it names a column of sentences in a .csv or .parquet", column=column)
+    _refuse_classes(spec)
+    return "data"
 
 
 def _refuse(spec: str, reason: str, **options: str | None) -> None:
@@ -128,9 +351,15 @@ def _refuse_classes(spec: str) -> None:
         )
 
 
-def _write(embedded: Embedded, features: Features, path: Path) -> None:
+def _settings_of(features: Features) -> dict[str, Any]:
+    """Those that were given and that features follow from, in plain values."""
     settings = {name: v for name, v in features.get_params(deep=False).items() if name not in _OF_THE_RUN}
+    found: dict[str, Any] = json.loads(json.dumps({k: v for k, v in settings.items() if v is not None}, default=repr))
+    return found
+
+
+def _write(embedded: Embedded, features: Features, path: Path) -> None:
     arrays: dict[str, Any] = {name: value for name, value in vars(embedded).items() if value is not None}
-    arrays["backbone"] = np.array(json.dumps({k: v for k, v in settings.items() if v is not None}, default=repr))
+    arrays["backbone"] = np.array(json.dumps(_settings_of(features)))
     with path.open("wb") as file:  # by name, savez would add an ending
         np.savez(file, **arrays)

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -14,7 +15,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from farout.base.files import PART
 from farout.errors import InvalidSettingError, RunError
 from farout.runs.shards import Made, Shard, ShardFolder, write_shard
 
-__all__ = ["PLAIN", "Engine", "PlainEngine", "RayEngine", "ShardWriter", "Told", "untold"]
+__all__ = ["PLAIN", "CallAll", "Engine", "PlainEngine", "RayEngine", "ShardWriter", "Told", "untold"]
 
 NEEDED = ("ray", "pandas", "fsspec")  # of the extra; Ray Data imports them
 TRIES = 4  # times that a shard is begun whose workers die; Ray itself would go on for ever
@@ -57,6 +58,12 @@ class ShardWriter(Protocol):
     def __call__(self, shard: Shard, path: Path, told: Told = untold) -> dict[str, Any] | None: ...
 
 
+class CallAll(Protocol):
+    """Has a function called with a name and each of several blocks; gives back what it returns, in their order."""
+
+    def __call__(self, name: str, blocks: Sequence[Any], /) -> list[Any]: ...
+
+
 class Engine(Protocol):
     """Has the missing shards of a folder written."""
 
@@ -72,6 +79,11 @@ class PlainEngine:
         _tell_done(shards, told)
         for shard in shards.missing():
             shards.note(write_shard(shards.folder, shard, partial(writer, shard, told=told)))
+
+    @contextlib.contextmanager
+    def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> Iterator["CallAll"]:
+        """Yield what has ``call(name, block)`` called for all blocks of a name, one after the other."""
+        yield lambda name, blocks: [call(name, block) for block in blocks]
 
 
 PLAIN = PlainEngine()
@@ -124,9 +136,53 @@ class RayEngine:
         missing = list(shards.missing())
         if not missing:
             return
-        with _quiet():
+        with _quiet() as told_of_ray:
             pickled = importlib.import_module("ray.cloudpickle").dumps(writer)
-            self._write(shards, missing, pickled, writer.takes_gpu, told)
+            try:
+                self._write(shards, missing, pickled, writer.takes_gpu, told)
+            except BaseException:
+                told_of_ray.ended = True  # what is stopped now would be told of as dead
+                raise
+
+    @contextlib.contextmanager
+    def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> Iterator[CallAll]:
+        """Yield what has ``call(name, block)`` called for all blocks of a name, by workers that stay until the end.
+
+        A worker that dies is begun anew, with the block that it was at.
+
+        Parameters
+        ----------
+        call : callable
+            Pickled for the workers; an error of it is raised here.
+        takes_gpu : bool
+
+        Raises
+        ------
+        RunError
+            From the calls, if workers die again and again.
+        """
+        with _quiet(), self._cluster() as ray:
+            util = importlib.import_module("ray.util")
+            workers, share = self._workers(ray, takes_gpu)
+            pickled = importlib.import_module("ray.cloudpickle").dumps(call)
+            remote = ray.remote(_Caller).options(max_restarts=-1, max_task_retries=TRIES, **share)
+            pool = util.ActorPool([remote.remote(pickled, str(Path.cwd())) for _ in range(workers)])
+
+            def call_all(name: str, blocks: Sequence[Any]) -> list[Any]:
+                try:
+                    found = list(pool.map(lambda worker, block: worker.call.remote(name, block), list(blocks)))
+                except ray.exceptions.RayError as error:
+                    raise RunError(f"{name}: Ray gave up: {_first_line(error)}") from error
+                return [_handed(answer) for answer in found]
+
+            yield call_all
+
+    def _workers(self, ray: Any, takes_gpu: bool) -> tuple[int, dict[str, float]]:
+        """How many there are, and the share of a machine that each takes."""
+        found = ray.cluster_resources()
+        gpus = int(found.get("GPU", 0)) if takes_gpu else 0
+        workers = self.workers or gpus or int(found.get("CPU", 1))
+        return workers, {"num_gpus": 1 / math.ceil(workers / gpus)} if gpus else {"num_cpus": 1}
 
     def _write(self, shards: ShardFolder, missing: list[Shard], writer: bytes, takes_gpu: bool, told: Told) -> None:
         with self._cluster(2 * len(writer)) as ray:
@@ -142,24 +198,18 @@ class RayEngine:
 
     def _made(self, ray: Any, folder: Path, missing: list[Shard], writer: bytes, takes_gpu: bool) -> Iterator[Made]:
         """Shards, each as soon as it is whole; an error of a worker is raised here as it would be in this process."""
-        found = ray.cluster_resources()
-        gpus = int(found.get("GPU", 0)) if takes_gpu else 0
-        workers = min(len(missing), self.workers or gpus or int(found.get("CPU", 1)))
-        share = {"num_gpus": 1 / math.ceil(workers / gpus)} if gpus else {"num_cpus": 1}
+        workers, share = self._workers(ray, takes_gpu)
         answers = ray.data.from_items([asdict(shard) for shard in missing], override_num_blocks=len(missing)).map(
             _Worker,
             fn_constructor_args=(writer, str(folder), str(Path.cwd())),
             # One shard at a time each, so that none waits at a busy worker for want of another.
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(missing)), max_tasks_in_flight_per_actor=1),
             **share,
         )
         # No batch is fetched ahead: a shard is noted when it is there, not when the next one is.
         for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
-                answer = pickle.loads(row["answer"])
-                if isinstance(answer, Exception):
-                    raise answer from RuntimeError(f"in a worker of Ray:\n{row['trace']}")
-                yield answer
+                yield _handed(row)
 
     @contextlib.contextmanager
     def _cluster(self, room: int = 0) -> Iterator[Any]:
@@ -212,18 +262,45 @@ class _Worker:
 
     def _begun(self) -> ShardWriter:
         if self.writer is None:
-            import torch
-
-            torch.set_num_threads(1)
-            home = Path(self.home)
-            if not home.is_dir():
-                raise RunError(
-                    f"{home} is no folder on the machine {platform.node()} of the Ray cluster; its machines need "
-                    "the same folders under the same paths."
-                )
-            os.chdir(home)  # what paths are relative to
-            self.writer = pickle.loads(self.pickled)
+            self.writer = _unpickled(self.pickled, self.home)
         return self.writer
+
+
+class _Caller:
+    """One of Ray's workers that stay, and are asked time and again; it hands errors back as values."""
+
+    def __init__(self, function: bytes, home: str) -> None:
+        self.pickled, self.home = function, home
+        self.function: Callable[[str, Any], Any] | None = None
+
+    def call(self, name: str, block: Any) -> dict[str, Any]:
+        try:
+            self.function = self.function or _unpickled(self.pickled, self.home)
+            return {"answer": pickle.dumps(self.function(name, block))}
+        except Exception as error:
+            return {"answer": _pickled(error), "trace": traceback.format_exc()}
+
+
+def _unpickled(pickled: bytes, home: str) -> Any:
+    """What a worker was sent, in the folder that paths are relative to."""
+    import torch
+
+    torch.set_num_threads(1)
+    if not Path(home).is_dir():
+        raise RunError(
+            f"{home} is no folder on the machine {platform.node()} of the Ray cluster; its machines need the same "
+            "folders under the same paths."
+        )
+    os.chdir(home)
+    return pickle.loads(pickled)
+
+
+def _handed(answer: dict[str, Any]) -> Any:
+    """What a worker hands back; its error is raised here as it would be in this process."""
+    found = pickle.loads(answer["answer"])
+    if isinstance(found, Exception):
+        raise found from RuntimeError(f"in a worker of Ray:\n{answer['trace']}")
+    return found
 
 
 @contextlib.contextmanager
@@ -276,14 +353,27 @@ _ENVIRONMENT = {
 }
 
 
+class _ToldOfRay(io.TextIOBase):
+    """What Ray writes to stdout goes to stderr, such as that a worker has died, until ``ended``."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def write(self, text: str) -> int:
+        return len(text) if self.ended else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Iterator[_ToldOfRay]:
     """No telemetry, no bars, and nothing of Ray on stdout, which is for results."""
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
-    hook = sys.excepthook
+    hook, told = sys.excepthook, _ToldOfRay()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):  # a worker's death is told there
+        with warnings.catch_warnings(), contextlib.redirect_stdout(told):
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")  # of its own parts
             import ray.data
 
@@ -293,7 +383,7 @@ def _quiet() -> Iterator[None]:
             context.enable_progress_bars = False
             log.setLevel(logging.CRITICAL)
             try:
-                yield
+                yield told
             finally:
                 context.enable_progress_bars = bars
                 log.setLevel(level)

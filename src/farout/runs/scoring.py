@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -33,7 +34,7 @@ from farout.runs.folder import EVALUATION, SCORES, Run, open_run
 from farout.runs.overlap import shared_rows
 from farout.runs.provenance import Provenance, Watch
 from farout.runs.records import read_record
-from farout.runs.shards import Shard, ShardFolder, model_sum
+from farout.runs.shards import Onward, Shard, ShardFolder, model_sum
 
 __all__ = [
     "EvaluatedSets",
@@ -415,22 +416,16 @@ class ShardScorer:
     def __init__(self, run: Run, stream: RowStream, explain: bool) -> None:
         self.run, self.stream, self.explain = run, stream, explain
         self.takes_gpu = run.takes_gpu
-        self._parts: Iterator[Dataset] = iter(())
-        self._at: int | None = None  # the row that the next of these parts begins with
+        self._onward = Onward(partial(stream.batches, rows_a_part(run)), stream.seeks)
 
     def __call__(self, shard: Shard, path: Path, told: Told = untold) -> None:
         """Write a shard to a file."""
         write_scores(self._scored(shard, told), path, ".parquet")
 
     def _scored(self, shard: Shard, told: Told) -> Iterator[ScoreTable]:
-        if self._at is None or shard.first < self._at or (shard.first > self._at and self.stream.seeks):
-            self._parts, self._at = self.stream.batches(rows_a_part(self.run), shard.first), shard.first
-        while self._at < shard.first + shard.rows:
-            part, first = next(self._parts), self._at
-            self._at += len(part)
-            if first >= shard.first:  # rows before it are read past, where a file can't be entered in the middle
-                yield _scored_from(self.run, part, first, self.explain)
-                told(len(part))
+        for first, part in self._onward(shard.first, shard.first + shard.rows):
+            yield _scored_from(self.run, part, first, self.explain)
+            told(len(part))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _scorer_again, (self.run.path, self.stream, self.explain)

@@ -5,10 +5,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from farout.base.files import is_part, locked, remove_parts, write_atomically
 from farout.errors import RunError
@@ -18,6 +18,7 @@ from farout.runs.records import read_record
 __all__ = [
     "MANIFEST",
     "Made",
+    "Onward",
     "Shard",
     "ShardFolder",
     "check_shard_target",
@@ -31,6 +32,7 @@ FORMAT, FORMAT_VERSION = "farout-shards", 1
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
 NOTED_AT_ONCE = 256  # shards; of more, the manifest is written when that takes `NOTING` of the time at most
 NOTING = 0.05
+Part = TypeVar("Part", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,39 @@ class ShardFolder:
     def _entry(self, shard: Shard) -> dict[str, Any]:
         facts = self.facts.get(shard.file)
         return asdict(shard) | {"sha256": self.sums[shard.file]} | ({"facts": facts} if facts else {})
+
+
+class Onward(Generic[Part]):
+    """Reads the rows of shards; where one follows another, reading goes on, as some files have no way into the middle.
+
+    Parameters
+    ----------
+    read : callable
+        Gives parts of rows from a row on, to the end.
+    seeks : bool
+        Whether that is quick in the middle; else rows between shards are read past.
+
+    Examples
+    --------
+    >>> onward = Onward(lambda first: iter(["ab", "cd", "ef"][first // 2 :]), seeks=True)
+    >>> list(onward(2, 4)), list(onward(4, 6))
+    ([(2, 'cd')], [(4, 'ef')])
+    """
+
+    def __init__(self, read: Callable[[int], Iterator[Part]], seeks: bool) -> None:
+        self.read, self.seeks = read, seeks
+        self._parts: Iterator[Part] = iter(())
+        self._at: int | None = None  # the row that the next of these parts begins with
+
+    def __call__(self, first: int, stop: int) -> Iterator[tuple[int, Part]]:
+        """Parts from row ``first`` to before ``stop``, each with its first row."""
+        if self._at is None or first < self._at or (first > self._at and self.seeks):
+            self._parts, self._at = self.read(first), first
+        while self._at < stop:
+            part, at = next(self._parts), self._at
+            self._at += len(part)
+            if at >= first:
+                yield at, part
 
 
 def write_shard(folder: Path, shard: Shard, write: Callable[[Path], Any]) -> Made:

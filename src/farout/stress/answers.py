@@ -1,5 +1,6 @@
 """What a model says of rows, whatever kind of model it is: a score, probabilities, a decision, a class."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from farout.networks.trained import (
 )
 from farout.stress.graphs import onnx_function
 
-__all__ = ["OUTPUTS", "Answers", "Ask", "asked", "name_of"]
+__all__ = ["OUTPUTS", "Answering", "Answers", "Ask", "asked", "name_of"]
 
 Floats = NDArray[np.float64]
 Outputs = Literal["auto", "probabilities", "logits", "scores"]
@@ -74,6 +75,24 @@ class Answers:
         best: NDArray[np.int64] = np.arange(len(groups)) * n + groups.argmax(axis=1)
         return best
 
+    @classmethod
+    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
+        """The answers for rows that follow each other, as those for all of them; at least one part."""
+
+        def of(name: str) -> Any:
+            each = [getattr(part, name) for part in parts]
+            return None if each[0] is None else np.concatenate(each)
+
+        return cls(of("score"), of("probabilities"), of("accepts"), of("predicted"))
+
+
+class Answering(ABC):
+    """A model that gives `Answers` itself, such as one that other processes hold."""
+
+    @abstractmethod
+    def answers(self, rows: Any) -> Answers:
+        """For rows in the form of the data."""
+
 
 Ask = Callable[[Any], Answers]
 
@@ -94,6 +113,8 @@ def asked(
     InvalidSettingError
         If nothing tells how to ask the model.
     """
+    if isinstance(model, Answering):
+        return model.answers
     if isinstance(model, str | Path):
         path = Path(model)
         if path.suffix.lower() != ".onnx":

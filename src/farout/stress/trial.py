@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from farout.base.neighbours import nearest_rows
 from farout.base.validation import Rows
-from farout.errors import FaroutError, InvalidDataError
+from farout.errors import FaroutError, InvalidDataError, RunError
 from farout.stress.answers import Answers, Ask
 from farout.stress.ground import Ground, known_labels
 from farout.stress.kinds import Drawn, Rung
@@ -186,6 +186,8 @@ class Trial:
         try:
             answers = ask(self.ground.as_given(x))
             _require_all(answers, len(x), model)
+        except RunError:  # of those who ask, not of the model
+            raise
         except Exception as error:
             return None, f"{type(error).__name__}: {error}"
         return answers, None
