@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from sklearn.datasets import make_moons
 
 import farout as fo
+from farout.base import ranks
 from farout.base import training as loop
 
 pytestmark = [
@@ -18,6 +20,7 @@ pytestmark = [
 
 STEPS, CUT = 20, 10
 X, Y = make_moons(303, noise=0.1, random_state=0)  # batches of 33 rows can't be halved
+FLOW = fo.FlowDensity(architecture="vector", max_steps=5, random_state=0).fit(X, Y)
 IMAGES = np.random.default_rng(0).random((80, 64)) / 2 + np.eye(2)[np.arange(80) % 2].repeat(32, axis=1) / 2
 
 
@@ -37,13 +40,23 @@ def classifier_of_images(training):
     )
 
 
+def classifier_by_a_flow(training):
+    return fo.CautiousClassifier(fo.NormalShell(2.0, flow=FLOW), max_steps=STEPS, batch_size=33, training=training)
+
+
 def archetypes(training):
     start = fo.FlowDensity(architecture="vector", max_steps=5, random_state=0)
     return fo.DeepArchetypes(3, start, max_steps=STEPS, batch_size=33, training=training)
 
 
-NETWORKS = {flow: "flow_", classifier: "network_", classifier_of_images: "network_", archetypes: "heads_"}
-MODELS = [flow, classifier, archetypes, pytest.param(classifier_of_images, marks=pytest.mark.slow)]
+NETWORKS = {flow: "flow_", archetypes: "heads_"}  # of others "network_"
+MODELS = [
+    flow,
+    classifier,
+    classifier_by_a_flow,
+    archetypes,
+    pytest.param(classifier_of_images, marks=pytest.mark.slow),
+]
 
 
 def fitted(make, devices, folder, resume=False):
@@ -60,7 +73,7 @@ def fitted(make, devices, folder, resume=False):
 
 
 def weights_of(model, make):
-    return {name: t.double() for name, t in getattr(model, NETWORKS[make]).state_dict().items()}
+    return {name: t.double() for name, t in getattr(model, NETWORKS.get(make, "network_")).state_dict().items()}
 
 
 def assert_close(two, one, make, atol):
@@ -110,3 +123,45 @@ def trained(model, make, start):
     known = weights_of(model, make)
     ends = {name: next((n for n in start["weights"] if n == name or n.endswith(f".{name}")), None) for name in known}
     return {end: known[name] for name, end in ends.items() if end is not None}
+
+
+def test_each_process_decodes_a_part_of_the_outliers(tmp_path, monkeypatch):
+    decoded, inverse = torch.multiprocessing.get_context("fork").Array("i", [0, 0]), fo.FlowDensity._decoded_part
+
+    def counting(self, z, c, clip):
+        if ranks._sharing.processes == 2:  # in a step
+            decoded[ranks._sharing.rank] += len(z)
+        return inverse(self, z, c, clip)
+
+    monkeypatch.setattr(fo.FlowDensity, "_decoded_part", counting)
+    fitted(classifier_by_a_flow, 2, tmp_path)
+    assert sum(decoded) % 33 == 0  # whole batches, each outlier once
+    assert min(decoded) > 0
+    assert abs(decoded[0] - decoded[1]) <= 1
+
+
+def _with_one_bad_row(rank, rendezvous, told):
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    Z = np.zeros((10, 2))
+    Z[7] = 1e308
+    try:
+        with ranks.sharing(rank, 2):
+            fo.FlowDensity(architecture="vector", max_steps=2, random_state=0).fit(1e6 * X).decode(Z)
+    except fo.errors.DivergedError as error:
+        told.put((error.row, str(error)))
+    dist.destroy_process_group()
+
+
+def test_an_error_in_one_part_is_raised_by_all(tmp_path):
+    context = torch.multiprocessing.get_context("fork")
+    told = context.Queue()
+    processes = [
+        context.Process(target=_with_one_bad_row, args=(rank, f"file://{tmp_path / 'meet'}", told), daemon=True)
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    one, other = (told.get(timeout=60) for _ in processes)
+    assert one == other
+    assert one[0] == 7
+    assert "row 7: " in one[1]

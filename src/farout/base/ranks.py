@@ -1,8 +1,9 @@
 """The processes of one training: how a batch is split among them, and what the first one does for all.
 
-Each process draws the same rows, noise and outliers for the joint batch, and sends its own part of them through the
-network; what comes out is gathered, and each computes the loss of the joint batch. So the training is that of one
-process, whatever the loss is: nothing is averaged over parts of a batch.
+Each process draws the same rows, noise and latents of outliers for the joint batch, and sends its own part of them
+through the network; what comes out is gathered, and each computes the loss of the joint batch. So the training is that
+of one process, whatever the loss is: nothing is averaged over parts of a batch. Outliers are decoded in parts too, one
+a process, and gathered.
 
     u = own(noisy(batch))        # of the joint batch, the rows of this process
     loss = joint(network(u)).mean()
@@ -18,15 +19,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from farout.errors import RunError
 
-__all__ = ["by_the_first", "first_process", "joint", "own", "sharing"]
+__all__ = ["by_the_first", "first_process", "in_parts", "joint", "own", "sharing"]
 
 PATIENCE = timedelta(hours=12)  # for which a process waits for what the first one writes
 
@@ -72,6 +75,33 @@ def joint(t: Tensor) -> Tensor:
         return t
     gathered: Tensor = _Gathered.apply(t, _sharing.rows, _sharing.rank, _sharing.processes)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def in_parts(n: int, make: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
+    """What is made of ``n`` rows, of which each process makes a part; all have the whole.
+
+    All processes of a training step must call it. An error of one of them is raised in all.
+
+    Parameters
+    ----------
+    n : int
+    make : callable
+        Gives for consecutive rows, which may be none, an array of as many.
+    """
+    if _sharing.processes == 1 or n < _sharing.processes:
+        return make(slice(0, n))
+    ends = [n * i // _sharing.processes for i in range(_sharing.processes + 1)]
+    found: NDArray[Any] | Exception
+    try:
+        found = make(slice(ends[_sharing.rank], ends[_sharing.rank + 1]))
+    except Exception as error:  # else the others would wait for this one
+        found = error
+    parts: list[Any] = [None] * _sharing.processes
+    dist.all_gather_object(parts, found)
+    for part in parts:
+        if isinstance(part, Exception):
+            raise part
+    return np.concatenate(parts)
 
 
 def _own_numbers(n: int, device: torch.device) -> Tensor:

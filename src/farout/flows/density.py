@@ -18,7 +18,7 @@ from farout.base.blocks import RowsOnDemand, blocks_of, filled
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
-from farout.base.ranks import joint, own
+from farout.base.ranks import in_parts, joint, own
 from farout.base.training import (
     Budget,
     History,
@@ -617,7 +617,16 @@ class FlowDensity(DensityMixin, Estimator):
         def apply(z: Tensor, c: Tensor | None) -> Tensor:
             return self._decoded_part(z.to(self.units.like.dtype), c, clip)
 
-        return self._map(apply, Z, labels, (math.prod(self.event_shape_),))
+        def of_part(rows: slice) -> NDArray[Any]:
+            try:
+                some = None if labels is None else labels[rows]
+                return self._map(apply, Z[rows], some, (math.prod(self.event_shape_),))
+            except DivergedError as error:
+                if rows.start == 0:
+                    raise
+                raise self._of_row(error, rows.start) from error
+
+        return in_parts(len(Z), of_part)
 
     def _decoded_part(self, z: Tensor, c: Tensor | None, clip: bool) -> Tensor:
         """Some rows decoded, in the type of the data; an error of a row whose numbers that type doesn't hold."""

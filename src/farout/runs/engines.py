@@ -206,8 +206,10 @@ class RayEngine:
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(missing)), max_tasks_in_flight_per_actor=1),
             **share,
         )
-        # No batch is fetched ahead: a shard is noted when it is there, not when the next one is.
-        for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        # No batch is fetched ahead: a shard is noted when it is there, not when the next one is. The name
+        # keeps Ray from stopping its workers while an error is on its way out, before `_write` is told.
+        batches = answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for batch in batches:
             for row in batch.to_pylist():
                 yield _handed(row)
 
