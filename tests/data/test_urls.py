@@ -1,5 +1,6 @@
 """Data by URL are the data of the same files on this machine, whole and a part at a time."""
 
+import contextlib
 import gzip
 import http.server
 import pickle
@@ -138,6 +139,31 @@ def test_the_server_is_asked_for_parts_alone(server):
     stream = open_stream(f"http://127.0.0.1:{server.server_port}/t.parquet")
     next(stream.batches(5, 45))
     assert any("t.parquet bytes=" in line for line in server.asked)
+
+
+def test_a_server_that_gives_no_parts(files):
+    class Whole(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(files))
+
+        def log_message(self, *_):
+            pass
+
+        def copyfile(self, source, outputfile):
+            with contextlib.suppress(OSError):  # whoever asked has gone
+                super().copyfile(source, outputfile)
+
+    large = RNG.normal(size=(200_000, 3))
+    np.save(files / "large.npy", large)
+    pq.write_table(pa.table({"a": large[:, 0]}), files / "large.parquet")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Whole) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert_same(load_data(f"{url}/t.csv"), load_data(files / "t.csv"))
+        for name in ("large.npy", "large.parquet"):
+            with pytest.raises(InvalidDataError, match=r"range requests.*; try again, or copy it to this machine"):
+                open_stream(f"{url}/{name}").whole()
+        server.shutdown()
 
 
 def test_splits_and_classes_of_a_url(files, root):

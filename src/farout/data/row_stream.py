@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.reading import said
 from farout.data.classes import resolve_classes
 from farout.data.dataset import Dataset, Label
 from farout.data.urls import is_url
-from farout.errors import InvalidDataError
+from farout.errors import FaroutError, InvalidDataError
 
 __all__ = ["RowStream", "Strata", "origin_of", "places_of_strata"]
 
@@ -131,7 +132,11 @@ class RowStream:
                 yield replace(part, name=self.name, class_names=self.class_names)
         except Exception as error:
             self.check_unchanged(error)
-            raise
+            if isinstance(error, FaroutError) or not is_url(self.name):
+                raise
+            raise InvalidDataError(
+                f"{self.name} can't be read to its end ({said(error)}); try again, or copy it to this machine"
+            ) from error
         self.check_unchanged()
 
     def check_unchanged(self, error: Exception | None = None) -> None:

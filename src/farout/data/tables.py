@@ -215,7 +215,8 @@ def _source(path: Path) -> dict[str, Any]:
 
 def parquet_errors(path: Path) -> AbstractContextManager[None]:
     """Around reading: Arrow's errors as ours."""
-    return reading(path, "Parquet", "write it again", also=(pa.ArrowException,))
+    todo = "write it again" if isinstance(path, Path) else "try again, or copy it to this machine"
+    return reading(path, "Parquet", todo, also=(pa.ArrowException,))
 
 
 def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
@@ -240,10 +241,7 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     if size == 0:
         raise InvalidDataError(f"{path} is empty; write it again")
 
-    def parsing() -> AbstractContextManager[None]:
-        return reading(path, "Parquet", "write it again", also=(pa.ArrowException,))
-
-    with parsing(), pyarrow.parquet.ParquetFile(**_source(path)) as file:
+    with parquet_errors(path), pyarrow.parquet.ParquetFile(**_source(path)) as file:
         schema, told = file.schema_arrow, file.metadata
         names = list(schema.names)
         width = sum(max(8, file.schema.column(i).length or 0) for i in range(told.num_columns))
@@ -256,7 +254,7 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     nested = {one.name: one.type for one in schema if pa.types.is_nested(one.type)}
     flat = [name for name in names if name not in nested] if nested else None
     words = [one.name for one in schema if is_text(one.type) or pa.types.is_binary(one.type)]
-    with parsing():
+    with parquet_errors(path):
         with pyarrow.parquet.ParquetFile(**_source(path), read_dictionary=words) as file:
             table = file.read(columns=flat)
         for field in schema:
@@ -268,7 +266,7 @@ def parquet_table(path: Path) -> tuple[pa.Table, dict[str, pa.DataType]]:
     check_unpacked(path, size, unpacked, way_out)
     for one, column in zip(table.schema, table.columns, strict=True):
         _check_times(column, f"column {one.name!r} of {path}")
-    with parsing():
+    with parquet_errors(path):
         for i, one in enumerate(table.schema):
             kind = schema.field(one.name).type
             if pa.types.is_dictionary(one.type) and not pa.types.is_dictionary(kind):
