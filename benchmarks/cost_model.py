@@ -80,14 +80,9 @@ class Measured:
             raise SystemExit(f"{self.path}: {what!r}, {list(shape)}: more rows took less time; measure more of them")
         return Line(max(0.0, float(call)), float(row))
 
-    def shards(self) -> tuple[float, float]:
-        """Seconds that n shards of nothing take: a n + b n^2, beyond what one takes."""
-        same = self.found("shards", NARROW, self.clock)
-        first = min(same, key=lambda x: x["rows"])
-        n = np.array([x["rows"] - first["rows"] for x in same if x is not first], float)
-        extra = np.array([x[self.clock] - first[self.clock] for x in same if x is not first])
-        a, b = np.linalg.lstsq(np.stack([n, n**2], axis=1), extra, rcond=None)[0]
-        return float(a), float(b)
+    def a_shard(self) -> float:
+        """Seconds that a shard of nothing takes, with its note in the manifest."""
+        return self.line("shards", NARROW).row
 
 
 # --- the model -------------------------------------------------------------------------------------------------------
@@ -97,20 +92,18 @@ class Measured:
 class Job:
     """Shards that workers take one after the other, each of whom begins once.
 
-    ``note`` and ``note_again`` are the driver's seconds for n shards: note n + note_again n^2.
+    ``note`` is the driver's seconds for a shard.
     """
 
     rows: int
     shard: int
     note: float
-    note_again: float
     after: float = 0.0
 
     def seconds(self, workers: int, ready: float, shard_seconds: float) -> float:
         """Until the driver has the summary."""
         shards = ceil(self.rows / self.shard)
-        noted = self.note * shards + self.note_again * shards**2
-        return max(ready + ceil(shards / workers) * shard_seconds, noted) + self.after
+        return max(ready + ceil(shards / workers) * shard_seconds, self.note * shards) + self.after
 
 
 # --- numbers for people ----------------------------------------------------------------------------------------------
@@ -250,7 +243,7 @@ def many_rows(cpu: Measured, gpu: Measured) -> str:
             if workers == 1:  # measured for fewer columns: as much dearer a column as on the CPU
                 seconds = gpu.line(what, NARROW).seconds(SHARD) * line.row / cpu.line(what, NARROW).row
             drawn = what == "generate"
-            job = Job(TABLE_ROWS, SHARD, *cpu.shards(), 0.0 if drawn else summary)
+            job = Job(TABLE_ROWS, SHARD, cpu.a_shard(), 0.0 if drawn else summary)
             seconds += 0.0 if drawn else reading.seconds(SHARD)
             ready = cpu.one(what, WIDE, "ready_seconds")
             times = [told(job.seconds(workers * m, ready, seconds)) for m in MACHINES]
@@ -263,7 +256,7 @@ def on(machines: int) -> str:
 
 
 def many_photographs(cpu: Measured) -> str:
-    job = Job(PHOTOGRAPHS, PHOTOGRAPH_SHARD, *cpu.shards())
+    job = Job(PHOTOGRAPHS, PHOTOGRAPH_SHARD, cpu.a_shard())
     rows = []
     for name, what in (("decode alone", "decode"), ("decode, and ResNet-50 on the CPU", "embed")):
         seconds = cpu.line(what, PHOTOGRAPH).seconds(PHOTOGRAPH_SHARD)
@@ -293,12 +286,8 @@ def formats(cpu: Measured) -> str:
 
 
 def many_shards(cpu: Measured) -> str:
-    a, b = cpu.shards()
     counts = (100, 2000, 10_000, 100_000)
-    return rows_of(
-        ["shards", "files and manifest take", "of it the manifest"],
-        [[rounded(n), told(a * n + b * n**2), f"{b * n / (a + b * n):.0%}"] for n in counts],
-    )
+    return rows_of(["shards", "files and manifest take"], [[rounded(n), told(cpu.a_shard() * n)] for n in counts])
 
 
 def machine(cpu: Measured) -> str:

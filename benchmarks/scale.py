@@ -202,12 +202,12 @@ def commands(columns: int, rows: int, steps: int, folder: Path) -> None:
 
 
 def shards(folder: Path) -> None:
-    """Shards of a row each: what is left is their files, and the manifest, which is written anew after each."""
+    """Shards of a row each: what is left is their files, and the manifest."""
     import farout as fo
 
     run = fo.FlowDensity(max_steps=3, random_state=0).fit(table(300, 20)).save(folder / "few steps")
     drawing = ["-m", "farout", "generate", run, "--source", "normal", "--strength", "2.5", "--shard-rows", "1"]
-    for n in (1, 200, 800):
+    for n in (1, 1000, 4000):
         _, seconds, cpu = child(*drawing, "-n", str(n), "--out", folder / f"drawn{n}")
         say(what="shards", shape=(20,), rows=n, seconds=round(seconds, 2), cpu_seconds=round(cpu, 2))
 

@@ -19,7 +19,8 @@ import farout as fo
 from farout.cli import main
 from farout.errors import RunError
 from farout.runs import generating, scoring
-from farout.runs.shards import MANIFEST, ShardFolder
+from farout.runs import shards as shards_module
+from farout.runs.shards import MANIFEST, ShardFolder, read_manifest, write_shard
 
 ROWS = 600
 NUMBERS = ["size", "weight", "age", "speed"]
@@ -324,3 +325,46 @@ def test_shards_without_a_manifest_are_begun_anew_by_force(tmp_path):
         pass
     with shards.begun(force=True):
         assert not (tmp_path / "part-00000.txt").exists()
+
+
+def test_of_many_shards_the_manifest_is_written_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards_module, "NOTED_AT_ONCE", 3)
+    monkeypatch.setattr(shards_module, "NOTING", 0.0)  # of the time: then never
+
+    def noted():
+        return len(read_manifest(tmp_path)["shards"])
+
+    def write(path):
+        path.write_text("made")
+
+    shards = ShardFolder(tmp_path, {}, 10, 1, ".txt")
+    counts = []
+
+    def interrupted():
+        with shards.begun():
+            for shard in shards.missing():
+                shards.note(write_shard(tmp_path, shard, write))
+                counts.append(noted())
+                if len(counts) == 6:
+                    raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        interrupted()
+    assert counts == [1, 2, 3, 3, 3, 3]
+    assert noted() == 6  # whatever ends the work, but for a kill
+    (tmp_path / "_manifest.json").write_text(
+        (tmp_path / "_manifest.json").read_text().replace("00005.txt", "00009.txt")
+    )
+    again = ShardFolder(tmp_path, {}, 10, 1, ".txt")
+    with again.begun():  # a whole shard that wasn't noted is made again
+        assert [shard.number for shard in again.missing()] == [5, 6, 7, 8, 9]
+        for shard in list(again.missing()):
+            again.note(write_shard(tmp_path, shard, write))
+    assert noted() == 10
+    assert len(list(tmp_path.iterdir())) == 11
+    monkeypatch.undo()
+    third = ShardFolder(tmp_path / "usual", {}, 10, 1, ".txt")
+    with third.begun():
+        for shard in third.missing():
+            third.note(write_shard(third.folder, shard, write))
+            assert len(read_manifest(third.folder)["shards"]) == shard.number + 1
