@@ -9,6 +9,7 @@ from PIL import Image
 
 import farout as fo
 from farout.cli import main
+from farout.errors import InvalidDataError
 from farout.runs import embedding
 
 CODE = """
@@ -131,6 +132,8 @@ def test_shards_are_the_data_that_one_file_is(place, capsys):
         "features": 4,
         "backbone": "nets_at_hand:colours",
         "classes": ["blue", "red"],
+        "shards": 1,
+        "rows_a_shard": 1024,
     }
     found, wanted = fo.load_data("shards"), fo.load_data("f.npz")
     np.testing.assert_array_equal(found.X, wanted.X)
@@ -178,6 +181,78 @@ def test_shards_of_tables_arrays_and_lists_of_files(place):
     (place / "list.txt").write_text("photos/red/0.png\nphotos/blue/0.png\n")
     assert main(["embed", "list.txt", *OWN, "--out", "lines"]) == 0
     np.testing.assert_array_equal(fo.load_data("lines").X, fo.load_data("listed").X)
+
+
+def test_results_do_not_go_over_the_data_or_among_them_or_to_a_url(place, capsys):
+    np.save("rows.npy", np.random.default_rng(0).normal(size=(50, 3)))
+    assert main(["embed", "rows.npy", "--backbone", "nets_at_hand:rows", "--out", "self"]) == 0
+    assert main(["fit", "self", "--max-steps", "2", "--out", "run"]) == 0
+    before = contents(place / "self")
+    for words in (
+        ["embed", "self", "--backbone", "nets_at_hand:rows", "--out", "self"],
+        ["embed", "photos", *OWN, "--out", "photos/new"],
+        ["score", "run", "self", "--out", "./self/"],
+        ["score", "run", "self", "--out", "self/s.parquet"],
+        ["score", "run", "rows.npy", "--out", "memory://x.csv"],
+        ["embed", "photos", *OWN, "--out", "memory://x"],
+        ["generate", "run", "--out", "s3://b/out", "-n", "5"],
+        ["fit", "self", "--max-steps", "2", "--out", "s3://b/run"],
+    ):
+        assert main([*words, "--force"]) == 1, words
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert "the data that is read; give another name" in told or "file systems of this machine" in told
+    assert contents(place / "self") == before
+    assert not any(":" in path.name for path in place.iterdir())
+    pq.write_table(pq.read_table("self"), "t.parquet")
+    assert main(["score", "run", "t.parquet", "--out", "t.parquet", "--force"]) == 1
+    assert "is the data that is read" in capsys.readouterr().err
+
+
+def test_shards_that_are_not_whole_are_no_data(place, capsys):
+    words = ["embed", "photos", *OWN, "--batch-size", "2", "--out", "shards"]
+    assert main(words) == 0
+    manifest = place / "shards" / "_manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"whole": true', '"whole": false'))
+    with pytest.raises(InvalidDataError, match="the command that writes them isn't done; give that command again"):
+        fo.load_data("shards")
+    manifest.write_text(text)
+    (place / "shards" / "part-00000.parquet").rename(place / "shards" / "part-00001.parquet")
+    with pytest.raises(InvalidDataError, match=r"part-00000\.parquet is missing"):
+        fo.data.open_stream("shards")
+    manifest.write_text(text.replace('"facts"', '"fact"'))
+    (place / "shards" / "part-00001.parquet").rename(place / "shards" / "part-00000.parquet")
+    capsys.readouterr()
+    assert main(words) == 1
+    assert "_manifest.json was changed; add --force" in capsys.readouterr().err
+
+
+def test_pictures_of_a_list_belong_to_the_job(place, capsys):
+    (place / "list.csv").write_text("photo\nphotos/red/0.png\nphotos/blue/0.png\n")
+    words = ["embed", "list.csv", *OWN, "--out", "shards"]
+    assert main(words) == 0
+    Image.new("RGB", (20, 20), "green").save(place / "photos" / "red" / "0.png")
+    assert main(words) == 1
+    assert "data (was" in capsys.readouterr().err
+
+
+def test_names_of_files_go_with_features_into_scores(place):
+    assert main(["embed", "photos", *OWN, "--out", "shards"]) == 0
+    assert main(["embed", "photos", *OWN, "--out", "f.npz"]) == 0
+    assert main(["train", "detector", "f.npz", "--label-means", "classes", "--out", "run", "--max-steps", "5"]) == 0
+    for name in ("shards", "f.npz"):
+        assert main(["score", "run", name, "--out", "s.csv", "--force"]) == 0
+        lines = (place / "s.csv").read_text().splitlines()
+        assert lines[0].startswith("row,file,score")
+        assert lines[1].startswith("0,blue/0.png,")
+    assert fo.data.open_stream("shards").whole().files.tolist() == fo.load_data("f.npz").files.tolist()
+
+
+def test_a_job_without_a_shard_is_no_hindrance(place):
+    words = ["embed", "list.csv", *OWN, "--out", "shards"]
+    (place / "list.csv").write_text("photo\nphotos/none.png\n")
+    assert main(words) == 1
+    assert main(["embed", "photos", *OWN, "--out", "shards"]) == 0  # another job
 
 
 def test_what_shards_do_not_take(place, capsys):

@@ -66,6 +66,11 @@ class Console:
         if self.talks:
             self._err(text, "dim")
 
+    def note(self, text: str) -> None:
+        """What may be good to know: stderr, unless it is quiet."""
+        if not self.quiet:
+            self._err(text, "dim")
+
     @contextlib.contextmanager
     def work(self) -> Iterator[Callable[[str], None]]:
         """Around work that takes long, named by what this yields: a line as it begins, one as it ends.

@@ -121,9 +121,10 @@ def embed(
     """
     from farout.backbones.features import Features
     from farout.runs import embedding
-    from farout.runs.shards import check_shard_target, is_shard_target
+    from farout.runs.shards import check_place, check_shard_target, is_shard_target
 
     sharded = is_shard_target(out)
+    check_place(out, data)
     if sharded:
         check_shard_target(out, force)
         if cache is not None:
@@ -147,12 +148,15 @@ def embed(
         verbose=console.talks,
     )
     if sharded:
-        with console.advising(o.SHARDS_STAY), contextlib.redirect_stdout(sys.stderr):
+        o.tell_kept(out, force)
+        with console.advising(o.SHARDS_STAY), contextlib.redirect_stdout(sys.stderr), console.work() as begins:
+            begins(f"embedding {data}")
             facts = embedding.embed_shards(
                 data, features, out, column=column, label=label, anomaly=anomaly, data_root=data_root,
                 shard_rows=shard_rows, force=force, engine=by,
             )  # fmt: skip
-        _show(out, backbone, facts["rows"], facts["features"], facts["classes"], as_json)
+        shards = o.facts_of_shards(out)
+        _show(out, backbone, facts["rows"], facts["features"], facts["classes"], as_json, shards)
         return
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a network of one's own may print; stdout is for results
@@ -167,7 +171,15 @@ def embed(
     _show(out, backbone, len(found.X), found.X.shape[1], classes, as_json)
 
 
-def _show(out: Path, backbone: str, rows: int, features: int, classes: list[Any] | None, as_json: bool) -> None:
+def _show(
+    out: Path,
+    backbone: str,
+    rows: int,
+    features: int,
+    classes: list[Any] | None,
+    as_json: bool,
+    shards: dict[str, Any] | None = None,
+) -> None:
     shown: dict[str, Any] = {
         "out": str(out),
         "rows": rows,
@@ -175,7 +187,7 @@ def _show(out: Path, backbone: str, rows: int, features: int, classes: list[Any]
         "backbone": backbone,
         "classes": classes if as_json or classes is None or len(classes) <= 20 else len(classes),
     }
-    (console.json if as_json else console.facts)(shown)
+    (console.json if as_json else console.facts)(shown | (shards or {}))
     console.next(f"farout train {'detector' if classes is None else 'classifier'} {out} --out RUN")
 
 

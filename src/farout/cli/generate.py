@@ -1,5 +1,6 @@
 """``farout generate``: outliers to a file."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ def generate(
         outlier_facts,
         write_outliers,
     )
+    from farout.runs.loading import numbered
     from farout.runs.settings import SourceSettings, layered
     from farout.runs.shards import is_shard_target
 
@@ -83,11 +85,18 @@ def generate(
         loaded = open_run(run)
     check_outliers_target(out, force, loaded)
     common: dict[str, Any] = {"classes": classes or (), "seed": seed, "data_root": data_root}
-    advice = o.SHARDS_STAY if is_shard_target(out) else None
+    sharded = is_shard_target(out)
+    if sharded:
+        o.tell_kept(out, force)
     with (
-        console.advising(advice),
-        console.stage(f"generating {n} outliers, source {settings.name}", total=n) as advance,
+        console.advising(o.SHARDS_STAY if sharded else None),
+        console.work() as begins,
+        contextlib.ExitStack() as waits,
     ):
+        if sharded:
+            begins(f"generating {numbered(n)} outliers")
+        name = f"generating {n} outliers, source {settings.name}"
+        advance = waits.enter_context(console.stage(name, total=n))
         if must_be_parted(loaded, n, out):
             common |= {"shard_rows": shard_rows, "force": force, "engine": by, "told": advance}
             facts = generate_parts(loaded, settings, n, out, **common)
@@ -97,6 +106,7 @@ def generate(
             facts = outlier_facts(drawn)
             advance(n)
     shown: dict[str, Any] = {"out": str(out), "rows": facts.pop("rows"), "event_shape": list(loaded.event_shape)}
-    (console.json if as_json else console.facts)(shown | {"source": settings.name} | facts)
+    shards = o.facts_of_shards(out) if sharded else {}
+    (console.json if as_json else console.facts)(shown | {"source": settings.name} | facts | shards)
     data = loaded.record.spec if loaded.record is not None else "DATA"
     console.next(f"farout train classifier {data} --flow {run} --source {settings.name} --out RUN")

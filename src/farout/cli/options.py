@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from farout.cli.console import console
 from farout.outliers.registry import DEFAULT_RULE, SOURCES, Source, options_of
 
 if TYPE_CHECKING:
@@ -118,6 +119,27 @@ def require_shards(shard_rows: int | None, sharded: bool) -> None:
     """Refuse ``--shard-rows`` where nothing is written in shards."""
     if shard_rows is not None and not sharded:
         raise typer.BadParameter("--shard-rows is for shards: give --out a folder, or leave it out")
+
+
+def tell_kept(out: Path, force: bool = False) -> None:
+    """Say how many shards of an earlier command are kept in a folder, where there are some."""
+    from farout.errors import RunError
+    from farout.runs.shards import read_manifest
+
+    try:
+        found = None if force else read_manifest(out)
+    except RunError:  # the command itself says what to do
+        found = None
+    if found is not None and found["shards"]:
+        console.note(f"{len(found['shards'])} shards in {out} are whole; going on with the others")
+
+
+def facts_of_shards(out: Path) -> dict[str, Any]:
+    """What is told of a folder of shards that is whole: their number, and rows of each but the last."""
+    from farout.runs.shards import read_manifest
+
+    found = read_manifest(out) or {"shards": [], "shard_rows": 0}
+    return {"shards": len(found["shards"]), "rows_a_shard": found["shard_rows"]}
 
 
 EngineName = Annotated[

@@ -1,5 +1,6 @@
 """``farout score``: a score, a p-value and a decision for each row."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -77,7 +78,7 @@ def score(
     are missing. With --engine ray, workers on all CPUs, GPUs or machines of a Ray cluster score the shards.
     """
     from farout.runs.generating import check_target, write_file
-    from farout.runs.loading import open_test_stream
+    from farout.runs.loading import numbered, open_test_stream
     from farout.runs.scoring import (
         ScoreSummary,
         ScoreTable,
@@ -89,9 +90,11 @@ def score(
         score_shards,
         write_scores,
     )
-    from farout.runs.shards import check_shard_target, is_shard_target
+    from farout.runs.shards import check_place, check_shard_target, is_shard_target
 
     sharded = out is not None and is_shard_target(out)
+    if out is not None:
+        check_place(out, data)
     if out is not None and sharded:
         check_shard_target(out, force)
     elif out is not None:
@@ -116,7 +119,12 @@ def score(
     )
     summary = ScoreSummary()
     advice = o.SHARDS_STAY if sharded else None
-    with console.advising(advice), console.stage(f"scoring {len(stream)} rows", total=len(stream)) as advance:
+    if out is not None and sharded:
+        o.tell_kept(out, force)
+    with console.advising(advice), console.work() as begins, contextlib.ExitStack() as waits:
+        if sharded:
+            begins(f"scoring {numbered(len(stream))} rows")
+        advance = waits.enter_context(console.stage(f"scoring {len(stream)} rows", total=len(stream)))
 
         def counted() -> Iterator[ScoreTable]:
             for part in score_parts(loaded, stream, explain=explain):
@@ -139,6 +147,7 @@ def score(
     if out is None:
         console.json(summary.facts() | {name: v.tolist() for name, v in ScoreTable.joined(parts).columns().items()})
         return
-    (console.json if as_json else console.facts)({"out": str(out)} | summary.facts())
+    shards = o.facts_of_shards(out) if sharded else {}
+    (console.json if as_json else console.facts)({"out": str(out)} | summary.facts() | shards)
     further = f"stress {run} DATA" if run.is_file() else f"evaluate {run} --inliers DATA --outliers {data}"
     console.next(f"farout {further}")

@@ -20,6 +20,7 @@ __all__ = ["channels_first", "dataset_from_arrays", "npy_header", "read_arrays",
 _DATA_KEYS = ("X", "x", "images", "data")
 _LABEL_KEYS = ("y", "labels")
 _NAMES_KEY = "feature_names"
+_FILES_KEY = "files"  # of features, as `farout embed` writes them
 _SAVE_AGAIN = "save it again with np.save or np.savez"
 _MOST_HEADER = 10_000  # bytes, as NumPy has it
 
@@ -115,7 +116,7 @@ def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -
 
     def wanted(keys: list[str]) -> list[str]:
         found["data"], found["labels"] = _keys(keys, path, label, anomaly)
-        return [key for key in (*found.values(), anomaly, _NAMES_KEY) if key is not None and key in keys]
+        return [key for key in (*found.values(), anomaly, _NAMES_KEY, _FILES_KEY) if key is not None and key in keys]
 
     arrays = read_arrays(path, wanted)
     X, y = arrays[str(found["data"])], None if found["labels"] is None else arrays[found["labels"]]
@@ -126,7 +127,13 @@ def read_npz(path: Path, label: str | None = None, anomaly: str | None = None) -
         feature_names=_column_names(arrays[_NAMES_KEY], X.shape[1], path)
         if _NAMES_KEY in arrays and X.ndim == 2
         else None,
+        files=_files(arrays.get(_FILES_KEY), len(X)),
     )
+
+
+def _files(names: NDArray[Any] | None, n: int) -> NDArray[np.str_] | None:
+    """Names of the file of each row; what else may have this key is not for us."""
+    return None if names is None or names.dtype.kind != "U" or names.shape != (n,) else names
 
 
 def read_arrays(path: Path, wanted: Callable[[list[str]], Iterable[str]] = list) -> dict[str, NDArray[Any]]:

@@ -309,7 +309,9 @@ class Dataset:
 def _way_to_shape(theirs: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """What to do to bring rows of one shape to another."""
     if len(wanted) == 1:
-        return f"give {wanted[0]} columns, in the order of training, or train a model on data like these"
+        advice = f"give {wanted[0]} columns, in the order of training, or train a model on data like these"
+        embedded = "; if the model was trained on features of images, bring these to features first, by farout embed"
+        return advice + (embedded if len(theirs) == 3 else "")
     if len(theirs) == 1:
         return f"give images, as (n, {', '.join(map(str, wanted))}), or train a model on data like these"
     ways = []

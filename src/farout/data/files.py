@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from farout.base.reading import check_file, free_memory
+from farout.base.reading import check_file, free_memory, parse_json
 from farout.data.arrays import dataset_from_arrays, npy_header, read_npy, read_npz
 from farout.data.catalogue import CATALOGUE
 from farout.data.convert import float_type
@@ -18,13 +18,13 @@ from farout.data.idx import labels_beside, looks_like_idx, read_idx, read_idx_la
 from farout.data.image_folders import ImageSize, list_pictures, picture_header, read_image_folder
 from farout.data.spec import parse_spec
 from farout.data.tables import opened_parquet, parquet_errors, parquet_files, read_csv, read_parquet
-from farout.data.urls import is_folder, is_there, path_of
+from farout.data.urls import is_folder, is_there, name_of, path_of, require_size
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["Kind", "kind_of", "read_path", "size_in_memory"]
 
 Kind = Literal["folder", "shards", "csv", "parquet", "npz", "npy", "idx"]
-SHARDS = "part-*.parquet"
+SHARDS, MANIFEST = "part-*.parquet", "_manifest.json"  # as `farout.runs.shards` writes them
 
 _KINDS = ".npz, .npy, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of images"
 
@@ -101,8 +101,11 @@ def kind_of(
         _refuse(label is not None, "label", path, "the subfolders of images are the labels")
         _refuse(anomaly is not None, "anomaly", path, "it names a column of a table or a key of an .npz")
         return "folder"
-    if not shards:
+    if shards:
+        _require_whole(path)
+    else:
         check_file(path)
+        require_size(path)
     _refuse(image_size is not None, "image_size", path, "only folders of images are resized")
     if label is not None and label == anomaly:
         raise InvalidSettingError(
@@ -111,7 +114,7 @@ def kind_of(
         )
     if set(drop) & {label, anomaly}:
         raise InvalidSettingError(f"{path}: drop names {label or anomaly!r}, which is read as label or anomaly too")
-    name = path.name.lower()
+    name = name_of(path)
     if shards:
         return "shards"
     if name.removesuffix(".gz").endswith((".csv", ".tsv")):
@@ -128,6 +131,23 @@ def kind_of(
     if not looks_like_idx(path):
         raise InvalidDataError(f"{path} is of no known kind; give {_KINDS}")
     return "idx"
+
+
+def _require_whole(folder: Path) -> None:
+    """Refuse a folder of shards that an interrupted command left, or of which a shard is missing."""
+    file = folder / MANIFEST
+    if not is_there(file):
+        return
+    told = parse_json(file, "a manifest", "write the shards again, with --force", InvalidDataError)
+    told = told if isinstance(told, dict) else {}
+    entries = told.get("shards") if isinstance(told.get("shards"), list) else []
+    names = [entry.get("file") for entry in entries or [] if isinstance(entry, dict)]
+    missing = [name for name in names if isinstance(name, str) and not (folder / name).exists()]
+    if told.get("whole") is False or missing:
+        what = f"{missing[0]} is missing" if missing else "the command that writes them isn't done"
+        raise InvalidDataError(
+            f"{folder} holds shards that aren't whole: {what}; give that command again, which goes on with the others"
+        )
 
 
 def size_in_memory(spec: str | os.PathLike[str], image_size: ImageSize | None = None) -> int:
@@ -159,7 +179,7 @@ def _told_size(path: Path, kind: Kind, image_size: ImageSize | None) -> int:
         shape, dtype, _, _ = npy_header(path)
         images = len(shape) > 2
         return prod(shape) * np.dtype(np.float32 if images else float_type(dtype)).itemsize
-    packed = path.name.lower().endswith((".gz", ".npz"))
+    packed = name_of(path).endswith((".gz", ".npz"))
     return path.stat().st_size * (8 if packed else 1)
 
 

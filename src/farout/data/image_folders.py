@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from farout.base.reading import check_file, check_fits, check_unpacked, quiet, reading
 from farout.data.convert import scale_images
 from farout.data.dataset import Dataset
-from farout.data.urls import is_file, is_folder, path_of
+from farout.data.urls import is_file, is_folder, path_of, shown_name
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError
 
 __all__ = [
@@ -214,7 +214,9 @@ def list_pictures(
         raise DataNotFoundError(f"no folder {folder}; check the path")
     loose = list_images(folder)
     classes = {
-        sub.name: list_images(sub) for sub in sorted(folder.iterdir()) if is_folder(sub) and sub.name[0] not in "._"
+        shown_name(sub.name, sub): list_images(sub)
+        for sub in sorted(folder.iterdir())
+        if is_folder(sub) and sub.name[0] not in "._"
     }
     if loose and any(classes.values()):
         raise InvalidDataError(
@@ -248,7 +250,7 @@ def names_within(folder: Path, files: Sequence[Path]) -> NDArray[np.str_]:
     >>> names_within(Path("pets"), [Path("pets", "cat", "1.png")]).tolist()
     ['cat/1.png']
     """
-    names = [file.relative_to(folder).as_posix() for file in files]
+    names = [shown_name(file.relative_to(folder).as_posix(), file) for file in files]
     return np.array([name.encode("utf-8", "replace").decode() for name in names], dtype=np.str_)
 
 

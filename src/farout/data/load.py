@@ -12,7 +12,7 @@ from farout.data.locate import PathLike
 from farout.data.named import load_named, split_dataset
 from farout.data.spec import SPLITS, DataSpec, Split, is_split, parse_spec
 from farout.data.suggest import unknown_set_message
-from farout.data.urls import is_there, path_of
+from farout.data.urls import is_there, path_of, reaching
 from farout.errors import DataNotFoundError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["load_data"]
@@ -90,7 +90,8 @@ def _load_path(
     path = path_of(parts.source)
     if not is_there(path) and not _looks_like_path(parts.source):
         raise DataNotFoundError(unknown_set_message(parts.source))
-    data = read_path(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
+    with reaching(path):
+        data = read_path(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
     return split_dataset(data.renamed(parts.text), parts.split or "all")
 
 

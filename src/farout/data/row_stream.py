@@ -135,7 +135,7 @@ class RowStream:
             if isinstance(error, FaroutError) or not is_url(self.name):
                 raise
             raise InvalidDataError(
-                f"{self.name} can't be read to its end ({said(error)}); try again, or copy it to this machine"
+                f"{self.name} can't be read to its end ({said(error)}); copy it to this machine, and give that"
             ) from error
         self.check_unchanged()
 

@@ -17,8 +17,8 @@ from farout.data.dataset import Dataset
 from farout.data.row_stream import RowStream
 from farout.data.table_streams import stream_csv, stream_parquet
 from farout.data.tables import LABEL_NAMES, _refuse_repeated, _utf8, delimiter_of, is_text, parquet_table
-from farout.data.urls import is_there
-from farout.errors import DataNotFoundError, InvalidDataError, ReadingOptionError
+from farout.data.urls import is_there, name_of
+from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
 __all__ = ["SENTENCE_ENDINGS", "Sentences", "read_sentences", "sentences_of", "stream_sentences"]
 
@@ -88,7 +88,7 @@ def read_sentences(
     check_file(path)
     if not is_there(path):
         raise DataNotFoundError(f"no file {path}; check the path")
-    name = path.name.lower().removesuffix(".gz")
+    name = name_of(path).removesuffix(".gz")
     if name.endswith(".txt"):
         for option, value in (("column", column), ("label", label), ("anomaly", anomaly)):
             if value is not None:
@@ -133,6 +133,10 @@ def stream_sentences(path: Path, column: str | None, label: str | None, anomaly:
     def picked(schema: pa.Schema, names: list[str]) -> str:
         texts = [name for name in names if is_text(schema.field(name).type)]
         if column is not None:
+            if column in (label, anomaly):
+                raise InvalidSettingError(
+                    f"{path}: column {column!r} is asked for as sentences and as labels or marks; give it once"
+                )
             if column not in names:
                 raise ReadingOptionError(
                     f"{path} has no column {column!r} of sentences; its columns are: {listed(schema.names, 50)}",
@@ -145,7 +149,7 @@ def stream_sentences(path: Path, column: str | None, label: str | None, anomaly:
             raise _unclear(path, texts, schema.names)
         return texts[0]
 
-    is_table = path.name.lower().endswith((".parquet", ".pq"))
+    is_table = name_of(path).endswith((".parquet", ".pq"))
     return (stream_parquet if is_table else stream_csv)(path, label, anomaly, (), picked)
 
 

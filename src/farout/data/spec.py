@@ -33,7 +33,8 @@ def parse_spec(spec: str | os.PathLike[str]) -> DataSpec:
     """Take a spec apart.
 
     What exists as a file or folder is a path as it stands, ``:`` and ``@`` included, and a single
-    letter before the first ``:`` is a drive. In a URL, neither has a meaning before the last ``/``.
+    letter before the first ``:`` is a drive. In a URL, neither has a meaning before the last ``/``, nor in or after a
+    query (``?``).
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def parse_spec(spec: str | os.PathLike[str]) -> DataSpec:
     DataSpec(text='mnist:test@0-6', source='mnist', split='test', classes=('0-6',))
     """
     text = os.fspath(spec)
+    if is_url(text) and "?" in text:  # a query may hold all signs
+        return DataSpec(text, text)
     rest, classes = _cut_classes(text)
     source, split = _cut_split(rest, text)
     if not source.strip():
@@ -79,7 +82,7 @@ def _cut_classes(text: str) -> tuple[str, tuple[str, ...] | None]:
 def _cut_split(rest: str, text: str) -> tuple[str, Split | None]:
     source, mark, tail = rest.rpartition(":")
     is_drive = len(source) == 1 and source.isalpha() and tail[:1] in _SEPARATORS
-    is_address = is_url(rest) and "/" in tail
+    is_address = is_url(rest) and ("/" in tail or source.count("/") < 3)  # or the port of a server
     if _exists(rest) or not mark or is_drive or is_address:
         return rest, None
     if is_split(tail):

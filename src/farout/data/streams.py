@@ -24,7 +24,7 @@ from farout.data.locate import PathLike
 from farout.data.row_stream import AT_ONCE, RowStream, origin_of, places_of_strata
 from farout.data.spec import Split, parse_spec
 from farout.data.table_streams import stream_csv, stream_parquet
-from farout.data.urls import is_there, path_of
+from farout.data.urls import is_there, path_of, reaching
 from farout.errors import InvalidDataError
 
 __all__ = ["BIG", "held", "open_stream"]
@@ -68,16 +68,17 @@ def open_stream(
     parts = parse_spec(spec)
     path = path_of(parts.source)
     if parts.source not in CATALOGUE and is_there(path) and parts.split in (None, "all"):
-        kind = kind_of(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
         made: RowStream | None = None
-        if kind == "npy":
-            made = _npy(path)
-        elif kind == "folder":
-            made = _folder(path, image_size)
-        elif kind == "csv":
-            made = stream_csv(path, label, anomaly, drop)
-        elif kind in ("parquet", "shards"):
-            made = stream_parquet(path, label, anomaly, drop)
+        with reaching(path):
+            kind = kind_of(path, label=label, anomaly=anomaly, image_size=image_size, drop=drop)
+            if kind == "npy":
+                made = _npy(path)
+            elif kind == "folder":
+                made = _folder(path, image_size)
+            elif kind == "csv":
+                made = stream_csv(path, label, anomaly, drop)
+            elif kind in ("parquet", "shards"):
+                made = stream_parquet(path, label, anomaly, drop)
         if made is not None:
             made = replace(made, name=parts.text, at_once=at_once)
             return made if parts.classes is None else made.select(parts.classes)

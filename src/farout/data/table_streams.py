@@ -32,11 +32,13 @@ from farout.data.tables import (
     check_text,
     chosen_columns,
     delimiter_of,
+    files_in,
     is_text,
     is_value,
     made_of,
     matches,
     may_mark,
+    names_files,
     not_csv,
     not_flat,
     occurs,
@@ -371,13 +373,14 @@ class _Scan:
         for name, words in self.words.items():
             check_text(words, name, self.path)
         coded = self._codes()
-        columns = [*self.features, *self.named.values()]
+        of_files = [field.name for field in self.schema if names_files(field)]
+        columns = [*self.features, *self.named.values(), *of_files]
 
         def read(first: int, at_once: int) -> Iterator[Dataset]:
             for table in self.tables(first, at_once, columns):
                 part = made_of(table, self.path, self.features, None, None)
                 y, anomaly = (self._coded(table, what, coded) for what in ("label", "mark"))
-                yield replace(part, y=y, anomaly=anomaly, label_name=self.named.get("label"))
+                yield replace(part, y=y, anomaly=anomaly, label_name=self.named.get("label"), files=files_in(table))
 
         itemsize = np.dtype(width_of(self.schema, self.features)).itemsize
         strata = Counter[tuple[Any, Any]]()

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from farout.base.reading import check_file, check_unpacked, read_unpacked, reading, said
 from farout.data.convert import listed, to_labels, to_marks, to_rows, warn
 from farout.data.dataset import Dataset
-from farout.data.urls import is_folder
+from farout.data.urls import is_folder, name_of
 from farout.errors import InvalidDataError, ReadingOptionError
 
 __all__ = [
@@ -41,11 +41,13 @@ __all__ = [
     "check_text",
     "chosen_columns",
     "delimiter_of",
+    "files_in",
     "is_text",
     "is_value",
     "made_of",
     "matches",
     "may_mark",
+    "names_files",
     "not_flat",
     "not_csv",
     "occurs",
@@ -183,7 +185,19 @@ def read_parquet(
     parts = [table for table, _ in with_lists]
     with parquet_errors(path):
         table = parts[0] if len(parts) == 1 else pa.concat_tables(parts)
-    return _dataset(table.drop_columns(unused_index(table.schema, path, label, anomaly)), path, label, anomaly, drop)
+    data = _dataset(table.drop_columns(unused_index(table.schema, path, label, anomaly)), path, label, anomaly, drop)
+    return replace(data, files=files_in(table))
+
+
+def files_in(table: pa.Table) -> NDArray[np.str_] | None:
+    """Names of the file of each row, where `farout embed` wrote a column of them."""
+    column = next((one.name for one in table.schema if names_files(one)), None)
+    return None if column is None else np.array(table.column(column).to_pylist(), dtype=np.str_)
+
+
+def names_files(field: pa.Field) -> bool:
+    """Whether a column of Parquet names the file of each row, and is no feature."""
+    return bool(FILE_COLUMN.items() <= (field.metadata or {}).items())
 
 
 def not_flat(name: str, kind: pa.DataType, path: Path, label: str | None, anomaly: str | None) -> InvalidDataError:
@@ -215,7 +229,7 @@ def _source(path: Path) -> dict[str, Any]:
 
 def parquet_errors(path: Path) -> AbstractContextManager[None]:
     """Around reading: Arrow's errors as ours."""
-    todo = "write it again" if isinstance(path, Path) else "try again, or copy it to this machine"
+    todo = "write it again" if isinstance(path, Path) else "copy it to this machine, and give that file"
     return reading(path, "Parquet", todo, also=(pa.ArrowException,))
 
 
@@ -371,7 +385,7 @@ def delimiter_of(content: bytes, path: Path) -> str:
             continue
         if len(widths) == 1 and widths != {1}:
             fitting.append(delimiter)
-    if "\t" in fitting and path.name.lower().removesuffix(".gz").endswith(".tsv"):
+    if "\t" in fitting and name_of(path).removesuffix(".gz").endswith(".tsv"):
         return "\t"
     if len(fitting) > 1:
         raise InvalidDataError(
@@ -502,7 +516,7 @@ def unused_index(columns: pa.Schema, path: Path, label: str | None, anomaly: str
         levels = []
     index = [name for name in columns.names if name in levels or re.fullmatch(r"__index_level_\d+__", name)]
     unused = [name for name in index if name not in (label, anomaly)]
-    files = [one.name for one in columns if FILE_COLUMN.items() <= (one.metadata or {}).items()]
+    files = [one.name for one in columns if names_files(one)]
     named = [name for name in unused if not name.startswith("__index_level_")]
     if named:
         warn(
@@ -714,7 +728,14 @@ def cells_of(table: pa.Table, name: str, path: Path, what: str, passed: int = 0)
     if is_text(kind):
         codes = column.dictionary_encode().combine_chunks()  # so that Python sees a word once, not once a row
         words = np.array([word.strip() for word in codes.dictionary.to_pylist()])
-        return words[codes.indices.to_numpy()], len(column), where
+        cells = words[codes.indices.to_numpy()]
+        if "" in words:
+            row = passed + int((cells == "").argmax())
+            raise InvalidDataError(
+                f"{path}: row {row + 1} (the first is 1) has no {what} in column {name!r} (blank text); fill it in or "
+                "remove the row"
+            )
+        return cells, len(column), where
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif pa.types.is_time(kind) or pa.types.is_duration(kind):

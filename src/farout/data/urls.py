@@ -1,15 +1,29 @@
 """Where data lie: the path of a file or folder of this machine, or by a URL of another, through fsspec."""
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 from farout.base.reading import quiet, reading, said
-from farout.errors import InvalidSettingError
+from farout.errors import FaroutError, InvalidDataError, InvalidSettingError
 
-__all__ = ["is_file", "is_folder", "is_path", "is_there", "is_url", "path_of"]
+__all__ = [
+    "is_file",
+    "is_folder",
+    "is_path",
+    "is_there",
+    "is_url",
+    "name_of",
+    "path_of",
+    "reaching",
+    "require_size",
+    "shown_name",
+]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://")  # one letter is a drive
 _FILE = re.compile(r"\.[A-Za-z0-9]{2,8}$")
@@ -56,15 +70,58 @@ def path_of(source: str | os.PathLike[str]) -> Path:
 
     try:
         with quiet():
-            found: Any = UPath(source)
+            found: Any = UPath(source if source.endswith("://") else source.rstrip("/"))
             if "file" in found.fs.protocol and "::" not in source:
                 return Path(found.path)
-    except (ImportError, ValueError, TypeError, OSError) as error:
+    except Exception as error:  # each kind of storage has its own
         raise InvalidSettingError(
-            f"{source} can't be read by its address ({said(error)}); install what reads it beside farout (s3fs for "
-            "s3://, gcsfs for gs://, adlfs for az://), or copy the data to this machine"
+            f"{source} can't be read by its address ({said(error)}); check the address, install what reads it beside "
+            "farout (s3fs for s3://, gcsfs for gs://, adlfs for az://), or copy the data to this machine"
         ) from error
     return cast(Path, found)
+
+
+@contextlib.contextmanager
+def reaching(path: Path) -> Iterator[None]:
+    """Around reading what lies at a path: whatever is raised where it is of another machine becomes one of our errors.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    try:
+        yield
+    except FaroutError:
+        raise
+    except Exception as error:
+        if isinstance(path, Path):
+            raise
+        raise InvalidDataError(
+            f"{path} can't be read ({said(error)}); try again, or copy it to this machine and give that file"
+        ) from error
+
+
+def require_size(path: Any) -> None:
+    """Refuse a file whose server doesn't tell how large it is, and so gives no parts of it.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    if isinstance(path, Path):
+        return
+    with reaching(path):
+        size = path.fs.info(path.path).get("size")
+    if size is None:
+        raise InvalidDataError(
+            f"{path}: its server doesn't tell how large it is, so no parts of it can be read; copy it to this machine "
+            "and give that file"
+        )
+
+
+def shown_name(name: str, path: Any) -> str:
+    """The name of a file or folder as people wrote it: in those of a web server, letters are packed as %C3%BC."""
+    return unquote(name) if not isinstance(path, Path) and "http" in path.protocol else name
 
 
 def is_path(x: object) -> bool:
@@ -84,16 +141,39 @@ def is_there(path: Any) -> bool:
     if isinstance(path, Path):
         return os.path.exists(path)  # unlike Path.exists, False for a name too long for a file
     with quiet(), reading(path, "data", "check its address, your rights there and the network", also=(Exception,)):
-        return bool(path.exists())
+        if path.exists():
+            return True
+        try:  # what can't be reached isn't there either, as `exists` has it
+            path.fs.info(path.path)
+        except FileNotFoundError as error:
+            cause = error.__cause__
+            if cause is not None and getattr(cause, "status", 404) not in (404, 410):
+                raise cause from error
+            if cause is not None and not hasattr(cause, "status") and not isinstance(cause, FileNotFoundError):
+                raise cause from error
+        return False
 
 
 def is_folder(path: Any) -> bool:
     """Whether a path is a folder. At a URL, a name with an ending isn't: to ask could take as long as to read it."""
     if isinstance(path, Path):
         return path.is_dir()
-    return _FILE.search(path.name) is None and bool(path.is_dir())
+    return _FILE.search(name_of(path)) is None and bool(path.is_dir())
 
 
 def is_file(path: Any) -> bool:
     """Whether a path is a file, at a URL by the ending of its name."""
-    return path.is_file() if isinstance(path, Path) else _FILE.search(path.name) is not None
+    return path.is_file() if isinstance(path, Path) else _FILE.search(name_of(path)) is not None
+
+
+def name_of(path: Any) -> str:
+    """The name of a file or folder, in small letters, by which kinds are told; of a URL, without its query.
+
+    Examples
+    --------
+    >>> name_of(path_of("https://example.org/Rows.csv?download=1")), name_of(Path("a?.csv"))
+    ('rows.csv', 'a?.csv')
+    """
+    if isinstance(path, Path):
+        return path.name.lower()
+    return str(path).partition("?")[0].rpartition("/")[2].lower()

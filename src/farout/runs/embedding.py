@@ -1,8 +1,10 @@
 """From pictures and sentences to features that are DATA again: one file, or a folder of shards."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ from farout.data.image_folders import names_within
 from farout.data.row_stream import RowStream, origin_of
 from farout.data.sentences import SENTENCE_ENDINGS, read_sentences, sentences_of, stream_sentences
 from farout.data.tables import FILE_COLUMN
-from farout.data.urls import is_folder, is_there, path_of
-from farout.errors import InvalidSettingError, ReadingOptionError
+from farout.data.urls import is_folder, is_there, name_of, path_of, reaching
+from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, ReadingOptionError, RunError
 from farout.runs.engines import PLAIN, Engine, Told, untold
 from farout.runs.generating import check_target, write_file
-from farout.runs.shards import Onward, Shard, ShardFolder
+from farout.runs.shards import MANIFEST, Onward, Shard, ShardFolder, check_place
 
 __all__ = ["Embedded", "ShardEmbedder", "embed", "embed_shards"]
 
@@ -100,6 +102,7 @@ def embed(
     """
     out = Path(out)
     check_target(out, force, (".npz",))
+    check_place(out, spec)
     path = path_of(spec)
     kind = _kind(spec, path, column, label, anomaly)
     X: Any
@@ -163,24 +166,32 @@ def embed_shards(
     """
     if features.cache is not None:
         raise InvalidSettingError("cache is for one file: of shards, those that are whole stay; leave it out.")
+    check_place(folder, spec)
     inputs = _inputs(spec, column, label, anomaly, data_root)
     rows = features.batch_size * max(1, AT_ONCE // features.batch_size)
     embedder = ShardEmbedder(features, inputs, rows)
     k = embedder.features.n_features_out_
+    listed: dict[str, Any] = {}
+    if inputs.lists and embedder.features.kind_ == "pictures":  # these may change where the table doesn't
+        pictures = [path_of(text) for part in inputs.read(0, rows) for text in part.X]
+        with contextlib.suppress(OSError):  # of one that isn't there, which reading it tells
+            listed = {"pictures": origin_of(pictures)}
     wanted = rows * ceil((shard_rows or max(1, SHARD_NUMBERS // k)) / rows)
     job = {
         "what": "features",
         "backbone": _settings_of(features),
         "network": embedder.features.network_.fingerprint(),
         "batch_size": features.batch_size,
-        "data": {"spec": spec, **inputs.origin()},
+        "data": {"spec": spec, **inputs.origin(), **listed},
         "columns": {"sentences": column, "label": label, "anomaly": anomaly},
     }
     shards = ShardFolder(folder, job, inputs.rows, wanted)
     showing = stage(f"embedding {spec}", total=inputs.rows, show=bool(features.verbose))
     with shards.begun(force=force), showing as advance:
         engine.write(shards, embedder, advance)
-    classes = [shards.facts[shard.file]["classes"] for shard in shards.shards]
+    classes = [shards.facts.get(shard.file, {}).get("classes", ()) for shard in shards.shards]
+    if () in classes:
+        raise RunError(f"{folder / MANIFEST} was changed; add --force to begin anew there.")
     every = None if classes[0] is None else sorted({c for each in classes for c in each})
     return {"rows": inputs.rows, "features": k, "classes": every}
 
@@ -213,6 +224,8 @@ class _Inputs:
         Raises where the data have changed since they were opened.
     seeks : bool
         Whether reading from a row in the middle is quick.
+    lists : bool
+        Whether these are texts, which may be paths of pictures.
     """
 
     rows: int
@@ -220,6 +233,7 @@ class _Inputs:
     read: Callable[[int, int], Iterator[_Part]]
     check: Callable[[], None] = lambda: None
     seeks: bool = True
+    lists: bool = False
 
 
 class ShardEmbedder:
@@ -247,8 +261,8 @@ class ShardEmbedder:
         """Write a shard to a Parquet file; gives back its classes."""
         writer, classes = None, set[Any]()
         try:
-            for _, part in self._onward(shard.first, shard.first + shard.rows):
-                table = self._table(part)
+            for first, part in self._onward(shard.first, shard.first + shard.rows):
+                table = self._table(part, first)
                 writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
                 writer.write_table(table)
                 classes.update(() if part.y is None else np.unique(part.y).tolist())
@@ -258,8 +272,14 @@ class ShardEmbedder:
                 writer.close()
         return {"classes": sorted(classes) if "label" in table.column_names else None}
 
-    def _table(self, part: _Part) -> pa.Table:
-        X = self.features.transform(part.X)
+    def _table(self, part: _Part, first: int) -> pa.Table:
+        try:
+            X = self.features.transform(part.X)
+        except FaroutError as error:
+            if first == 0:
+                raise
+            at = f"rows {first} to {first + len(part) - 1}, counted from 0"
+            raise InvalidDataError(f"{at}, of which the first is 0 in what follows: {error}") from error
         columns: dict[str, Any] = {f"x{i}": column for i, column in enumerate(X.T)}
         columns |= {"label": part.y} if part.y is not None else {}
         columns |= {"anomaly": part.anomaly} if part.anomaly is not None else {}
@@ -281,12 +301,20 @@ def _inputs(
     spec: str, column: str | None, label: str | None, anomaly: str | None, data_root: str | Path | None
 ) -> _Inputs:
     path = path_of(spec)
+    with reaching(path):
+        return _opened(spec, path, column, label, anomaly, data_root)
+
+
+def _opened(
+    spec: str, path: Path, column: str | None, label: str | None, anomaly: str | None, data_root: str | Path | None
+) -> _Inputs:
     kind = _kind(spec, path, column, label, anomaly)
     if kind == "pictures":
         return _pictures(path)
-    if kind == "sentences" and path.name.lower().removesuffix(".gz").endswith(".txt"):
+    if kind == "sentences" and name_of(path).removesuffix(".gz").endswith(".txt"):
         texts = read_sentences(path, column, label, anomaly).texts
-        return _Inputs(len(texts), lambda: origin_of([path]), lambda first, n: _in_parts(_Part(texts), first, n))
+        whole, origin = _Part(texts), partial(origin_of, [path])
+        return _Inputs(len(texts), origin, lambda first, n: _in_parts(whole, first, n), lists=True)
     if kind == "sentences":
         stream = replace(stream_sentences(path, column, label, anomaly), name=spec)
     else:
@@ -298,7 +326,7 @@ def _inputs(
             yield _Part(X, data.y, data.anomaly, data.files)
             first += len(data)
 
-    return _Inputs(len(stream), stream.origin, read, stream.check_unchanged, stream.seeks)
+    return _Inputs(len(stream), stream.origin, read, stream.check_unchanged, stream.seeks, kind == "sentences")
 
 
 def _pictures(folder: Path) -> _Inputs:
@@ -324,7 +352,7 @@ def _kind(spec: str, path: Path, column: str | None, label: str | None, anomaly:
     if is_there(path) and is_folder(path) and not any(path.glob("part-*.parquet")):
         _refuse(spec, "the subfolders are the labels", column=column, label=label, anomaly=anomaly)
         return "pictures"
-    if path.name.lower().removesuffix(".gz").endswith(SENTENCE_ENDINGS):
+    if name_of(path).removesuffix(".gz").endswith(SENTENCE_ENDINGS):
         return "sentences"
     _refuse(spec, "it names a column of sentences in a .csv or .parquet", column=column)
     _refuse_classes(spec)
@@ -344,7 +372,7 @@ def _refuse_classes(spec: str) -> None:
         return
     source = source.rpartition(":")[0] if source.rpartition(":")[2] in ("train", "test", "all") else source
     path = Path(source).expanduser()
-    if path.is_dir() or (path.is_file() and path.name.lower().removesuffix(".gz").endswith(SENTENCE_ENDINGS)):
+    if path.is_dir() or (path.is_file() and name_of(path).removesuffix(".gz").endswith(SENTENCE_ENDINGS)):
         raise InvalidSettingError(
             f"{spec}: a split or classes are picked from the features, which are DATA again; give {source}, and write "
             f"features.npz{spec[len(source) :]} afterwards."

@@ -161,11 +161,11 @@ class RayEngine:
         RunError
             From the calls, if workers die again and again.
         """
-        with _quiet(), self._cluster() as ray:
+        with _quiet() as told_of_ray, self._cluster() as ray:
             util = importlib.import_module("ray.util")
             workers, share = self._workers(ray, takes_gpu)
             pickled = importlib.import_module("ray.cloudpickle").dumps(call)
-            remote = ray.remote(_Caller).options(max_restarts=-1, max_task_retries=TRIES, **share)
+            remote = ray.remote(_Caller).options(max_restarts=2 * TRIES, max_task_retries=TRIES, **share)
             pool = util.ActorPool([remote.remote(pickled, str(Path.cwd())) for _ in range(workers)])
 
             def call_all(name: str, blocks: Sequence[Any]) -> list[Any]:
@@ -173,6 +173,9 @@ class RayEngine:
                     found = list(pool.map(lambda worker, block: worker.call.remote(name, block), list(blocks)))
                 except ray.exceptions.RayError as error:
                     raise RunError(f"{name}: Ray gave up: {_first_line(error)}") from error
+                except BaseException:
+                    told_of_ray.ended = True
+                    raise
                 return [_handed(answer) for answer in found]
 
             yield call_all
@@ -227,7 +230,9 @@ class RayEngine:
         try:
             if address not in ("local", "auto") and "://" not in address:  # Ray itself would try for minutes
                 host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=10).close()
+                if not (host and port.isdecimal()):
+                    raise ValueError("an address is HOST:PORT, such as 10.0.0.1:6379")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             with _signals_kept(), _without_stderr():
                 ray.init(
                     address=address,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -370,6 +371,8 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
     if follows(settings):
         yield _Begun(out, settings, resume, [], [], follows=True)
         return
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):  # a URL, whose path has lost a slash
+        raise RunError(f"--out {out}: runs are written to file systems of this machine; give a path.")
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file, and a run is a folder; give another name.")
     made = [p for p in (out, *out.parents) if not p.exists()]

@@ -28,7 +28,7 @@ from farout.runs.engines import PLAIN, Engine, Told, untold
 from farout.runs.folder import Run, archetypes_of, flow_of, open_run, rows_for
 from farout.runs.loading import fitted_on
 from farout.runs.settings import SourceSettings
-from farout.runs.shards import Shard, ShardFolder, check_shard_target, is_shard_target, model_sum
+from farout.runs.shards import Shard, ShardFolder, check_place, check_shard_target, is_shard_target, model_sum
 from farout.runs.sources import make_source
 
 __all__ = [
@@ -388,6 +388,7 @@ def _written(parts: Iterable[Outliers], run: Run, path: Path, ending: str) -> It
 
 def check_target(path: Path, force: bool, endings: tuple[str, ...]) -> None:
     """Raise, before any work is done, if a result couldn't be written to ``path``."""
+    check_place(path)
     if path.suffix not in endings:
         raise InvalidSettingError(f"--out {path}: the ending must be {' or '.join(endings)}.")
     if path.is_dir():

@@ -34,7 +34,7 @@ from farout.runs.folder import EVALUATION, SCORES, Run, open_run
 from farout.runs.overlap import shared_rows
 from farout.runs.provenance import Provenance, Watch
 from farout.runs.records import read_record
-from farout.runs.shards import Onward, Shard, ShardFolder, model_sum
+from farout.runs.shards import Onward, Shard, ShardFolder, check_place, model_sum
 
 __all__ = [
     "EvaluatedSets",
@@ -381,6 +381,7 @@ def score_shards(
     RunError
         If the folder holds other files, or shards of another model, of other data or of other options.
     """
+    check_place(folder, stream.name)
     rows = rows_a_part(run)
     wanted = rows * -(-(shard_rows or SHARD_ROWS) // rows)
     job = {

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from farout.base.files import is_part, locked, remove_parts, write_atomically
+from farout.data.catalogue import CATALOGUE
+from farout.data.spec import parse_spec
+from farout.data.urls import is_url
 from farout.errors import RunError
 from farout.runs.folder import CONFIG, Run
 from farout.runs.records import read_record
@@ -21,6 +25,7 @@ __all__ = [
     "Onward",
     "Shard",
     "ShardFolder",
+    "check_place",
     "check_shard_target",
     "is_shard_target",
     "model_sum",
@@ -30,6 +35,7 @@ __all__ = [
 
 FORMAT, FORMAT_VERSION = "farout-shards", 1
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
+_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")  # a path has lost one of its slashes
 NOTED_AT_ONCE = 256  # shards; of more, the manifest is written when that takes `NOTING` of the time at most
 NOTING = 0.05
 Part = TypeVar("Part", bound=Sized)
@@ -153,7 +159,7 @@ class ShardFolder:
         with locked(self.folder, "set of shards"):
             remove_parts(self.folder)
             kept = None if force else read_manifest(self.folder)
-            if kept is not None:
+            if kept is not None and kept["shards"]:  # without any, nothing is lost by another job
                 self._take_up(kept)
             for path in self.folder.iterdir():  # of another job that is replaced, or damaged
                 if _is_shard(path) and path.name not in self.sums:
@@ -299,8 +305,29 @@ def is_shard_target(path: Path) -> bool:
     return path.is_dir() or not path.suffix
 
 
+def check_place(out: Path, data: str | None = None) -> None:
+    """Raise, before any work is done, if a result is to go to a URL, over the data that it is made of, or among them.
+
+    Parameters
+    ----------
+    out : Path
+    data : str, optional
+        Spec of the data that are read.
+    """
+    if _URL.match(str(out)):
+        raise RunError(f"--out {out}: results are written to file systems of this machine; give a path, and copy them.")
+    source = None if data is None else parse_spec(data).source
+    if source is None or source in CATALOGUE or is_url(source) or not Path(source).expanduser().exists():
+        return
+    mine, theirs = out.absolute().resolve(), Path(source).expanduser().resolve()
+    among = theirs in mine.parents and (is_shard_target(out) or out.suffix == ".parquet")
+    if mine == theirs or among:
+        raise RunError(f"--out {out} is {'' if mine == theirs else 'in '}the data that is read; give another name.")
+
+
 def check_shard_target(folder: Path, force: bool = False) -> None:
     """Raise, before any work is done, if shards couldn't be written to a folder."""
+    check_place(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"--out {folder} is a file, and shards need a folder; give another name.")
     parent = folder if folder.exists() else next(p for p in folder.absolute().parents if p.exists())

@@ -35,6 +35,7 @@ ENCODED, SAMPLES = "encoded and decoded", "samples at 1 sigma"
 CALLED = {ENCODED: "the same rows encoded and decoded", SAMPLES: SAMPLES}
 OVERFITTED = 1.25  # how much farther out rows held out may lie than those that the flow may have learned from
 HARDLY_SURE = 0.5
+FEW, FAR = 0.01, 4.0  # rows so few, and so many times as far out as the others, are most likely no normal ones
 
 
 @dataclass
@@ -312,6 +313,12 @@ class Trial:
                     "were perfect): weak strengths also test for what the flow gets wrong."
                 )
         ground = self.ground
+        far = ground.tail.radius(max(FEW, ground.tail.least)) / ground.tail.typical
+        if far > FAR:
+            yield (
+                f"one in {1 / max(FEW, ground.tail.least):.0f} of the rows held out lies {far:.0f} times as far out as "
+                "is typical, and strengths are measured by them: if such rows aren't normal, leave them out."
+            )
         own = float(np.median(ground.radii(ground.rows[: len(ground.held)], _first(ground.labels, len(ground.held)))))
         if ground.tail.typical > OVERFITTED * own:
             yield (
