@@ -241,6 +241,22 @@ def test_a_flow_that_knows_its_rows_by_heart_is_told():
     assert any("knows the latter by heart" in text for text in result.warnings)
 
 
+def test_rows_that_lie_far_out_are_told():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    detector = IsolationForest(random_state=0).fit(X[:200])
+    flow = fo.FlowDensity(max_steps=20, random_state=0).fit(X[:200])
+    told = []
+    for shift in (0.0, 9.0):
+        given = X[200:].copy()
+        given[:10] += shift
+        result = fo.stress_test(detector, given, flow=flow, kinds=["shell"], n=20, n_bootstrap=0, random_state=0)
+        told.append([text for text in result.warnings if "times as far out as is typical" in text])
+    assert told[0] == []
+    assert "one in 100 of the rows held out lies" in told[1][0]
+    assert "leave them out" in told[1][0]
+
+
 @pytest.mark.parametrize("form", ["images", "rows"])
 def test_an_unfitted_flow_gets_the_shape_of_the_images(form):
     digits = load_digits()
