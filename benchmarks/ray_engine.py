@@ -1,10 +1,12 @@
 """Rows a second that one process and workers of Ray score, of Parquet.
 
-    python benchmarks/ray_engine.py [--rows 10000000] [--columns 20] [--workers 1 2] [--steps 300] [--runs 3]
+    python benchmarks/ray_engine.py [--rows 10000000] [--columns 20] [--model flow] [--workers 1 2] [--steps 300]
+                                    [--runs 3]
 
 Needs `pip install '.[ray]'`. One JSON object a line: engine, workers, rows, rows a second from the first answer on,
-seconds of all with the start of the cluster, MiB of the largest worker. Figures are those of the quickest run. Rows are
-drawn, and the model is fitted to few of them: what is measured is arithmetic, not quality.
+seconds of all with the start of the cluster, MiB of the largest worker, whether the manifest, with the check sums of
+shards, is that of one process. Figures are those of the quickest run. Rows are drawn, and the model is fitted to few of
+them: what is measured is arithmetic, not quality.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from farout.data import open_stream
 from farout.runs.engines import PLAIN, Engine, RayEngine
 from farout.runs.folder import open_run
 from farout.runs.scoring import score_shards
+from farout.runs.shards import MANIFEST
 
 
 def write_rows(path: Path, rows: int, columns: int) -> np.ndarray:
@@ -83,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--columns", type=int, default=20)
+    parser.add_argument("--model", choices=("flow", "detector"), default="flow")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--runs", type=int, default=3)
@@ -91,18 +95,24 @@ def main() -> None:
         place = Path(folder)
         sample = write_rows(place / "rows.parquet", asked.rows, asked.columns)[:5000]
         flow = fo.FlowDensity(max_steps=asked.steps, random_state=0)
-        fo.FlowDetector(flow=flow, random_state=0).fit(sample).save(place / "run")
+        model = flow if asked.model == "flow" else fo.FlowDetector(flow=flow, random_state=0)
+        model.fit(sample).save(place / "run")
+        manifest = ""  # of one process
         shard_rows = max(8192, min(2**18, asked.rows // 16))
         engines: list[tuple[int, Engine]] = [(0, PLAIN), *((n, RayEngine(n)) for n in asked.workers)]
         for workers, engine in engines:
             rate, whole, peak = max(measure(place, engine, shard_rows) for _ in range(asked.runs))
+            found = (place / "out" / MANIFEST).read_text(encoding="utf-8")
+            manifest = manifest or found
             told = {
+                "model": asked.model,
                 "engine": "ray" if workers else "plain",
                 "workers": workers or 1,
                 "rows": asked.rows,
                 "rows_a_second": round(rate),
                 "seconds": round(whole, 1),
                 "worker_MiB": round(peak) or None,
+                "equal": found == manifest,
             }
             print(json.dumps(told), flush=True)
 

@@ -223,4 +223,4 @@ def test_rows_a_second_of_engines() -> None:
     told = [json.loads(line) for line in printed.splitlines()]
     assert [(line["engine"], line["workers"]) for line in told] == [("plain", 1), ("ray", 1), ("ray", 2)]
     assert all(line["rows_a_second"] > 0 for line in told)
-    assert all(0 < line["worker_MiB"] < 2000 for line in told[1:])
+    assert all(0 < line["worker_MiB"] < 2000 and line["equal"] for line in told[1:])
