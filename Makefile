@@ -12,14 +12,14 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests that use every dependency, for other releases of them: examples of all modules, readers, tables, plots, runs.
 WIDE := src tests/base tests/data tests/columns tests/plots tests/runs tests/test_check_estimator.py
 
-.PHONY: demo test test-all test-oldest test-newest browser docs docs-links check format dist lock audit clean
+.PHONY: demo test test-all test-oldest test-newest ray browser docs docs-links check format dist lock audit clean
 demo: $(STAMP)
 	$(BIN)/farout demo --out runs/demo --force
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -q
 
-test-all: $(STAMP) test-oldest test-newest
+test-all: $(STAMP) ray test-oldest test-newest
 	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
 
 # With the oldest releases that pyproject.toml allows. Torch is that of constraints.txt, for builds without CUDA are not
@@ -31,6 +31,10 @@ test-oldest: $(VENV)-oldest/.installed
 # With the newest releases there are, torch excepted.
 test-newest: $(VENV)-newest/.installed
 	$(VENV)-newest/bin/python -m pytest -n 2 -q $(WIDE)
+
+# What the tests of Ray need. Without, they skip.
+ray: $(STAMP)
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement constraints-ray.txt
 
 # What the tests of pages need: a browser with its driver (Debian's packages), what drives it, and Panel for the page of
 # `farout explore`. Without, they skip.
@@ -70,7 +74,7 @@ lock: $(VENV)-lock/.installed
 
 # Known vulnerabilities of the listed releases. Needs the index's list of them: fails where it can't be asked.
 audit: $(VENV)-lock/.installed
-	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt constraints-docs.txt; do \
+	for list in constraints.txt constraints-cuda.txt constraints-pages.txt constraints-peers.txt constraints-docs.txt constraints-ray.txt; do \
 		$(VENV)-lock/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$list || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt constraints-build.txt

@@ -10,7 +10,8 @@ the set is resolved once more for each of `PLATFORMS`, which fails where a file 
   (`--find-links`, `--extra-index-url`); the index itself has none for Linux on x86.
 - `constraints-cuda.txt`: what torch's CUDA builds need besides. Installed only where torch asks for it.
 - `constraints-pages.txt`: what `make browser` adds; `constraints-docs.txt`: what `make docs` adds to constraints.txt;
-  `constraints-peers.txt`: what benchmarks against peers add to constraints.txt and constraints-pages.txt.
+  `constraints-ray.txt`: what `make ray` adds; `constraints-peers.txt`: what benchmarks against peers add to
+  constraints.txt and constraints-pages.txt.
 - `constraints-oldest.txt`: the oldest releases that pyproject.toml allows, for `make test-oldest`.
 """
 
@@ -102,7 +103,7 @@ def lock(upgrade: bool) -> None:
     write("constraints-build.txt", "What builds farout.", entries(listed(build, "--universal", "--generate-hashes")))
     universal = ("pyproject.toml", "--universal")
     kept = [] if upgrade else [f"--constraint={path.name}" for path in newest_files() if path.exists()]
-    extras = ("dev", "browser", "explore", "peers", "docs")
+    extras = ("dev", "browser", "explore", "peers", "docs", "ray")
     whole = entries(compiled(*universal, *(f"--extra={extra}" for extra in extras), *kept))
     pins = [line for block in whole.values() for line in block.splitlines()]  # without hashes a line a release
 
@@ -111,7 +112,7 @@ def lock(upgrade: bool) -> None:
         return entries(listed(pins, *universal, *arguments, "--generate-hashes", as_="constraint"))
 
     main, pages, peers = part("dev"), part("dev", "browser", "explore"), part("dev", "browser", "explore", "peers")
-    docs = part("dev", "docs")
+    docs, ray = part("dev", "docs"), part("dev", "ray")
     cuda = {name: main.pop(name) for name in list(main) if CUDA.match(main[name])}
     for file, what, blocks, elsewhere in zip(
         newest_files(),
@@ -121,9 +122,10 @@ def lock(upgrade: bool) -> None:
             "What tests of pages need besides constraints.txt.",
             "What benchmarks against peers need besides constraints.txt.",
             "What `make docs` adds to constraints.txt.",
+            "What tests of Ray need besides constraints.txt.",
         ),
-        (main, cuda, pages, peers, docs),
-        ({}, {}, main | cuda, main | pages, main | cuda),
+        (main, cuda, pages, peers, docs, ray),
+        ({}, {}, main | cuda, main | pages, main | cuda, main | cuda),
         strict=True,
     ):
         write(file.name, what, {name: block for name, block in blocks.items() if name not in elsewhere})
@@ -134,7 +136,7 @@ def lock(upgrade: bool) -> None:
 
 def newest_files() -> list[Path]:
     """The files of newest releases; a package that pages and docs both add has the same release in both."""
-    return [ROOT / f"constraints{part}.txt" for part in ("", "-cuda", "-pages", "-peers", "-docs")]
+    return [ROOT / f"constraints{part}.txt" for part in ("", "-cuda", "-pages", "-peers", "-docs", "-ray")]
 
 
 def oldest(torch: str) -> dict[str, str]:
@@ -148,7 +150,9 @@ def oldest(torch: str) -> dict[str, str]:
 
 def check() -> None:
     """Choose a file for every release on each platform, without taking it."""
-    files = [f"--requirement={path.name}" for path in newest_files() if "peers" not in path.name]
+    files = [
+        f"--requirement={path.name}" for path in newest_files() if path.stem.rpartition("-")[2] not in ("peers", "ray")
+    ]
     for platform, python in PLATFORMS:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(

@@ -59,8 +59,9 @@ def test_every_release_of_a_list_has_hashes_and_no_address(name):
         (("browser", "explore"), ("constraints", "constraints-pages")),
         (("docs",), ("constraints", "constraints-docs")),
         (("peers",), ("constraints", "constraints-peers")),
+        (("ray",), ("constraints", "constraints-ray")),
     ],
-    ids=["test", "browser", "docs", "peers"],
+    ids=["test", "browser", "docs", "peers", "ray"],
 )
 def test_what_the_project_asks_for_is_listed(extras, names):
     listed = {package: version for name in names for package, version in pins(name).items()}

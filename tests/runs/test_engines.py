@@ -535,9 +535,7 @@ def test_many_rows_by_two_workers_of_bounded_memory_one_of_which_is_killed(tmp_p
     n = int(os.environ.get("FAROUT_RAY_ROWS", "1000000"))
     rng = np.random.default_rng(0)
     block = (rng.standard_normal((2**16, 1)) + 0.3 * rng.standard_normal((2**16, 20))).astype(np.float32)
-    fo.FlowDetector(flow=fo.FlowDensity(max_steps=1, random_state=0), random_state=0).fit(block[:300]).save(
-        tmp_path / "run"
-    )
+    fo.FlowDensity(max_steps=1, random_state=0).fit(block[:300]).save(tmp_path / "run")
     names = [f"x{i}" for i in range(20)]
     with pq.ParquetWriter(tmp_path / "t.parquet", pa.schema([(name, pa.float32()) for name in names])) as file:
         for first in range(0, n, len(block)):
