@@ -15,7 +15,7 @@ from farout.data.dataset import Dataset, Label
 from farout.data.urls import is_url
 from farout.errors import FaroutError, InvalidDataError
 
-__all__ = ["RowStream", "Strata", "origin_of", "places_of_strata"]
+__all__ = ["RowStream", "Strata", "origin_of", "places_of_strata", "require_unchanged"]
 
 Strata = Mapping[tuple[Any, Any], int]
 """How many rows have each label and mark; None for a label or mark where there are none."""
@@ -151,15 +151,8 @@ class RowStream:
         ------
         InvalidDataError
         """
-        try:
-            unchanged = self.opened_as is None or self.origin() == self.opened_as
-        except Exception:  # gone, or out of reach
-            unchanged = False
-        if not unchanged:
-            raise InvalidDataError(
-                f"{self.name} changed while it was read{', or is out of reach' * is_url(self.name)}; keep its files as "
-                "they are until this is done, and begin again"
-            ) from error
+        if self.opened_as is not None:
+            require_unchanged(self.name, self.origin, self.opened_as, error)
 
     def whole(self) -> Dataset:
         """All rows, in memory.
@@ -278,6 +271,21 @@ def places_of_strata(part: Dataset) -> dict[tuple[Any, Any], NDArray[np.int64]]:
             if len(places):
                 found[value, mark] = places
     return found
+
+
+def require_unchanged(
+    name: str, origin: Callable[[], dict[str, Any]], opened_as: Mapping[str, Any], error: Exception | None = None
+) -> None:
+    """Raise where files aren't those that were opened, as `RowStream.check_unchanged` does."""
+    try:
+        unchanged = origin() == opened_as
+    except Exception:  # gone, or out of reach
+        unchanged = False
+    if not unchanged:
+        raise InvalidDataError(
+            f"{name} changed while it was read{', or is out of reach' * is_url(name)}; keep its files as they are "
+            "until this is done, and begin again"
+        ) from error
 
 
 def origin_of(files: Sequence[Path]) -> dict[str, Any]:

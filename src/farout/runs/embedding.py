@@ -19,7 +19,7 @@ from farout.backbones.features import Features
 from farout.base.progress import stage
 from farout.data import list_pictures, load_data, open_stream
 from farout.data.image_folders import names_within
-from farout.data.row_stream import RowStream, origin_of
+from farout.data.row_stream import origin_of, require_unchanged
 from farout.data.sentences import SENTENCE_ENDINGS, read_sentences, sentences_of, stream_sentences
 from farout.data.tables import FILE_COLUMN
 from farout.data.urls import is_folder, is_there, name_of, path_of, reaching
@@ -332,13 +332,9 @@ def _opened(
 def _pictures(folder: Path) -> _Inputs:
     files, labels = list_pictures(folder)
     whole = _Part(files, labels, None, names_within(folder, files))
-    opened_as = origin_of(files)
-    unread = RowStream(str(folder), len(files), (), 1, lambda: origin_of(files), _nothing, opened_as=opened_as)
-    return _Inputs(len(files), unread.origin, lambda first, n: _in_parts(whole, first, n), unread.check_unchanged)
-
-
-def _nothing(first: int, at_once: int) -> Iterator[Any]:
-    return iter(())
+    origin = partial(origin_of, files)
+    check = partial(require_unchanged, str(folder), origin, origin())
+    return _Inputs(len(files), origin, lambda first, n: _in_parts(whole, first, n), check)
 
 
 def _in_parts(whole: _Part, first: int, at_once: int) -> Iterator[_Part]:
