@@ -180,7 +180,9 @@ def engine_of(name: str, workers: int | None, address: str | None, sharded: bool
 
 Data = Annotated[
     str,
-    typer.Argument(metavar="DATA", help="A named set, a file or a folder: NAME[:SPLIT][@CLASSES].", show_default=False),
+    typer.Argument(
+        metavar="DATA", help="A named set, a file, a folder or a URL: NAME[:SPLIT][@CLASSES].", show_default=False
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 Force = Annotated[bool, option("--force", help="Replace what is there.")]
