@@ -1,7 +1,8 @@
 """How much memory calls take beyond what was there before: measured in a process of its own.
 
-``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE | CASE:CALL,CALL ...]`` prints a line of JSON for each call: the
-bytes beyond those before it, as a multiple of the data's ("extra"), and how many of them are what it gave ("out").
+``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE | CASE:CALL,CALL | I/K ...]`` (I/K: each K-th case from I on)
+prints a line of JSON for each call: the bytes beyond those before it, as a multiple of the data's ("extra"), and how
+many of them are what it gave ("out").
 Every case is fitted to a few rows first, so that what is loaded once doesn't count.
 """
 
@@ -156,6 +157,8 @@ def _of_case(make, X, y, columns, calls):
 if __name__ == "__main__":
     n, columns, dtype, *names = sys.argv[1:]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    every = list(cases())
+    names = [case for name in names for case in (every[int(name[0]) :: int(name[2])] if name[1] == "/" else [name])]
     chosen = {
         name.split(":")[0]: tuple(filter(None, name.split(":")[1].split(","))) if ":" in name else None
         for name in names
