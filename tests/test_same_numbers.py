@@ -146,6 +146,7 @@ def test_a_fit_doesnt_depend_on_the_form_of_its_rows_nor_on_the_number_of_thread
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:WrappedClassifier. the network predicts")  # threads share the filters of warnings
 @pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("image")])
 def test_fits_in_two_threads_at_once_give_what_one_alone_gives(name, models):
     expected = numbers(models(name), name, X)

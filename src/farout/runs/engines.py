@@ -361,13 +361,17 @@ _ENVIRONMENT = {
 
 
 class _ToldOfRay(io.TextIOBase):
-    """What Ray writes to stdout goes to stderr, such as that a worker has died, until ``ended``."""
+    """What Ray writes to stdout goes to stderr, such as that a worker has died, until ``ended``.
+
+    Of workers that Ray itself has stopped, since their work is done or has failed, nothing is told.
+    """
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended = self._dropped = False
 
     def write(self, text: str) -> int:
-        return len(text) if self.ended else sys.stderr.write(text)
+        self._dropped = self.ended or "`ray.kill`" in text or (self._dropped and text == "\n")
+        return len(text) if self._dropped else sys.stderr.write(text)
 
     def flush(self) -> None:
         sys.stderr.flush()
