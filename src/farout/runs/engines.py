@@ -136,13 +136,9 @@ class RayEngine:
         missing = list(shards.missing())
         if not missing:
             return
-        with _quiet() as told_of_ray:
+        with _quiet():
             pickled = importlib.import_module("ray.cloudpickle").dumps(writer)
-            try:
-                self._write(shards, missing, pickled, writer.takes_gpu, told)
-            except BaseException:
-                told_of_ray.ended = True  # what is stopped now would be told of as dead
-                raise
+            self._write(shards, missing, pickled, writer.takes_gpu, told)
 
     @contextlib.contextmanager
     def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> Iterator[CallAll]:
@@ -161,7 +157,7 @@ class RayEngine:
         RunError
             From the calls, if workers die again and again.
         """
-        with _quiet() as told_of_ray, self._cluster() as ray:
+        with _quiet(), self._cluster() as ray:
             util = importlib.import_module("ray.util")
             workers, share = self._workers(ray, takes_gpu)
             pickled = importlib.import_module("ray.cloudpickle").dumps(call)
@@ -173,9 +169,6 @@ class RayEngine:
                     found = list(pool.map(lambda worker, block: worker.call.remote(name, block), list(blocks)))
                 except ray.exceptions.RayError as error:
                     raise RunError(f"{name}: Ray gave up: {_first_line(error)}") from error
-                except BaseException:
-                    told_of_ray.ended = True
-                    raise
                 return [_handed(answer) for answer in found]
 
             yield call_all
@@ -209,10 +202,8 @@ class RayEngine:
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(missing)), max_tasks_in_flight_per_actor=1),
             **share,
         )
-        # No batch is fetched ahead: a shard is noted when it is there, not when the next one is. The name
-        # keeps Ray from stopping its workers while an error is on its way out, before `_write` is told.
-        batches = answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        for batch in batches:
+        # No batch is fetched ahead: a shard is noted when it is there, not when the next one is.
+        for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
                 yield _handed(row)
 
@@ -360,31 +351,25 @@ _ENVIRONMENT = {
 }
 
 
-class _ToldOfRay(io.TextIOBase):
-    """What Ray writes to stdout goes to stderr, such as that a worker has died, until ``ended``.
-
-    Of workers that Ray itself has stopped, since their work is done or has failed, nothing is told.
-    """
-
-    def __init__(self) -> None:
-        self.ended = self._dropped = False
+class _Nowhere(io.TextIOBase):
+    """What is written is lost; it is never closed, as threads of Ray may still write."""
 
     def write(self, text: str) -> int:
-        self._dropped = self.ended or "`ray.kill`" in text or (self._dropped and text == "\n")
-        return len(text) if self._dropped else sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
+        return len(text)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[_ToldOfRay]:
-    """No telemetry, no bars, and nothing of Ray on stdout, which is for results."""
+def _quiet() -> Iterator[None]:
+    """No telemetry, no bars, and nothing of Ray on stdout, which is for results.
+
+    Ray tells there of workers that died, and of those that it stopped itself, which can't be told apart in time. A
+    shard over which workers die again and again ends in an error of ours.
+    """
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
-    hook, told = sys.excepthook, _ToldOfRay()
+    hook = sys.excepthook
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(told):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(_Nowhere()):
             warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")  # of its own parts
             import ray.data
 
@@ -394,7 +379,7 @@ def _quiet() -> Iterator[_ToldOfRay]:
             context.enable_progress_bars = False
             log.setLevel(logging.CRITICAL)
             try:
-                yield told
+                yield
             finally:
                 context.enable_progress_bars = bars
                 log.setLevel(level)
