@@ -50,7 +50,7 @@ def bytes_of(made):
         if isinstance(made, tuple)
         else [getattr(made, n, None) for n in ("x", "y", "strength", "source", "kind", "sigma", "tail")]
     )
-    parts = [made] if isinstance(made, np.ndarray) else parts
+    parts = [made] if isinstance(made, np.ndarray) else list(made.values()) if isinstance(made, dict) else parts
     return sum(a.nbytes for a in parts if isinstance(a, np.ndarray))
 
 
