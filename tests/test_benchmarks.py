@@ -128,7 +128,7 @@ def test_flows_of_peers_are_as_large_as_ours(name: str, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_photographs_with_classes_held_out(tmp_path: Path, data_root: Path) -> None:
-    rows = ["plain", "rotpred", "ours"]
+    rows = ["plain", "vos", "rotpred", "shuffled", "patches8", "ours-patched", "ours"]
     where = ["--size", "quick", "--data-root", data_root, "--out", tmp_path]
     printed = run("outlier_quality.py", "natural", *where, "--folds", "0", "--rows", *rows)
     assert all(f"| {row} | without (3, 5) | held out |" in printed for row in rows)

@@ -35,8 +35,8 @@ def test_flow_and_archetypes_know_no_classes(flow, archetypes, data):
 def test_all_sources_draw_without_classes(flow, archetypes, data):
     X = data[0].X
     sources = [
-        fo.NormalShell(3.0, flow=flow),
-        fo.GumbelShell(3.0, flow=flow),
+        fo.NormalShell(2.5, flow=flow),
+        fo.GumbelShell(2.5, flow=flow),
         fo.Archetypal(0.3, base=archetypes, beyond=1.0),
         fo.Nullspace(archetypes),
     ]

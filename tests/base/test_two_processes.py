@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 
-STEPS, CUT = 18, 9  # rounding grows from step to step: in residual networks to 1e-4 in some twenty
+STEPS, CUT = 20, 10
 X, Y = make_moons(303, noise=0.1, random_state=0)  # batches of 33 rows can't be halved
 FLOW = fo.FlowDensity(architecture="vector", max_steps=5, random_state=0).fit(X, Y)
 IMAGES = np.random.default_rng(0).random((80, 64)) / 2 + np.eye(2)[np.arange(80) % 2].repeat(32, axis=1) / 2

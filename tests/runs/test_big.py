@@ -56,8 +56,7 @@ def flow(tmp_path_factory):
     """A flow of few rows, which scores quickly."""
     X, _ = blocks()
     place = tmp_path_factory.mktemp("flow")
-    small = {"n_blocks": 1, "hidden": 32}
-    fo.FlowDensity(options=small, max_steps=1, random_state=0).fit(X[:300]).save(place / "run")
+    fo.FlowDensity(options={"n_blocks": 1}, max_steps=1, random_state=0).fit(X[:300]).save(place / "run")
     return place / "run"
 
 

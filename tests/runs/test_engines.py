@@ -469,12 +469,13 @@ def command(place, data, out, *more):
     return [sys.executable, "-c", MAIN, *map(str, words)]
 
 
-def workers_of_ray():
-    """Process numbers of those that write shards, and the most memory that each had, in MiB."""
+def workers_of_ray(mark):
+    """Process numbers of those that write shards for a command with this mark, and the most memory of each, in MiB."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, StopIteration):  # it has ended
-            if (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
+            marked = f"FAROUT_TEST={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if marked and (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
                 lines = (folder / "status").read_text(encoding="utf-8").splitlines()
                 found[int(folder.name)] = next(int(s.split()[1]) / 1024 for s in lines if s.startswith("VmHWM"))
     return found
@@ -548,15 +549,16 @@ def test_many_rows_by_two_workers_of_bounded_memory_one_of_which_is_killed(tmp_p
     def watch():
         killed = False
         while not ended.wait(0.05):
-            peaks.update(workers_of_ray())
+            peaks.update(workers_of_ray(tmp_path))
             if not killed and (out / "part-00001.parquet").exists() and peaks:
-                os.kill(max(workers_of_ray()), signal.SIGKILL)
+                os.kill(max(workers_of_ray(tmp_path)), signal.SIGKILL)
                 killed = True
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        told = subprocess.run(words, capture_output=True, text=True, check=False)
+        env = os.environ | {"FAROUT_TEST": str(tmp_path)}  # workers inherit it
+        told = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
     finally:
         ended.set()
         watcher.join()

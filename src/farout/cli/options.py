@@ -14,7 +14,7 @@ from farout.cli.console import console
 from farout.outliers.registry import DEFAULT_RULE, SOURCES, Source, options_of
 
 if TYPE_CHECKING:
-    from farout.runs.engines import PlainEngine, RayEngine
+    from farout.runs.engines import Engine
     from farout.runs.settings import RunSettings
 
 __all__ = [
@@ -131,7 +131,7 @@ def tell_kept(out: Path, force: bool = False) -> None:
     except RunError:  # the command itself says what to do
         found = None
     if found is not None and found["shards"]:
-        console.note(f"{len(found['shards'])} shards in {out} are whole; going on with the others")
+        console.note(f"{len(found['shards'])} shards in {out} are whole already")
 
 
 def facts_of_shards(out: Path) -> dict[str, Any]:
@@ -164,7 +164,7 @@ Address = Annotated[
 ]
 
 
-def engine_of(name: str, workers: int | None, address: str | None, sharded: bool = True) -> "PlainEngine | RayEngine":
+def engine_of(name: str, workers: int | None, address: str | None, sharded: bool = True) -> "Engine":
     """The engine that is asked for; refused where nothing is written in shards, or Ray isn't installed."""
     from farout.runs.engines import PLAIN, RayEngine
 

@@ -21,7 +21,7 @@ from farout.data.tables import opened_parquet, parquet_errors, parquet_files, re
 from farout.data.urls import is_folder, is_there, name_of, path_of, require_size
 from farout.errors import DataNotFoundError, InvalidDataError, InvalidSettingError, ReadingOptionError
 
-__all__ = ["Kind", "kind_of", "read_path", "size_in_memory"]
+__all__ = ["SHARDS", "Kind", "kind_of", "read_path", "size_in_memory"]
 
 Kind = Literal["folder", "shards", "csv", "parquet", "npz", "npy", "idx"]
 SHARDS, MANIFEST = "part-*.parquet", "_manifest.json"  # as `farout.runs.shards` writes them

@@ -23,9 +23,11 @@ __all__ = [
     "reaching",
     "require_size",
     "shown_name",
+    "was_url",
 ]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://")  # one letter is a drive
+_SLASHED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*:/")
 _FILE = re.compile(r"\.[A-Za-z0-9]{2,8}$")
 
 
@@ -38,6 +40,17 @@ def is_url(source: str) -> bool:
     (True, False, False)
     """
     return _URL.match(source) is not None
+
+
+def was_url(path: Path) -> bool:
+    """Whether a path is what became of a URL, which as a path has one slash where it had two.
+
+    Examples
+    --------
+    >>> was_url(Path("s3://bucket/out")), was_url(Path("runs/out"))
+    (True, False)
+    """
+    return _SLASHED.match(path.as_posix()) is not None
 
 
 def path_of(source: str | os.PathLike[str]) -> Path:
@@ -147,9 +160,8 @@ def is_there(path: Any) -> bool:
             path.fs.info(path.path)
         except FileNotFoundError as error:
             cause = error.__cause__
-            if cause is not None and getattr(cause, "status", 404) not in (404, 410):
-                raise cause from error
-            if cause is not None and not hasattr(cause, "status") and not isinstance(cause, FileNotFoundError):
+            told = isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410)
+            if isinstance(cause, Exception) and not told:
                 raise cause from error
         return False
 

@@ -18,6 +18,7 @@ from sklearn.base import clone
 from farout.backbones.features import Features
 from farout.base.progress import stage
 from farout.data import list_pictures, load_data, open_stream
+from farout.data.files import SHARDS
 from farout.data.image_folders import names_within
 from farout.data.row_stream import origin_of, require_unchanged
 from farout.data.sentences import SENTENCE_ENDINGS, read_sentences, sentences_of, stream_sentences
@@ -104,21 +105,9 @@ def embed(
     check_target(out, force, (".npz",))
     check_place(out, spec)
     path = path_of(spec)
-    kind = _kind(spec, path, column, label, anomaly)
-    X: Any
-    y: NDArray[Any] | None = None
-    marks: NDArray[np.bool_] | None = None
-    files: NDArray[np.str_] | None = None
-    if kind == "pictures":
-        X, y = list_pictures(path)
-        files = names_within(path, X)
-    elif kind == "sentences":
-        found = read_sentences(path, column, label, anomaly)
-        X, y, marks = found.texts, found.y, found.anomaly
-    else:
-        data = load_data(spec, data_root=data_root, label=label, anomaly=anomaly)
-        X, y, marks = data, data.y, data.anomaly
-    embedded = Embedded(features.fit_transform(X), y, marks, files)
+    with reaching(path):
+        whole = _whole(spec, path, column, label, anomaly, data_root)
+        embedded = Embedded(features.fit_transform(whole.X), whole.y, whole.anomaly, whole.files)
     write_file(out, lambda target: _write(embedded, features, target))
     return embedded
 
@@ -189,6 +178,7 @@ def embed_shards(
     showing = stage(f"embedding {spec}", total=inputs.rows, show=bool(features.verbose))
     with shards.begun(force=force), showing as advance:
         engine.write(shards, embedder, advance)
+        inputs.check()
     classes = [shards.facts.get(shard.file, {}).get("classes", ()) for shard in shards.shards]
     if () in classes:
         raise RunError(f"{folder / MANIFEST} was changed; add --force to begin anew there.")
@@ -231,7 +221,7 @@ class _Inputs:
     rows: int
     origin: Callable[[], dict[str, Any]]
     read: Callable[[int, int], Iterator[_Part]]
-    check: Callable[[], None] = lambda: None
+    check: Callable[[], None]
     seeks: bool = True
     lists: bool = False
 
@@ -297,6 +287,21 @@ def _embedder_again(features: Features, inputs: _Inputs, rows: int) -> ShardEmbe
     return ShardEmbedder(features, inputs, rows)
 
 
+def _whole(
+    spec: str, path: Path, column: str | None, label: str | None, anomaly: str | None, data_root: str | Path | None
+) -> _Part:
+    """All inputs."""
+    kind = _kind(spec, path, column, label, anomaly)
+    if kind == "pictures":
+        files, labels = list_pictures(path)
+        return _Part(files, labels, None, names_within(path, files))
+    if kind == "sentences":
+        found = read_sentences(path, column, label, anomaly)
+        return _Part(found.texts, found.y, found.anomaly)
+    data = load_data(spec, data_root=data_root, label=label, anomaly=anomaly)
+    return _Part(data, data.y, data.anomaly, data.files)
+
+
 def _inputs(
     spec: str, column: str | None, label: str | None, anomaly: str | None, data_root: str | Path | None
 ) -> _Inputs:
@@ -309,12 +314,12 @@ def _opened(
     spec: str, path: Path, column: str | None, label: str | None, anomaly: str | None, data_root: str | Path | None
 ) -> _Inputs:
     kind = _kind(spec, path, column, label, anomaly)
-    if kind == "pictures":
-        return _pictures(path)
-    if kind == "sentences" and name_of(path).removesuffix(".gz").endswith(".txt"):
-        texts = read_sentences(path, column, label, anomaly).texts
-        whole, origin = _Part(texts), partial(origin_of, [path])
-        return _Inputs(len(texts), origin, lambda first, n: _in_parts(whole, first, n), lists=True)
+    lines = kind == "sentences" and name_of(path).removesuffix(".gz").endswith(".txt")
+    if kind == "pictures" or lines:
+        whole = _whole(spec, path, column, label, anomaly, data_root)
+        origin = partial(origin_of, [path] if lines else whole.X)
+        check = partial(require_unchanged, spec, origin, origin())
+        return _Inputs(len(whole), origin, lambda first, n: _in_parts(whole, first, n), check, lists=lines)
     if kind == "sentences":
         stream = replace(stream_sentences(path, column, label, anomaly), name=spec)
     else:
@@ -329,14 +334,6 @@ def _opened(
     return _Inputs(len(stream), stream.origin, read, stream.check_unchanged, stream.seeks, kind == "sentences")
 
 
-def _pictures(folder: Path) -> _Inputs:
-    files, labels = list_pictures(folder)
-    whole = _Part(files, labels, None, names_within(folder, files))
-    origin = partial(origin_of, files)
-    check = partial(require_unchanged, str(folder), origin, origin())
-    return _Inputs(len(files), origin, lambda first, n: _in_parts(whole, first, n), check)
-
-
 def _in_parts(whole: _Part, first: int, at_once: int) -> Iterator[_Part]:
     for start in range(first, len(whole), at_once):
         some = {name: None if v is None else v[start : start + at_once] for name, v in vars(whole).items()}
@@ -345,7 +342,7 @@ def _in_parts(whole: _Part, first: int, at_once: int) -> Iterator[_Part]:
 
 def _kind(spec: str, path: Path, column: str | None, label: str | None, anomaly: str | None) -> str:
     """Whether a spec is of "pictures", "sentences" or "data"; options that mean nothing for it are refused."""
-    if is_there(path) and is_folder(path) and not any(path.glob("part-*.parquet")):
+    if is_there(path) and is_folder(path) and not any(path.glob(SHARDS)):
         _refuse(spec, "the subfolders are the labels", column=column, label=label, anomaly=anomaly)
         return "pictures"
     if name_of(path).removesuffix(".gz").endswith(SENTENCE_ENDINGS):

@@ -65,10 +65,13 @@ class CallAll(Protocol):
 
 
 class Engine(Protocol):
-    """Has the missing shards of a folder written."""
+    """Has the missing shards of a folder written, and a function called for blocks of rows."""
 
     def write(self, shards: ShardFolder, writer: ShardWriter, told: Told = untold) -> None:
         """Write the missing shards, and note each in the manifest as soon as it is whole; call ``told`` on the way."""
+
+    def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> contextlib.AbstractContextManager[CallAll]:
+        """Around calls: what comes of it has ``call(name, block)`` called for all blocks of a name."""
 
 
 class PlainEngine:
@@ -81,8 +84,8 @@ class PlainEngine:
             shards.note(write_shard(shards.folder, shard, partial(writer, shard, told=told)))
 
     @contextlib.contextmanager
-    def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> Iterator["CallAll"]:
-        """Yield what has ``call(name, block)`` called for all blocks of a name, one after the other."""
+    def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> Iterator[CallAll]:
+        """See `Engine`."""
         yield lambda name, blocks: [call(name, block) for block in blocks]
 
 
@@ -142,7 +145,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def calling(self, call: Callable[[str, Any], Any], takes_gpu: bool) -> Iterator[CallAll]:
-        """Yield what has ``call(name, block)`` called for all blocks of a name, by workers that stay until the end.
+        """See `Engine`; workers stay until the end.
 
         A worker that dies is begun anew, with the block that it was at.
 

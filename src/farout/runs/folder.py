@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ from farout.base.reading import PARSER_ERRORS
 from farout.base.training import Training, started_by_torchrun
 from farout.columns import Schema
 from farout.data import Dataset
+from farout.data.urls import was_url
 from farout.errors import FaroutError, InvalidDataError, InvalidSettingError, RunError
 from farout.flows.density import FlowDensity
 from farout.runs.provenance import Provenance, Watch, heard
@@ -371,7 +371,7 @@ def begun_run(out: str | Path, settings: RunSettings, *, resume: bool = False, f
     if follows(settings):
         yield _Begun(out, settings, resume, [], [], follows=True)
         return
-    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):  # a URL, whose path has lost a slash
+    if was_url(out):
         raise RunError(f"--out {out}: runs are written to file systems of this machine; give a path.")
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file, and a run is a folder; give another name.")

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from farout.base.files import is_part, locked, remove_parts, write_atomically
 from farout.data.catalogue import CATALOGUE
 from farout.data.spec import parse_spec
-from farout.data.urls import is_url
+from farout.data.urls import is_url, was_url
 from farout.errors import RunError
 from farout.runs.folder import CONFIG, Run
 from farout.runs.records import read_record
@@ -35,7 +34,6 @@ __all__ = [
 
 FORMAT, FORMAT_VERSION = "farout-shards", 1
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
-_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")  # a path has lost one of its slashes
 NOTED_AT_ONCE = 256  # shards; of more, the manifest is written when that takes `NOTING` of the time at most
 NOTING = 0.05
 Part = TypeVar("Part", bound=Sized)
@@ -314,7 +312,7 @@ def check_place(out: Path, data: str | None = None) -> None:
     data : str, optional
         Spec of the data that are read.
     """
-    if _URL.match(str(out)):
+    if was_url(out):
         raise RunError(f"--out {out}: results are written to file systems of this machine; give a path, and copy them.")
     source = None if data is None else parse_spec(data).source
     if source is None or source in CATALOGUE or is_url(source) or not Path(source).expanduser().exists():

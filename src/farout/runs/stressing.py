@@ -12,7 +12,7 @@ from farout.base.blocks import blocks_of
 from farout.data import Dataset
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.density import FlowDensity
-from farout.runs.engines import PLAIN, CallAll, PlainEngine, RayEngine
+from farout.runs.engines import PLAIN, CallAll, Engine
 from farout.runs.folder import Run, flow_of, open_run
 from farout.runs.loading import inliers_of
 from farout.stress.answers import Answering, Answers, asked
@@ -93,9 +93,7 @@ def open_stressed(
     return Stressed(found, None if taken is None else flows[taken], taken, runs, where)
 
 
-def stress_models(
-    stressed: Stressed, data: Dataset, *, engine: PlainEngine | RayEngine = PLAIN, **settings: Any
-) -> StressResult:
+def stress_models(stressed: Stressed, data: Dataset, *, engine: Engine = PLAIN, **settings: Any) -> StressResult:
     """Stress models on the normal rows of a data set.
 
     Parameters
