@@ -1,13 +1,14 @@
 """Steps that a GPU would replay: on a CPU the same logic gives the same weights, whatever is recorded."""
 
 import contextlib
+import signal
 
 import pytest
 import torch
 
 import farout as fo
 from farout.base import training
-from farout.base.capture import WARM_UP, ReplayedStep
+from farout.base.capture import WARM_UP, CudaGraphs, ReplayedStep
 from farout.base.training import Budget, Training, train
 from small_training import X, Y, linear, squares, weights
 
@@ -17,11 +18,18 @@ class Recorder:
 
     def __init__(self):
         self.recorded = self.replayed = self.warmed = 0
+        self.against = []
 
     @contextlib.contextmanager
     def aside(self):
         self.warmed += 1
         yield
+
+    @contextlib.contextmanager
+    def watched(self):
+        against = []
+        yield against
+        against += self.against
 
     def record(self, work):
         self.recorded += 1
@@ -40,11 +48,15 @@ def recorder(monkeypatch):
     return recorder
 
 
+CPU = {"accelerator": "cpu"}  # for which the recorder stands in, whatever else there is
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
 def fitted(same_work, **settings):
     module = linear()
     rows = torch.cat([X, X]), torch.cat([Y, Y])
     history = train(
-        module, squares(module), rows, Budget(20, 16, 0.05), same_work=same_work, where=Training(**settings)
+        module, squares(module), rows, Budget(20, 16, 0.05), same_work=same_work, where=Training(**CPU | settings)
     )
     return weights(module), history
 
@@ -90,6 +102,38 @@ def test_what_can_not_be_recorded_is_told_of_and_taken_step_by_step(recorder):
         found, _ = fitted(True)
     assert recorder.recorded == 1
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_can_not_be_recorded_is_not_tried(recorder):
+    """A recording that fails may leave more behind than its step."""
+    expected, _ = fitted(False)
+    recorder.against = ["it waits for the GPU, at my_loss.py:7"]
+    with pytest.warns(UserWarning, match=r"can't be recorded as a CUDA graph.*waits for the GPU, at my_loss\.py:7$"):
+        found, _ = fitted(True)
+    assert (recorder.warmed, recorder.recorded) == (WARM_UP, 0)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_ctrl_c_is_obeyed_between_replays(recorder, tmp_path):
+    """A replay passes by no line of Python, and the loop around it does."""
+    record = recorder.record
+
+    def interrupting(work):
+        replay = record(work)
+
+        def replay_and_interrupt():
+            replay()
+            if recorder.replayed == 5:
+                signal.raise_signal(signal.SIGINT)
+
+        return replay_and_interrupt
+
+    recorder.record = interrupting
+    with pytest.raises(KeyboardInterrupt):
+        fitted(True, checkpoint_dir=tmp_path)
+    assert recorder.replayed == 5
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["state"]["step"] == WARM_UP + 5
 
 
 def test_replayed_and_resumed(recorder, tmp_path, monkeypatch):
@@ -138,7 +182,7 @@ def test_an_error_after_a_replay_keeps_nothing_of_it(recorder, tmp_path):
 def test_a_flow_s_training_does_the_same_work_each_step(recorder):
     """So does the objective of a flow, with noise, classes and those that are hidden."""
     rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).numpy()
-    flow = fo.FlowDensity(max_steps=20, random_state=0).fit(rows)
+    flow = fo.FlowDensity(max_steps=20, random_state=0, training=Training(**CPU)).fit(rows)
     assert recorder.replayed > 0
     assert (flow.score_samples(rows) < 0).all()
 
@@ -153,3 +197,69 @@ def test_the_recording_lets_go_of_gradients_first():
     for _ in range(WARM_UP + 2):
         replayed(torch.zeros(1, dtype=torch.int64))
     assert order == ["step"] * WARM_UP + ["forget", "record", "step", "step"]
+
+
+# --- on a GPU --------------------------------------------------------------------------------------------------------
+
+
+@needs_gpu
+def test_a_gpu_records_the_training_of_a_flow(monkeypatch):
+    """With noise, classes and those that are hidden; and the replayed flow is as good as one trained step by step."""
+    recorded, record = [], CudaGraphs.record
+    monkeypatch.setattr(CudaGraphs, "record", lambda self, work: recorded.append(1) or record(self, work))
+    rows, labels = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).numpy(), [0, 1, 2] * 100
+    for given in ((rows,), (rows, labels)):
+        replayed = fo.FlowDensity(max_steps=60, random_state=0).fit(*given)
+        assert recorded
+        recorded.clear()
+        with monkeypatch.context() as patch:
+            patch.delitem(training.RECORDERS, "cuda")
+            one_by_one = fo.FlowDensity(max_steps=60, random_state=0).fit(*given)
+        assert not recorded
+        assert replayed.score(*given) == pytest.approx(one_by_one.score(*given), abs=0.02)
+
+
+@needs_gpu
+def test_what_a_gpu_would_have_to_wait_for_is_seen_before():
+    """`squares` looks at its loss."""
+    with pytest.warns(UserWarning, match=r"can't be recorded as a CUDA graph.*waits for the GPU, at .*small_training"):
+        found, _ = fitted(True, accelerator="cuda")
+    expected, _ = fitted(False, accelerator="cuda")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert torch.cuda.get_sync_debug_mode() == 0
+
+
+@needs_gpu
+def test_a_recording_that_fails_leaves_the_process_as_it_was():
+    recorder, x = CudaGraphs(), torch.ones(3, device="cuda")
+    usual, generator = torch.cuda.current_stream(), torch.cuda.default_generators[0]
+
+    def waits():
+        (x + torch.randn(3, device="cuda")).sum().item()
+
+    def copies():
+        x.add_(1)
+        x.copy_(torch.zeros(3))
+
+    def stops():
+        x.add_(1)
+        raise KeyboardInterrupt
+
+    for work, error in ((waits, RuntimeError), (copies, RuntimeError), (stops, KeyboardInterrupt)):
+        generator.manual_seed(3)
+        state = generator.get_state()
+        with pytest.raises(error) as caught:
+            recorder.record(work)
+        assert "previous error" not in str(caught.value), "the first cause is told"
+        assert torch.cuda.current_stream() == usual
+        assert torch.equal(generator.get_state(), state)
+        drawn = torch.randn(5, device="cuda")
+        generator.manual_seed(3)
+        assert torch.equal(torch.randn(5, device="cuda"), drawn)
+    made = torch.zeros(3, device="cuda")
+    replay = recorder.record(lambda: made.add_(torch.rand(3, device="cuda")))
+    replay()
+    first = made.clone()
+    replay()
+    assert (first > 0).all()
+    assert not torch.equal(made, 2 * first), "each replay draws its own numbers"
