@@ -11,12 +11,13 @@ import torch
 __all__ = ["gradient_type", "in_training_step", "quickest_type", "same_step", "training_step"]
 
 
-class _State(threading.local):
-    on = False
-    dtype = torch.float32
+# Not of a class of its own, whose defaults torch's compiler, up to 2.11 at least, takes for what a thread has set.
+_state = threading.local()
 
 
-_state = _State()
+def _now() -> tuple[bool, torch.dtype]:
+    """Whether this thread is within a step, and the type of its gradients."""
+    return getattr(_state, "on", False), getattr(_state, "dtype", torch.float32)
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def training_step(dtype: torch.dtype = torch.float32) -> Iterator[None]:
     bfloat16 a gradient is off by about .2 %, as random as the choice of a batch and far smaller. To look whether
     numbers are finite would make a GPU wait at every step; whoever trains watches the loss instead.
     """
-    before = _state.on, _state.dtype
+    before = _now()
     _state.on, _state.dtype = True, dtype
     try:
         yield
@@ -37,17 +38,19 @@ def training_step(dtype: torch.dtype = torch.float32) -> Iterator[None]:
 
 def same_step() -> Callable[[], AbstractContextManager[None]]:
     """What puts another thread into this one's step: autograd takes a GPU's steps back in a thread of its own."""
-    return partial(training_step, _state.dtype) if _state.on else contextlib.nullcontext
+    on, dtype = _now()
+    return partial(training_step, dtype) if on else contextlib.nullcontext
 
 
 def in_training_step() -> bool:
     """Whether this thread is within a `training_step`."""
-    return _state.on
+    return bool(getattr(_state, "on", False))
 
 
 def gradient_type() -> torch.dtype | None:
     """The type for gradients of a `training_step`; None outside one, and where nothing is differentiated."""
-    return _state.dtype if _state.on and torch.is_grad_enabled() else None
+    on, dtype = _now()
+    return dtype if on and torch.is_grad_enabled() else None
 
 
 def quickest_type(device: torch.device) -> torch.dtype:
