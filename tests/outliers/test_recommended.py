@@ -5,6 +5,8 @@ import pytest
 from sklearn.base import clone
 
 import farout as fo
+from farout.networks import vector
+from farout.outliers import trials
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,18 @@ def test_a_classifier_of_images_makes_its_outliers_once_without_being_told(image
     """The default source, with the default ``n_outliers``."""
     clf = fo.CautiousClassifier(fo.Recommended(flow=image_flow), max_steps=2, random_state=0)
     assert clf.fit(digits[0][:200], digits[1][:200]).source_.stays_fresh() is False
+
+
+def test_trials_learn_on_the_cpu(table, monkeypatch):
+    """Their rows and outliers are there, a step takes less than a GPU's launches, and the choice is any machine's."""
+    wheres = []
+    for module in (trials, vector):
+        learn = module.train
+        monkeypatch.setattr(
+            module,
+            "train",
+            lambda *given, where, learn=learn, **more: wheres.append(where) or learn(*given, where=where, **more),
+        )
+    fo.CautiousClassifier(fo.Recommended(budget=0.5), max_steps=2, random_state=0).fit(*table)
+    assert len(wheres) > 10
+    assert {where.accelerator for where in wheres} == {"cpu"}

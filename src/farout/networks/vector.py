@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from farout.base.blocks import RowsOnDemand
 from farout.base.losses import cautious_loss
-from farout.base.training import Budget, seeded, suitable_threads, train
+from farout.base.training import Budget, Training, seeded, suitable_threads, train
 
 __all__ = ["KINDS", "VectorNetwork", "chosen_kind"]
 
@@ -106,7 +106,8 @@ def _right(kind: str, x: Tensor, y: Tensor, steps: int, seed: int) -> NDArray[np
         def objective(batch: Any, progress: float, net: VectorNetwork = net) -> tuple[Tensor, dict[str, Any]]:
             return cautious_loss(net(batch[0]), batch[1], None), {}
 
-        train(net, objective, (x[inner], y[inner]), Budget(steps, BATCH, 3e-3, 1e-4), seed=seed, name="choice")
+        budget, here = Budget(steps, BATCH, 3e-3, 1e-4), Training(accelerator="cpu")  # so small a network: no GPU helps
+        train(net, objective, (x[inner], y[inner]), budget, where=here, seed=seed, name="choice")
         net.eval()
         with torch.no_grad(), suitable_threads(x.shape[1]):
             right[held] = (net(x[held]).argmax(1) == y[held]).numpy()

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from farout.base.log_odds import negative_log_odds
 from farout.base.losses import cautious_loss
 from farout.base.neighbours import nearest_rows
-from farout.base.training import Budget, seeded, suitable_threads, train
+from farout.base.training import Budget, Training, seeded, suitable_threads, train
 from farout.base.validation import Rows
 from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
@@ -285,7 +285,8 @@ def _student(
     rows = [torch.from_numpy(U[fold.train]).float()]
     if own is not None:
         rows.append(torch.from_numpy(own[1].astype(np.int64)))
-    train(net, objective, rows, Budget(steps, BATCH, 3e-3, 1e-4), seed=seed, name="trial")
+    here = Training(accelerator="cpu")  # where so small a network learns quickest, and where its rows and outliers are
+    train(net, objective, rows, Budget(steps, BATCH, 3e-3, 1e-4), where=here, seed=seed, name="trial")
     net.eval()
     asked = torch.from_numpy(U[np.concatenate([fold.known, fold.unseen])]).float()
     with torch.no_grad(), suitable_threads(U.shape[1]):
