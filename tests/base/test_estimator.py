@@ -189,7 +189,8 @@ def assert_same(a, b, where=""):
         assert_same(dict(a.state_dict()), dict(b.state_dict()), where)
     elif isinstance(a, torch.Tensor):
         assert a.dtype == b.dtype, where
-        assert_same(a.detach().numpy(), b.detach().numpy(), where)
+        assert a.device == b.device, where
+        assert_same(a.detach().cpu().numpy(), b.detach().cpu().numpy(), where)
     elif isinstance(a, Mapping):
         assert a.keys() == b.keys(), where
         for key in a:

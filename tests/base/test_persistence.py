@@ -107,6 +107,33 @@ def test_models_are_bit_equal(name, flow, tmp_path):
             equal(getattr(model, method)(NEW), getattr(again, method)(NEW))
 
 
+def test_loaded_networks_work_where_fitted_ones_do(flow, tmp_path, monkeypatch):
+    """Fitted ones work on a GPU where there is one, and its last digits are others than a CPU's."""
+    pixels = np.random.default_rng(0).random((60, 16))
+    critic = fo.Critic(event_shape=(1, 4, 4), max_steps=2, random_state=0).fit(pixels)
+    classifier = fo.CautiousClassifier(fo.NormalShell(flow=flow), max_steps=3, random_state=0).fit(X, TEXT)
+    fitted = {"flow": flow, "critic": critic, "classifier": classifier}
+    there, asked = torch.device("meta"), []
+    for module in ("flows.density", "outliers.critic", "detectors.exposure"):
+        monkeypatch.setattr(f"farout.{module}.inference_device", lambda where: asked.append(where) or there)
+    for name, model in fitted.items():
+        again = fo.load(model.save(tmp_path / name))
+        for attribute in again._networks:
+            tensors = vars(again)[attribute].state_dict().values() if attribute in vars(again) else []
+            assert all(t.device == there for t in tensors), f"{name}.{attribute}"
+    assert asked == [flow.training, critic.training, flow.training, classifier.training]
+
+
+def test_a_network_of_ones_own_works_where_it_is_given(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    model = fo.WrappedClassifier(network, random_state=0).fit(X)
+    path = model.save(tmp_path / "run")
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        again = fo.load(path, network=network.to(device))
+        assert {p.device.type for p in again.network_.parameters()} == {device}
+        np.testing.assert_allclose(again.score_samples(NEW), model.score_samples(NEW), rtol=1e-6)
+
+
 def test_feature_names_and_object_labels_come_back(tmp_path):
     det = fo.FlowDetector(flow=fo.FlowDensity(max_steps=2), random_state=0).fit(X, TEXT.astype(object))
     det.feature_names_in_ = np.array(["length", "width"], dtype=object)
@@ -139,7 +166,7 @@ def test_the_folder_is_two_plain_files(flow, tmp_path):
     assert config["model"]["class"] == "FlowDensity"
     assert read_config(path) == config
     tensors = load_file(path / "model.safetensors")
-    assert all(tensors["/flow_/" + k].equal(v) for k, v in flow.flow_.state_dict().items())
+    assert all(tensors["/flow_/" + k].equal(v.cpu()) for k, v in flow.flow_.state_dict().items())
 
 
 def test_loading_touches_no_random_state(flow, tmp_path):

@@ -219,6 +219,8 @@ class Reader:
             setattr(model, k, self.decode(v, f"{path}/{k}"))
         for name in value["networks"]:
             setattr(model, name, self._network(model, name, f"{path}/{name}/"))
+        if value["networks"]:
+            model._to_device()
         return model
 
     def _network(self, model: Any, name: str, prefix: str) -> nn.Module:

@@ -295,6 +295,12 @@ class Estimator(BaseEstimator):
         """A network, untrained, of a model whose other fitted attributes are there."""
         raise RunError(f"{type(self).__name__} has no network called {name}.")
 
+    def _to_device(self) -> None:
+        """Bring the networks of a fitted model to the device that they work on: fits end with it, and so does loading.
+
+        The last digits depend on the device, and what is saved is loaded to the bit.
+        """
+
     # --- small things that many need -----------------------------------------------------------------------------
 
     def _query(self, X: ArrayLike, *, min_rows: int = 1) -> NDArray[Any]:

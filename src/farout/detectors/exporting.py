@@ -74,7 +74,10 @@ def to_onnx(self: Any, path: str | Path | None = None, *, encoded: bool = False)
         "threshold": float(self.offset_),
         "score_by": state.get("score_") or state.get("score_by_") or state.get("score_by", "joined"),
     }
-    return write_graph(build, (rows,), expected, facts, path, where)
+    try:
+        return write_graph(build, (rows,), expected, facts, path, where)
+    finally:
+        self._to_device()  # a network that can't be copied has itself been brought to the CPU
 
 
 def _rows_to_check(model: Any) -> Tensor:

@@ -301,11 +301,16 @@ class ExposedModel(Estimator):
         )
         self.history_ = {"step": [float(s) for s in history.steps], **history.figures}
         lay_out_as_saved(self.network_)
-        device = inference_device(self.training)
-        self.network_.eval().to(device)
-        self.units_.to(device)
+        self.network_.eval()
         if head is not None and "turns_" in vars(self):
-            self.auxiliary_head_ = head.to(device)
+            self.auxiliary_head_ = head
+        self._to_device()
+
+    def _to_device(self) -> None:
+        device = inference_device(self.training)
+        for name in self._networks:
+            if name in vars(self):
+                getattr(self, name).to(device)
 
     def _objective(self, feed: Feed, head: nn.Linear | None) -> Objective:
         return _Objective(self, feed, head)

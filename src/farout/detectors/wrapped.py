@@ -580,6 +580,12 @@ class WrappedClassifier(ClassifierMixin, Estimator):
             return Units(self.event_shape_)
         return inference_copy(self.network, type(self).__name__, "cpu")
 
+    def _to_device(self) -> None:
+        """Where the network is that was given again; with a ``device``, `_trained` sees to it."""
+        devices = {weight.device for weight in (*self.network.parameters(), *self.network.buffers())}
+        if self.device is None and len(devices) == 1:
+            self.network_.to(devices.pop())
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False

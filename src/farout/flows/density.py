@@ -415,8 +415,12 @@ class FlowDensity(DensityMixin, Estimator):
         self.flow_.eval().requires_grad_(False)
         # Vectors are scored in float64, so that a row's score doesn't depend on the rows beside it.
         dtype = torch.float64 if len(self.event_shape_) == 1 else torch.float32
-        self.flow_.to(inference_device(self.training), dtype)
+        self.flow_.to(dtype)
+        self._to_device()
         lay_out_as_saved(self.flow_)
+
+    def _to_device(self) -> None:
+        self.flow_.to(inference_device(self.training))
 
     # --- rows in and out -----------------------------------------------------------------------------------------
 

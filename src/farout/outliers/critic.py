@@ -115,10 +115,14 @@ class Critic(Estimator):
             seed=self.seed_,
             name="critic",
         )
-        device = inference_device(self._handing().training)
-        self.network_.eval().requires_grad_(False).to(device)
-        self.units_.to(device)
+        self.network_.eval().requires_grad_(False)
+        self._to_device()
         self.told_ = self._told(X[held], labels[held])
+
+    def _to_device(self) -> None:
+        device = inference_device(self.training)
+        self.network_.to(device)
+        self.units_.to(device)
 
     def _build(self, name: str) -> Any:
         if name == "units_":
