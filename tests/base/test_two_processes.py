@@ -14,6 +14,7 @@ from farout.base import ranks
 from farout.base import training as loop
 
 pytestmark = [
+    pytest.mark.skipif(torch.cuda.is_available(), reason="run beside a GPU by test_two_processes_beside_a_gpu.py"),
     pytest.mark.skipif(sys.platform != "linux", reason="needs processes that are forked off"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]

@@ -304,7 +304,8 @@ def train(
     ------
     DivergedError
         If the loss, a gradient or a weight stops being finite, or the loss climbs far above where it began. The message
-        names the step and the first layer or weight, and has advice; checkpoints from before are kept.
+        names the step and, unless a GPU had gone on meanwhile, the first layer or weight, and has advice; checkpoints
+        from before are kept.
     KeyboardInterrupt
         If interrupted: once the step is over and its checkpoint is kept, or at once after a second Ctrl-C.
     SystemExit
@@ -332,6 +333,11 @@ def _forked_off(fabric: "Fabric", module: nn.Module, fit: "Callable[[Fabric], Hi
 
     It comes by a file: the launcher's pipe holds 64 kB, and whoever wrote more into it would wait for ever.
     """
+    if torch.cuda.is_initialized():
+        raise InvalidSettingError(
+            "Training: this strategy forks the process off, and it has used a GPU already, with which no forked one "
+            "can go on; begin a new process, or train by torchrun."
+        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trained"
 
