@@ -528,7 +528,7 @@ class DeepArchetypes(TransformerMixin, Estimator):
         like = next(self.flow_.flow_.parameters())
         self.heads_.to(like.device, like.dtype)
         try:
-            with torch.no_grad(), seeded(self.seed_):
+            with torch.no_grad(), seeded(self.seed_, like.device):
                 return mean_losses(objective, rows, int(batch_size), like)
         finally:
             self.heads_.eval().cpu().double()
