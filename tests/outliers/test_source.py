@@ -99,7 +99,8 @@ def test_workers_and_passes_of_a_loader_have_their_own_draws(flow, blobs):
 
     def passes():
         generator = torch.Generator().manual_seed(0)
-        loader = DataLoader(dataset, batch_size=None, num_workers=2, generator=generator)
+        begun = "spawn" if torch.cuda.is_available() else None  # forked processes can't use a GPU
+        loader = DataLoader(dataset, batch_size=None, num_workers=2, generator=generator, multiprocessing_context=begun)
         return [[x for x, _ in itertools.islice(loader, 4)] for _ in range(2)]
 
     drawn = passes()

@@ -355,7 +355,8 @@ def shapes_inside(source: OutlierSource) -> list[tuple[int, ...]]:
 class OutlierBatches(IterableDataset[tuple[Tensor, ...]]):
     """Endless batches of outliers, as a torch ``IterableDataset``; each worker and each pass has its own draws.
 
-    The draws follow from ``seed`` alone; with workers, from the DataLoader's own ``generator`` as well.
+    The draws follow from ``seed`` alone; with workers, from the DataLoader's own ``generator`` as well. Workers of a
+    flow on a GPU need ``multiprocessing_context="spawn"``, since a process that is forked off can't use one.
 
     Yields
     ------
