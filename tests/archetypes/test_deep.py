@@ -21,7 +21,7 @@ def quick(flow, **params):
 
 
 def flow_bytes(flow):
-    return [t.numpy().tobytes() for t in flow.flow_.state_dict().values()]
+    return [t.cpu().numpy().tobytes() for t in flow.flow_.state_dict().values()]
 
 
 def some_weights(n, k, seed=0):
@@ -69,7 +69,7 @@ def test_every_loss_reaches_what_it_should(blobs, flow, deep, name, joint):
     model.flow_ = copy.deepcopy(model.flow_)  # the frozen one is everyone's
     torch.manual_seed(0)
     for module in (model.heads_, model.flow_.flow_):
-        module.double().train().requires_grad_(True)
+        module.cpu().double().train().requires_grad_(True)
         for p in module.parameters():
             torch.nn.init.normal_(p, std=0.3)
     objective = DeepObjective(model.flow_, model.heads_, {name: 1.0}, joint=joint, author=False)

@@ -11,9 +11,11 @@ from farout.base.training import Training
 from farout.errors import DivergedError, InvalidDataError
 from small_training import X, fit, linear, squares
 
+AT_ONCE = Training(accelerator="cpu")  # where each step is looked at before the weights learn from it
 
-def poisoning(module, tensor, step, value=float("nan")):
-    """An objective whose loss is fine, and which spoils a number of the module in one step."""
+
+def poisoning(module, name, step, value=float("nan")):
+    """An objective whose loss is fine, and which spoils a number of a tensor of the module in one step."""
     taken = []
 
     def objective(batch, progress):
@@ -22,7 +24,7 @@ def poisoning(module, tensor, step, value=float("nan")):
             taken.append(0)
             if len(taken) == step:
                 with torch.no_grad():
-                    tensor.view(-1)[0] = value
+                    module.state_dict()[name].view(-1)[0] = value  # wherever the training has brought it
         return loss
 
     return objective
@@ -47,7 +49,7 @@ class Idle(nn.Module):
 def test_weights_spoilt_by_the_last_step_are_no_model(name, validation, value):
     module = Idle()
     with pytest.raises(DivergedError, match=rf"test: training diverged at step 60: {name} is not finite\. No model"):
-        fit(module, poisoning(module, module.state_dict()[name], 60, value), validation)
+        fit(module, poisoning(module, name, 60, value), validation)
 
 
 def test_a_mask_of_minus_infinity_is_fine():
@@ -58,7 +60,7 @@ def test_the_last_good_checkpoint_is_kept(tmp_path):
     module = Idle()
     where = Training(checkpoint_dir=tmp_path)
     with pytest.raises(DivergedError, match=rf"The last good checkpoint stays in {tmp_path}"):
-        fit(module, poisoning(module, module.idle.weight, 25), validation=True, where=where)
+        fit(module, poisoning(module, "idle.weight", 25), validation=True, where=where)
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["state"]["step"] == 20
     assert all(torch.isfinite(t).all() for n, t in kept["weights"].items() if n != "mask")
@@ -83,8 +85,17 @@ def test_the_first_layer_that_overflows_is_named():
     with torch.no_grad():
         module.second.weight.fill_(1e3)
     with pytest.raises(DivergedError, match=r"at step 7: the loss became .*, first in second \(Linear\)\."):
-        fit(module, squares(module), learning_rate=1e-6)
+        fit(module, squares(module), where=AT_ONCE, learning_rate=1e-6)
     assert all(torch.isfinite(p).all() for p in module.parameters()), "no step was taken by such a loss"
+
+
+def test_what_overflows_is_an_error_on_any_device():
+    """A GPU, at whose loss nobody looks at each step, names the step at least."""
+    module = Overflows(7)
+    with torch.no_grad():
+        module.second.weight.fill_(1e3)
+    with pytest.raises(DivergedError, match=r"at step 7: the loss became .* No model was made"):
+        fit(module, squares(module), learning_rate=1e-6)
 
 
 def test_a_gradient_that_is_not_finite_is_named():
@@ -95,7 +106,7 @@ def test_a_gradient_that_is_not_finite_is_named():
         return squares(module)(batch, progress)[0] + at_zero, {}
 
     with pytest.raises(DivergedError, match="at step 31: the gradient of bias is not finite"):
-        fit(module, objective)
+        fit(module, objective, where=AT_ONCE)
     assert torch.isfinite(module.weight).all()
 
 
@@ -156,7 +167,7 @@ def test_every_estimator_that_trains_ends_unfitted(name, monkeypatch):
     def spoilt(self, *args, **kwargs):
         result = taken(self, *args, **kwargs)
         with torch.no_grad():
-            self.param_groups[0]["params"][0].view(-1)[0] = torch.nan
+            self.param_groups[0]["params"][0].view(-1)[:1].fill_(torch.nan)  # which a GPU can record, as all of a step
         return result
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spoilt)

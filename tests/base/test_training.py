@@ -25,7 +25,7 @@ def test_same_seed_same_weights_and_torch_left_alone():
         module = linear()
 
         def objective(batch, progress, module=module):
-            return (module(batch[0] + torch.randn(3)) - batch[1]).square().mean(), {}
+            return (module(batch[0] + torch.randn(3, device=batch[0].device)) - batch[1]).square().mean(), {}
 
         noisy.append(weights(fit(module, objective)[0]))
     assert torch.equal(*noisy)
@@ -37,7 +37,7 @@ def test_batches_are_shuffled_whole_passes_and_progress_grows():
     module = linear()
 
     def spy(batch, progress):
-        seen.append(batch[0])
+        seen.append(batch[0].cpu())
         progresses.append(progress)
         return squares(module)(batch, progress)
 

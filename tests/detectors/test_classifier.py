@@ -28,7 +28,7 @@ def test_probabilities_scores_and_predictions_agree(table):
     cautious = fo.CautiousClassifier(fo.Noise(), distance_aware=False, max_steps=40, random_state=0).fit(*table)
     p = cautious.predict_proba(X)
     np.testing.assert_allclose(np.log(p), cautious.logits(X) - logsumexp(cautious.logits(X), axis=1, keepdims=True))
-    logits = cautious.network_(cautious.units_.to_model(X)).detach()  # in single precision
+    logits = cautious.network_(cautious.units_.to_model(X)).detach().cpu()  # in single precision
     np.testing.assert_allclose(p, torch.softmax(logits, dim=1).numpy(), rtol=1e-5)
     np.testing.assert_array_equal(cautious.score_samples(X), p.max(axis=1))
     np.testing.assert_array_equal(cautious.predict(X), cautious.classes_[p.argmax(axis=1)])

@@ -38,7 +38,7 @@ def test_it_tells_far_from_normal(which, request):
 
 def test_score_is_the_best_class(conditional, table):
     X = table[0]
-    log_odds = conditional.network_(conditional.units_.to_model(X)).detach().numpy()
+    log_odds = conditional.network_(conditional.units_.to_model(X)).detach().cpu().numpy()
     assert log_odds.shape == (300, 3)
     own = -conditional._against(conditional._logits(X))
     np.testing.assert_allclose(own, log_odds.max(axis=1), rtol=1e-4)  # single precision
@@ -77,7 +77,7 @@ def test_loss_takes_each_row_at_its_own_class(table, monkeypatch):
         """Log-odds of class k are 10 k, whatever comes in."""
 
         def forward(self, x):
-            return 10.0 * torch.arange(3) + 0 * super().forward(x)
+            return 10.0 * torch.arange(3, device=x.device) + 0 * super().forward(x)
 
     fo.OutlierDiscriminator(SpySource([]), network=Constant, max_steps=1, batch_size=270).fit(X, y)
     (inside, outside) = seen[0]

@@ -27,7 +27,7 @@ def test_one_forward_batch_of_processed_inliers_and_outliers(model, table):
     assert [len(b) for b in batches] == [64] * 7
     scale, shift = torch.tensor(X.std(axis=0)), torch.tensor(X.mean(axis=0))
     for batch, rows in zip(batches, calls(log, "process"), strict=True):
-        data = batch.double() * scale + shift
+        data = batch.cpu().double() * scale + shift
         np.testing.assert_allclose(data[:32], rows + 100, rtol=1e-4)  # the spy's path adds 100
         np.testing.assert_allclose(data[32:], 30, rtol=1e-4)  # the spy's outliers
 
@@ -74,14 +74,14 @@ def test_outliers_made_once_come_again_and_inliers_are_processed_once(model, tab
     fitted = model(Numbered(log), network=SpyNetwork, max_steps=9, batch_size=32, n_outliers=50, random_state=0)
     batches = fitted.fit(X, y).network_.batches
     scale, shift = torch.tensor(X.std(axis=0)), torch.tensor(X.mean(axis=0))
-    values = torch.cat([(b.double() * scale + shift)[32:, 0] for b in batches]).round()
+    values = torch.cat([(b.cpu().double() * scale + shift)[32:, 0] for b in batches]).round()
     _, times = values.unique(return_counts=True)
     assert len(times) == 50
     assert set(times.tolist()) == {5, 6}  # 288 in rounds of 50, each one once a round
     (processed,) = calls(log, "process")
     (seen,) = calls(log, "fit")
     np.testing.assert_array_equal(processed, seen)
-    inliers = torch.cat([(b.double() * scale + shift)[:32] for b in batches])
+    inliers = torch.cat([(b.cpu().double() * scale + shift)[:32] for b in batches])
     assert inliers.min() > 80  # the spy's path adds 100
 
 
@@ -191,7 +191,7 @@ def test_a_module_of_ones_own_is_not_touched(model, table, flow):
     fitted = model(fo.NormalShell(flow=flow), network=own, max_steps=5, random_state=0).fit(*table)
     assert own.training
     assert all(torch.equal(v, before[k]) for k, v in own.state_dict().items())
-    assert not torch.equal(fitted.network_[0].weight.float(), own[0].weight)
+    assert not torch.equal(fitted.network_[0].weight.float().cpu(), own[0].weight)
 
 
 @pytest.mark.parametrize("model", [*MODELS, fo.FlowDetector])

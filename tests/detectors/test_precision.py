@@ -96,7 +96,7 @@ def test_large_numbers_that_differ_little_reach_the_network_unrounded(model, n_o
     fit = model(source, network=SpyNetwork, n_outliers=n_outliers, max_steps=3, batch_size=32, random_state=0)
     inliers = (X - X.mean(axis=0)) / X.std(axis=0)
     outlier = (5.4e6 + 0.123 - X.mean(axis=0)) / X.std(axis=0)
-    for batch in fit.fit(X, y).network_.batches:
+    for batch in (seen.cpu() for seen in fit.fit(X, y).network_.batches):
         apart = np.abs(batch[:32].numpy()[:, None] - inliers[None]).max(axis=2).min(axis=1)
         assert apart.max() < 1e-4
         np.testing.assert_allclose(batch[32:], np.tile(outlier, (32, 1)), atol=1e-4)

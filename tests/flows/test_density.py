@@ -72,7 +72,7 @@ def test_with_classes_it_begins_as_gaussian_discriminant_analysis():
     flow = FlowDensity(random_state=0).fit(X, y)
     assert flow.history_ == {"step": []} or not flow.history_["step"]
     inner, _ = holdout_split(len(X), 0.05, y, 0, at_least=10)
-    u = flow.units.to_model(X)
+    u = flow.units.to_model(X).cpu()
     varies = flow.varies_
     law = Discriminant.fitted(u.double().numpy()[inner][:, varies], y[inner])
     against = law.against(u.double().numpy()[:, varies])
@@ -256,7 +256,7 @@ def test_history_shows_the_loss_fall_and_the_best_weights_are_kept():
     _, held = holdout_split(120, 0.5, None, 0, at_least=10)
     flow.flow_.float()
     first, rest = flow.parts()
-    rows = first(torch.tensor(X[held]))[0]
+    rows = first(torch.tensor(X[held], device=flow.units.shift.device))[0]
     with torch.random.fork_rng():
         torch.manual_seed(0)  # every validation draws this noise
         kept, _ = flow._objective(rest, 0.0)((rows,), 1.0)

@@ -129,7 +129,7 @@ def test_a_diverging_training_ends_in_advice(rows, settings):
 
 
 class Interrupted(FlowDensity):
-    """Raises Ctrl-C at a step; keeps count of those that it took."""
+    """Raises Ctrl-C at a step; keeps count of those that it took. A GPU, which replays steps, would pass it by."""
 
     at = 0
 
@@ -147,7 +147,9 @@ class Interrupted(FlowDensity):
 
 
 def interrupted(at, fraction, **training):
-    flow = Interrupted(**{**QUICK, "max_steps": 120}, validation_fraction=fraction, training=Training(**training))
+    flow = Interrupted(
+        **{**QUICK, "max_steps": 120}, validation_fraction=fraction, training=Training("cpu", **training)
+    )
     flow.at, flow.taken = at, 0
     return flow
 

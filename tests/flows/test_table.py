@@ -119,9 +119,11 @@ def test_of_many_rows_some_are_held_out_and_some_are_what_the_first_steps_learn_
 def test_many_rows_go_through_a_flow_in_parts(monkeypatch):
     flow = fo.FlowDensity(**QUICK).fit(np.random.default_rng(0).standard_normal((300, 3)))
     rows = torch.randn(50, 3, dtype=torch.float64)
+    there = rows.to(flow.units.shift.device)
     chain, sizes = flow.flow_.transform, []
     monkeypatch.setattr(transform, "ROWS", 16)
     forward = Marginals._forward
     monkeypatch.setattr(Marginals, "_forward", lambda self, x, c: sizes.append(len(x)) or forward(self, x, c))
-    torch.testing.assert_close(chain.mapped(rows), torch.from_numpy(flow.encode(rows.numpy())), rtol=0, atol=1e-12)
+    mapped = chain.mapped(there).cpu()
+    torch.testing.assert_close(mapped, torch.from_numpy(flow.encode(rows.numpy())), rtol=0, atol=1e-12)
     assert sizes == [16, 16, 16, 2, 50]

@@ -105,7 +105,7 @@ def test_latents_of_most_saliency_are_the_ones(rows, flow):
 
 def _logit(critic, x, y):
     events = critic.units_.to_model(x, torch.float32)
-    return float(critic.resting(events, torch.from_numpy(np.searchsorted(critic.classes_, y))))
+    return float(critic.resting(events, torch.from_numpy(np.searchsorted(critic.classes_, y)).to(events.device)))
 
 
 def test_with_a_rule_what_looks_real_is_turned_away(rows):
