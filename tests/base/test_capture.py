@@ -3,12 +3,14 @@
 import contextlib
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 import farout as fo
 from farout.base import training
 from farout.base.capture import WARM_UP, CudaGraphs, ReplayedStep
+from farout.base.step import training_step
 from farout.base.training import Budget, Training, train
 from small_training import X, Y, linear, squares, weights
 
@@ -197,6 +199,40 @@ def test_the_recording_lets_go_of_gradients_first():
     for _ in range(WARM_UP + 2):
         replayed(torch.zeros(1, dtype=torch.int64))
     assert order == ["step"] * WARM_UP + ["forget", "record", "step", "step"]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("architecture", ["vector", "table", "image", "natural"])
+def test_a_step_of_a_flow_can_be_recorded(architecture, labelled):
+    """On a device that has no numbers, it looks at none, and nothing in it lies on the CPU."""
+    shape = (4,) if architecture in ("vector", "table") else (1, 8, 8)
+    X = np.random.default_rng(0).random((300, *shape))
+    model = fo.FlowDensity(architecture=architecture, event_shape=shape, max_steps=1, training=Training(**CPU))
+    model.fit(X, np.arange(300) % 2 if labelled else None)
+    rest = model.parts()[1]
+    rest.float().train().requires_grad_(True)
+    objective = model._objective(rest, 0.0)
+
+    class Step(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rest = rest
+
+        def forward(self, *batch):
+            return objective(batch, 0.5)[0]
+
+    step = Step()
+    learned = dict(step.named_parameters())
+    there = {name: torch.empty_like(t, device="meta") for name, t in [*learned.items(), *step.named_buffers()]}
+    weights = [there[name].requires_grad_() for name in learned]
+    batch = [torch.empty(32, *shape, device="meta")]
+    if labelled:
+        batch.append(torch.empty(32, dtype=torch.int64, device="meta"))
+    with training_step():
+        loss = torch.func.functional_call(step, there, tuple(batch))
+        loss.backward()
+    assert loss.device.type == "meta"
+    assert any(w.grad is not None for w in weights)
 
 
 # --- on a GPU --------------------------------------------------------------------------------------------------------
