@@ -52,6 +52,8 @@ def state():
         "numpy's random state": str(np.random.get_state()),  # noqa: NPY002
         "random's state": str(random.getstate()),
         "torch's random state": torch.get_rng_state().tolist(),
+        "torch's random state on a GPU": torch.cuda.get_rng_state().tolist() if torch.cuda.is_available() else None,
+        "a watch for waits": torch.cuda.get_sync_debug_mode() if torch.cuda.is_available() else None,
         "torch's default type": str(torch.get_default_dtype()),
         "torch's default device": str(torch.get_default_device()),
         "torch's threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
