@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from farout.base import blocks
-from farout.base.blocks import RowsOnDemand, filled, in_blocks
+from farout.base.blocks import RowsOnDemand, filled, in_blocks, rows_at_once
 
 
 @pytest.fixture
@@ -31,6 +31,12 @@ def test_wide_rows_make_small_blocks_and_no_rows_make_one():
     assert {len(part) for part in in_blocks(np.abs, np.ones((40, blocks.NUMBERS // 20)))} == {20}
     assert [part.shape for part in in_blocks(np.abs, np.ones((2, 2 * blocks.NUMBERS)))] == [(1, 2 * blocks.NUMBERS)] * 2
     assert [part.shape for part in in_blocks(np.abs, np.ones((0, 3)))] == [(0, 3)]
+
+
+def test_wide_rows_take_no_more_memory_at_a_time():
+    assert rows_at_once(0) == rows_at_once(1) == blocks.BLOCK
+    assert [rows_at_once(width) * width <= blocks.SMALL for width in (50, 400, 3072)] == [True] * 3
+    assert rows_at_once(2 * blocks.SMALL) == 1
 
 
 def test_threads_share_the_blocks_and_not_their_operations(threads, monkeypatch):

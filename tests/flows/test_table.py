@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
+from sklearn.base import clone
 from sklearn.covariance import LedoitWolf
 
 import farout as fo
@@ -99,15 +100,32 @@ def test_labels_with_the_table_flow():
     assert np.abs(flow.noisy_reconstruction(X, y, random_state=0) - X).mean() < 0.5
 
 
+@pytest.mark.parametrize("architecture", ["table", "vector"])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_many_rows_are_learned_from_a_block_at_a_time(architecture, labelled, monkeypatch):
+    rows, y = np.random.default_rng(0).standard_normal((1000, 3)).cumsum(axis=1), np.arange(1000) % 4
+    rows[y > 1] += 3
+    flow = fo.FlowDensity(**QUICK | {"architecture": architecture, "max_steps": 2, "validation_fraction": 0})
+    whole = flow.fit(rows, y if labelled else None)
+    monkeypatch.setattr(density, "MADE", 500)
+    parts = clone(whole).fit(rows, y if labelled else None)
+    fixed = {
+        k: v for k, v in whole.flow_.named_buffers() if "means" in k or "mean" in k or "factor" in k or "knots" in k
+    }
+    assert fixed or (architecture, labelled) == ("vector", False)
+    for key, value in fixed.items():
+        torch.testing.assert_close(dict(parts.flow_.named_buffers())[key], value, rtol=1e-5, atol=1e-5)
+
+
 def test_of_many_rows_some_are_held_out_and_some_are_what_the_first_steps_learn_from(monkeypatch):
     rows = np.random.default_rng(0).standard_normal((400, 3)).cumsum(axis=1)
     monkeypatch.setattr(density, "HELD", 15)
     monkeypatch.setattr(density, "LEARNED", 90)
     learned = []
     for layer in (Marginals, Whitening):
-        initialize = layer.initialize
-        spied = lambda self, x, *rest, initialize=initialize: learned.append(len(x)) or initialize(self, x, *rest)  # noqa: E731
-        monkeypatch.setattr(layer, "initialize", spied)
+        learn = layer.learn
+        spied = lambda self, x, *rest, learn=learn: learned.append(len(x)) or learn(self, x, *rest)  # noqa: E731
+        monkeypatch.setattr(layer, "learn", spied)
     flow = fo.FlowDensity(**QUICK).fit(rows)
     assert len(flow.held_radii_) == 15
     assert learned == [90, 90]

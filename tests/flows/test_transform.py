@@ -1,10 +1,14 @@
 """The contract: one clear message for a wrong shape or condition, whatever the transform."""
 
+import numpy as np
 import pytest
 import torch
 from flow_cases import CASES, build_case
 
+from farout.base import blocks
+from farout.base.blocks import RowsOnDemand
 from farout.errors import InvalidDataError, InvalidSettingError
+from farout.flows import marginals
 from farout.flows.actnorm import ActNorm
 from farout.flows.couplings import GlowCoupling
 from farout.flows.permutations import Permutation
@@ -73,6 +77,33 @@ def test_a_chain_runs_its_steps_in_order_and_back():
     torch.testing.assert_close(z, torch.tensor([[4.0, 6.0]]))
     torch.testing.assert_close(log_det, torch.tensor([2.0]).log())
     torch.testing.assert_close(chain.inverse(z)[0], torch.tensor([[3.0, 4.0]]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_on_demand_teach_the_same_as_a_tensor_of_them(name, monkeypatch):
+    whole, parts = build_case(name).transform, build_case(name).transform
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(60, *whole.in_shape, generator=draw).double()
+    x[:, 0] = x[:, 0].exp()
+    taken = whole.condition_features or whole.learns_classes
+    condition = torch.eye(whole.condition_features or 4).double()[torch.arange(60) % 3] if taken else None
+    whole.learn(x, condition)
+    monkeypatch.setattr(blocks, "SMALL", 7 * x[0].numel())
+    monkeypatch.setattr(marginals, "GATHERED", 60 * 2)  # two columns at a time
+    on_demand = [None if t is None else RowsOnDemand(np.arange(60), lambda i, t=t: t[i]) for t in (x, condition)]
+    parts.learn(*on_demand)
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[key], value, rtol=1e-9, atol=1e-9)
+
+
+def test_steps_behind_the_last_that_learns_see_no_rows(monkeypatch):
+    asked = []
+    chain = Chain([Permutation((2,), torch.Generator()), ActNorm((2,)), Permutation((2,), torch.Generator())])
+    for i, step in enumerate(chain.transforms):
+        monkeypatch.setattr(step, "_forward", lambda x, c, i=i, f=step._forward: (asked.append(i), f(x, c))[1])
+    chain.learn(torch.randn(9, 2))
+    assert asked == [0]
+    assert not Chain([Permutation((2,), torch.Generator())]).learns
 
 
 def test_multiscale_sends_the_first_half_straight_through():

@@ -47,6 +47,18 @@ def test_asked_labels_stay_with_their_rows(three):
         three.sample(3, ["a", "b"])
 
 
+def test_many_rows_of_several_types_are_drawn_as_few_are(blobs, monkeypatch):
+    X, y = blobs
+    mixture = Mixture([fo.Exchange(), fo.Noise(2.5)]).fit(X.astype(np.float32), y)
+    few = mixture.sample(500, random_state=0)
+    monkeypatch.setattr("farout.outliers.mixture.BLOCK", 100)
+    many = mixture.sample(500, random_state=0)
+    assert many.x.dtype == few.x.dtype == np.float64
+    np.testing.assert_array_equal(many.x, few.x)
+    one_type = Mixture([fo.Exchange(), fo.Exchange()]).fit(X.astype(np.float32), y)
+    assert one_type.sample(500, random_state=0).x.dtype == np.float32
+
+
 def test_a_seed_decides_all_draws(three, blobs):
     a, b, c = (three.sample(30, random_state=s) for s in (0, 0, 1))
     assert np.array_equal(a.x, b.x)

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from farout.base.process import suitable_threads
 
-__all__ = ["BLOCK", "RowsOnDemand", "blocks_of", "filled", "in_blocks"]
+__all__ = ["BLOCK", "RowsOnDemand", "blocks_of", "filled", "in_blocks", "rows_at_once"]
 
 Made = TypeVar("Made")
 
 ROWS = 8192  # in a block, at most
 NUMBERS = 2**20  # in a block, at most, if that leaves it a row
 BLOCK = 8192  # rows whose arithmetic is done at a time, where all rows' results are kept
+SMALL = 2**18  # numbers whose arithmetic in double precision, with all that is between, takes a few megabytes
 
 
 def in_blocks(function: Callable[[NDArray[Any]], Made], X: NDArray[Any]) -> list[Made]:
@@ -63,6 +64,17 @@ def blocks_of(n: int, size: int = BLOCK) -> Iterator[slice]:
     [(0, 2), (2, 4), (4, 5)]
     """
     return (slice(i, min(i + size, n)) for i in range(0, max(n, 1), size))
+
+
+def rows_at_once(width: int) -> int:
+    """How many rows of so many numbers are worked on at a time, so that wide ones take no more memory than others.
+
+    Examples
+    --------
+    >>> rows_at_once(8), rows_at_once(3072)
+    (8192, 85)
+    """
+    return max(1, min(BLOCK, SMALL // max(1, width)))
 
 
 def filled(n: int, make: Callable[[slice], NDArray[Any]], size: int = BLOCK) -> NDArray[Any]:
@@ -120,6 +132,27 @@ class RowsOnDemand:
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The rows of these places."""
         return self.make(self.rows[index.numpy()])
+
+    def then(self, make: Callable[[Tensor, Tensor], Tensor]) -> "RowsOnDemand":
+        """On demand too, what a function makes of some of these rows and their places.
+
+        Examples
+        --------
+        >>> later = RowsOnDemand(np.array([2, 0, 1]), lambda rows: torch.from_numpy(10.0 * rows))
+        >>> later.then(lambda rows, places: rows + places)[1:].tolist()
+        [1.0, 12.0]
+        """
+
+        def made(rows: NDArray[np.int64]) -> Tensor:
+            places = torch.from_numpy(rows)
+            return make(self.index_select(0, places), places)
+
+        return RowsOnDemand(np.arange(len(self)), made)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows together."""
+        return (len(self), *self[0].shape)
 
     def numel(self) -> int:
         """Numbers in all rows."""

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from farout.base.blocks import filled, rows_at_once
 from farout.base.neighbours import Neighbours, nearest_rows
 from farout.flows.units import Units
 
@@ -15,8 +16,12 @@ FARTHEST = 1e15  # units: the square of more would overflow in single precision,
 
 def in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float64]:
     """Rows in units in which each column has variance 1, with one more column for departures from constants."""
-    rows = units.to_model(X).double().cpu().numpy().clip(-FARTHEST, FARTHEST)
-    return np.hstack([rows, units.departure(X).clip(max=FARTHEST)[:, None]])
+
+    def of(part: slice) -> NDArray[np.float64]:
+        rows = units.to_model(X[part]).double().cpu().numpy().clip(-FARTHEST, FARTHEST)
+        return np.hstack([rows, units.departure(X[part]).clip(max=FARTHEST)[:, None]])
+
+    return filled(len(X), of, rows_at_once(X.shape[1]))
 
 
 def nearest_training_rows(

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from farout.base.blocks import RowsOnDemand
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["ActNorm"]
@@ -30,16 +31,15 @@ class ActNorm(Transform):
         self.raw_log_scale = nn.Parameter(torch.zeros(shape[0]))
         self.shift = nn.Parameter(torch.zeros(shape[0]))
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
         """Set scale and shift so that the output for ``x`` has zero mean and unit variance in each channel."""
         with torch.no_grad():
-            channels = x.transpose(0, 1).flatten(1)
+            channels = x[:].transpose(0, 1).flatten(1)
             # A channel that is constant in this batch keeps its scale: its variance is 0.
             std = channels.std(dim=1, correction=0)
             target = torch.where(std > 1e-6, -std.clamp(min=1e-6).log(), torch.zeros_like(std))
             self.raw_log_scale.copy_(self.bound * torch.atanh((target / self.bound).clamp(-0.99, 0.99)))
             self.shift.copy_(-channels.mean(dim=1) * self.log_scale.exp())
-        return super().initialize(x, condition)
 
     @property
     def log_scale(self) -> Tensor:

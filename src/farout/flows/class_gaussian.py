@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.blocks import RowsOnDemand, blocks_of
 from farout.base.step import in_training_step
 from farout.flows.discriminant import class_means
 from farout.flows.transform import Shape, Transform
 
-__all__ = ["ClassGaussian"]
+__all__ = ["ClassGaussian", "labels_of"]
 
 
 class ClassGaussian(Transform):
@@ -20,7 +21,7 @@ class ClassGaussian(Transform):
     After `Whitening` within classes it makes an untrained flow a Gaussian discriminant analysis: a Gaussian a class
     with one covariance ``S``, and for "no class" one Gaussian whose covariance is ``S`` plus that of the class means.
     The ratio of a flow that begins so is the relative Mahalanobis distance (Ren et al., 2021; see `Discriminant`).
-    ``initialize`` learns the means, which training leaves fixed; before that it is the identity.
+    ``learn`` learns the means, which training leaves fixed; before that it is the identity.
 
     Parameters
     ----------
@@ -48,20 +49,20 @@ class ClassGaussian(Transform):
         # inverses in any precision.
         self.register_buffer("factor", torch.eye(shape[0]))
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
         """Learn the class means from rows and their one-hot classes; rows of no class have no say."""
-        labels = _labels(condition)
+        labels = labels_of(condition)
         known = labels < self.n_classes
         if known.any():
-            rows = x[known].detach().cpu().numpy()
+            rows = x if known.all() else x.index_select(0, known.nonzero()[:, 0])  # a copy only where it needs one
+            rows = rows.detach().cpu() if isinstance(rows, Tensor) else rows
             mean, means, shares = class_means(rows, labels[known].cpu().numpy(), self.n_classes)
             self.means[:-1] = torch.from_numpy(means)
             self.means[-1] = torch.from_numpy(mean)
             self.factor.copy_(torch.from_numpy(_factor((means - mean) * np.sqrt(shares)[:, None])))
-        return super().initialize(x, condition)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        labels = _labels(condition)
+        labels = labels_of(condition)
         centred, of_none = x - self.means[labels], labels == self.n_classes
         if in_training_step() or of_none.any():  # in a step there nearly always is one, and a look makes a GPU wait
             scaled = torch.linalg.solve_triangular(self.factor, centred.T, upper=False).T
@@ -69,7 +70,7 @@ class ClassGaussian(Transform):
         return centred, of_none * -self._log_det()
 
     def _inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        labels = _labels(condition)
+        labels = labels_of(condition)
         of_none = labels == self.n_classes
         if in_training_step() or of_none.any():
             z = torch.where(of_none[:, None], z @ self.factor.T, z)
@@ -91,7 +92,10 @@ def _factor(roots: NDArray[np.float64]) -> NDArray[np.float64]:
     return factor
 
 
-def _labels(condition: Tensor | None) -> Tensor:
+def labels_of(condition: Tensor | RowsOnDemand | None) -> Tensor:
+    """The class index of each one-hot row, of shape (n,)."""
     if condition is None:  # the base class has checked; for the type checker
         raise AssertionError("ClassGaussian is conditional")
-    return condition.argmax(1)
+    if isinstance(condition, Tensor):
+        return condition.argmax(1)
+    return torch.cat([condition[rows].argmax(1) for rows in blocks_of(len(condition))])

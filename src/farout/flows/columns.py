@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from farout.base.blocks import RowsOnDemand
 from farout.errors import InvalidSettingError
 from farout.flows.flow import Flow
 from farout.flows.transform import Transform, as_chain
@@ -50,9 +51,15 @@ class OnColumns(Transform):
         self.fitted_once = inner.fitted_once
         self.learns_classes = inner.learns_classes
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Initialise the inner transform."""
-        return x.index_copy(1, self.where, self.inner.initialize(x[:, self.where], condition))
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
+        """Let the inner transform learn from its columns."""
+        chosen = x[:, self.where] if isinstance(x, Tensor) else x.then(lambda rows, _: rows[:, self.where])
+        self.inner.learn(chosen, condition)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the inner transform does."""
+        return self.inner.learns
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         z, log_det = self.inner(x[:, self.where], condition)

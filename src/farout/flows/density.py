@@ -14,7 +14,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from farout.base.blocks import RowsOnDemand, blocks_of, filled
+from farout.base.blocks import RowsOnDemand, blocks_of, filled, rows_at_once
 from farout.base.encoding import lay_out_as_saved
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
@@ -56,6 +56,7 @@ HELD = 10_000  # rows held out to keep the best weights, at most
 LEARNED = 100_000  # rows that steps are fitted to before training, at most
 FEWEST = 2000  # of a class among these, if it has so many
 KEPT = 2**24  # numbers in training rows, from which on these are made a batch at a time, where they aren't on a GPU
+MADE = 2**21  # numbers in rows that steps learn from, from which on these are made a block at a time
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
@@ -272,14 +273,10 @@ class FlowDensity(DensityMixin, Estimator):
         fraction = min(self.validation_fraction, HELD / len(X))  # more would make validations long, and no surer
         inner, held = holdout_split(len(X), fraction, labels, self.seed_, at_least=10)
         first, rest = self.parts()
-        learned = _learned_from(inner, labels)
-        if len(first) > 1:
-            first[1:].initialize(self.units.to_train(X[learned]), *self._with_condition(labels, learned))
+        self._learn_gaussians(X, labels, _learned_from(inner, labels))
         judging = held[:: max(1, math.ceil(len(held) / self._usual().judging))]
-        fitted, validation = self._batches_of(X, labels, inner), self._batches_of(X, labels, judging, kept=True)
-        if self._n_gaussian():  # it starts as the Gaussians of these rows
-            rest.initialize(*self._batches_of(X, labels, learned, kept=True))
-        else:
+        fitted, validation = self._batches_of(X, labels, inner, self._kept()), self._batches_of(X, labels, judging)
+        if not self._n_gaussian():
             with seeded(self.seed_):
                 rest.initialize(self.noisy(fitted[0][:CHUNK]), *(t[:CHUNK] for t in fitted[1:]))
         objective = self._objective(
@@ -290,12 +287,36 @@ class FlowDensity(DensityMixin, Estimator):
         self.freeze()
         self.held_radii_ = self._radii(self.clipped(X[held]), None if labels is None else labels[held])
 
+    def _learn_gaussians(self, X: NDArray[Any], labels: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> None:
+        """Let a flow that starts as Gaussians start as those of some rows.
+
+        The Gaussians' steps learn from all of the rows, a block at a time if they are many. The steps behind, each of
+        which has to see what the one before makes of them, learn from as many as are kept at once.
+        """
+        k = self._n_gaussian()
+        if not k:
+            return
+
+        def conditions(some: NDArray[np.int64]) -> Tensor | None:
+            given = None if labels is None else torch.from_numpy(labels[some])
+            return self.flow_.condition(given, len(some))
+
+        gaussians, behind = self._chain[1:k], self._chain[k:] if k < len(self._chain) else None
+        condition = None if labels is None else RowsOnDemand(rows, lambda some: cast(Tensor, conditions(some)))
+        gaussians.learn(_made(X, rows, lambda some: self.units.to_train(X[some]), MADE), condition)
+        if behind is not None:
+            few = rows[: max(CHUNK, MADE // X.shape[1])]
+            given = conditions(few)
+            known = gaussians.mapped(self.units.to_train(X[few]), given if gaussians.condition_features else None)
+            behind.learn(known, given if behind.condition_features else None)
+
     def _batches_of(
-        self, X: NDArray[Any], labels: NDArray[np.int64] | None, rows: NDArray[np.int64], *, kept: bool = False
+        self, X: NDArray[Any], labels: NDArray[np.int64] | None, rows: NDArray[np.int64], most: float = math.inf
     ) -> list[Any]:
         """What comes out of the first of the `parts` for some rows, as `train` takes it, and their class indices.
 
-        Many rows are made as training asks for them: a tensor of all would be another copy of the data.
+        With more than ``most`` numbers, rows are made when they are asked for: a tensor of all would be another copy of
+        the data.
         """
         first = self.parts()[0]
 
@@ -304,17 +325,13 @@ class FlowDensity(DensityMixin, Estimator):
             with torch.autocast("cpu", enabled=False):
                 return first[1:].mapped(u) if len(first) > 1 else u
 
-        later = None if kept else self._made_later(X, rows, events)
-        made = _joined(events, rows) if later is None else later
+        made = _made(X, rows, events, most)
         return [made, *([] if labels is None else [torch.from_numpy(labels[rows])])]
 
-    def _made_later(
-        self, X: NDArray[Any], rows: NDArray[np.int64], make: Callable[[NDArray[np.int64]], Tensor]
-    ) -> RowsOnDemand | None:
-        """Training rows that are made a batch at a time; None where they are few, or training brings them to a type."""
+    def _kept(self) -> float:
+        """How many numbers of training rows are made at once; all where training brings them to a type."""
         precision = (self.training or Training()).precision
-        plain = precision == "32-true" or precision.endswith("mixed")
-        return RowsOnDemand(rows, make) if plain and len(rows) * X.shape[1] > KEPT else None
+        return KEPT if precision == "32-true" or precision.endswith("mixed") else math.inf
 
     def _radii(self, X: NDArray[Any], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Sorted norms of the latents of rows, with the noise of training, under their classes."""
@@ -341,10 +358,6 @@ class FlowDensity(DensityMixin, Estimator):
             return -(log_p + zeros) / varying, {"bits/dim": bits}
 
         return objective
-
-    def _with_condition(self, labels: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> list[Tensor | None]:
-        """The condition of some rows, for steps that learn of it; nothing without labels."""
-        return [] if labels is None else [self.flow_.condition(torch.from_numpy(labels[rows]), len(rows))]
 
     def _descend(self, rest: Flow, objective: Objective, rows: TrainingRows, validation: list[Tensor]) -> History:
         """Train; a flow that starts as Gaussians stays so unless held-out rows find training better.
@@ -453,8 +466,7 @@ class FlowDensity(DensityMixin, Estimator):
                 u: Tensor = first(x)[0]
             return u.float()
 
-        made = self._made_later(X, rows, events)
-        return _joined(events, rows) if made is None else made
+        return _made(X, rows, events, self._kept())
 
     def _label_indices(self, y: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
         where, classes = type(self).__name__, classes_of(self)
@@ -894,11 +906,15 @@ def _learned_from(inner: NDArray[np.int64], labels: NDArray[np.int64] | None) ->
     return np.concatenate([first, *added])
 
 
-def _joined(make: Callable[[NDArray[np.int64]], Tensor], rows: NDArray[np.int64]) -> Tensor:
-    """What is made of rows, a block at a time."""
+def _made(
+    X: NDArray[Any], rows: NDArray[np.int64], make: Callable[[NDArray[np.int64]], Tensor], most: float
+) -> Tensor | RowsOnDemand:
+    """What is made of some rows of X, a block at a time; on demand where that is more than so many numbers."""
+    if len(rows) * X.shape[1] > most:
+        return RowsOnDemand(rows, make)
     if not len(rows):
         return make(rows)
-    return torch.from_numpy(filled(len(rows), lambda part: make(rows[part]).numpy()))
+    return torch.from_numpy(filled(len(rows), lambda part: make(rows[part]).numpy(), rows_at_once(X.shape[1])))
 
 
 def _require_two_columns(X: NDArray[Any], varies: NDArray[np.bool_], where: str) -> None:

@@ -10,16 +10,25 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from torch import Tensor
 
-from farout.base.blocks import blocks_of
+from farout.base.blocks import RowsOnDemand, blocks_of, rows_at_once
 
-__all__ = ["MOST_COLUMNS", "Discriminant", "between_classes", "class_means", "shrunk_covariance", "within_factor"]
+__all__ = [
+    "MOST_COLUMNS",
+    "Discriminant",
+    "RowsLike",
+    "between_classes",
+    "class_means",
+    "shrunk_covariance",
+    "within_factor",
+]
 
-Part = Callable[[NDArray[Any]], NDArray[np.float64]]
+Part = Callable[[Any], NDArray[np.float64]]
+RowsLike = NDArray[np.floating] | Tensor | RowsOnDemand  # which give arrays, or what makes such, for a slice
 
 MOST_COLUMNS = 4096  # of which models learn a covariance: it grows with their square, its factor with their cube
 CHUNK = 4096  # rows at a time, so that memory does not grow with their number
-NUMBERS = 2**20  # of which moments are summed at a time, at most
 NARROWEST = 1e-3  # spread of a column within classes, relative to the widest: no column counts as narrower
 RIDGE = 1e-6  # of the mean variance: rows may have no variance in a direction
 LEAST = 1e-9  # variance between classes, relative to that within, below which a direction tells nothing
@@ -87,7 +96,7 @@ class Discriminant:
 
 
 def class_means(
-    X: NDArray[np.floating], y: NDArray[np.int64], n_classes: int, of: Part | None = None
+    X: RowsLike, y: NDArray[np.int64], n_classes: int, of: Part | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean of all rows (d,), means of the classes (n_classes, d), and the classes' shares (n_classes,).
 
@@ -106,7 +115,7 @@ def class_means(
 
 
 def within_factor(
-    X: NDArray[np.floating], y: NDArray[np.int64], means: NDArray[np.float64], lost: int, of: Part | None = None
+    X: RowsLike, y: NDArray[np.int64], means: NDArray[np.float64], lost: int, of: Part | None = None
 ) -> NDArray[np.float64]:
     """Lower triangular F of shape (d, d), with ``F F^T`` the covariance within classes, shrunk until it has an inverse.
 
@@ -166,9 +175,9 @@ def shrunk_covariance(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float6
     return covariance
 
 
-def _parts(X: NDArray[np.floating], of: Part | None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+def _parts(X: RowsLike, of: Part | None) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Blocks of rows in float64, and where they are."""
-    for part in blocks_of(len(X), max(1, NUMBERS // X.shape[1])):
+    for part in blocks_of(len(X), rows_at_once(X.shape[1])):
         yield part, np.asarray(X[part], np.float64) if of is None else of(X[part])
 
 

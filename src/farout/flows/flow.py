@@ -166,7 +166,7 @@ class Flow(nn.Module):
     @torch.no_grad()
     def initialize(self, x: Tensor, y: Tensor | None = None) -> None:
         """Set data-dependent parameters (ActNorm) from training data, once, before training."""
-        self.transform.initialize(x, self.condition(y, len(x)))
+        self.transform.learn(x, self.condition(y, len(x)))
 
     def _require_finite(
         self, out: Tensor, log_det: Tensor, start: Tensor, condition: Tensor | None, *, inverse: bool

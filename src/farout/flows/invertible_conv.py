@@ -6,6 +6,7 @@ import torch
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
+from farout.base.blocks import RowsOnDemand
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["InvertibleConv"]
@@ -52,8 +53,9 @@ class InvertibleConv(Transform):
         q, r = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))
         self._set(q * r.diagonal().sign())
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
         """With ``whiten``, set the map so that the channels of the output for ``x`` are white."""
+        x = x[:]
         if self.whiten and x[:, 0].numel() > 1:
             rows = x.detach().transpose(0, 1).flatten(1).T
             # An odd stride, so that not the same columns of all images are left out.
@@ -65,7 +67,6 @@ class InvertibleConv(Transform):
             self._set((axes / variances.clamp(min=least).sqrt()).T)
             with torch.no_grad():
                 self.shift.copy_(-self._matrix().double() @ rows.mean(0))
-        return super().initialize(x, condition)
 
     @torch.no_grad()
     def _set(self, matrix: Tensor) -> None:

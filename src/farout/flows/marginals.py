@@ -1,5 +1,6 @@
 """Marginals: maps each column to normal scores, as the first step of a Gaussian copula."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,13 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
+from farout.base.blocks import RowsOnDemand, blocks_of, rows_at_once
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Marginals"]
 
 KNOTS = 64
+GATHERED = 2**22  # numbers of rows on demand at a time
 GAP = 1e-3  # least distance between knots, in model units: bounds the slope, and float32 still resolves it
 
 
@@ -22,7 +25,7 @@ class Marginals(Transform):
     The map interpolates linearly between up to 64 quantiles of the column. Their normal scores are ``Phi^-1`` of the
     share of rows below plus half of those equal (Conover, 1999, section 5.5). A column with few distinct values, such
     as a count, has all of them as knots; a rare value is then less extreme than its z-score. Beyond the training range
-    the map grows like a square root, from slope 1, so that a single column can't dominate the others. ``initialize``
+    the map grows like a square root, from slope 1, so that a single column can't dominate the others. ``learn``
     learns the map, which training leaves fixed; before that it is the identity.
 
     Parameters
@@ -50,13 +53,11 @@ class Marginals(Transform):
         self.register_buffer("x_knots", line)
         self.register_buffer("y_knots", line.clone())
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
         """Learn the maps from the columns of ``x``."""
-        columns = (column.double().numpy() for column in x.detach().cpu().unbind(1))  # one at a time, for memory
-        knots = np.stack([np.stack(_knots(column)) for column in columns])
+        knots = np.stack([np.stack(_knots(column)) for column in _columns(x)])
         self.x_knots.copy_(torch.from_numpy(knots[:, 0]))
         self.y_knots.copy_(torch.from_numpy(knots[:, 1]))
-        return super().initialize(x, condition)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         y, log_slope = self._line(x, self.x_knots, self.y_knots)
@@ -83,6 +84,18 @@ class Marginals(Transform):
     def _count_below(self, knots: Tensor, v: Tensor) -> Tensor:
         """How many knots of its column are below each value, of shape (n_features, n)."""
         return torch.searchsorted(knots, v.T.contiguous())
+
+
+def _columns(x: Tensor | RowsOnDemand) -> Iterator[NDArray[np.float64]]:
+    """One column after the other; of rows on demand, those of a few columns are gathered at a time."""
+    if isinstance(x, Tensor):
+        yield from (column.double().numpy() for column in x.detach().cpu().unbind(1))
+        return
+    few = max(1, GATHERED // max(1, len(x)))
+    for chosen in (slice(i, i + few) for i in range(0, x.shape[1], few)):
+        parts = (x[rows][:, chosen].numpy() for rows in blocks_of(len(x), rows_at_once(x.shape[1])))
+        for column in np.concatenate([part.copy() for part in parts]).T:  # a view would keep all columns
+            yield column.astype(np.float64)
 
 
 def _past(v: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:

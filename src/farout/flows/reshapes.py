@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from farout.base.blocks import RowsOnDemand
 from farout.errors import InvalidSettingError
 from farout.flows.transform import Shape, Transform
 
@@ -124,10 +125,14 @@ class MultiScale(Transform):
         rest, log_det = self.inner.inverse(z[:, self.kept_size :], condition)
         return torch.cat([kept, rest], dim=1), log_det
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Initialise the inner transform on its half of the channels."""
-        z = self.inner.initialize(x[:, self.kept :], condition)
-        return torch.cat([x[:, : self.kept].flatten(1), z], dim=1)
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
+        """Let the inner transform learn from its half of the channels."""
+        self.inner.learn(x[:][:, self.kept :], condition)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the inner transform does."""
+        return self.inner.learns
 
 
 DOWNSAMPLINGS: dict[str, type[Squeeze]] = {"squeeze": Squeeze, "haar": Haar}

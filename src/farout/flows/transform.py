@@ -9,19 +9,20 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
+from farout.base.blocks import RowsOnDemand
 from farout.errors import InvalidDataError, InvalidSettingError
 
 __all__ = ["Chain", "Transform", "as_chain"]
 
 Shape = tuple[int, ...]
-ROWS = 8192  # rows whose output is made at a time, where there are many
+ROWS = 2048  # rows whose output is made at a time, where there are many
 
 
 class Transform(nn.Module, ABC):
     """An invertible map between events, exact in both directions.
 
-    A subclass writes ``_forward`` and ``_inverse``. The public ``forward`` and ``inverse`` check shapes
-    before calling them.
+    A subclass writes ``_forward`` and ``_inverse``, and ``learn`` if it depends on the data. The public ``forward`` and
+    ``inverse`` check shapes before calling them.
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ class Transform(nn.Module, ABC):
         Length of the condition vector of each event; 0 for a transform without one.
     """
 
-    fitted_once = False  # True where ``initialize`` fits all parameters and training leaves them fixed
-    learns_classes = False  # True where ``initialize`` takes the condition of a map that is the same for all classes
+    fitted_once = False  # True where ``learn`` fits all parameters and training leaves them fixed
+    learns_classes = False  # True where ``learn`` takes the condition of a map that is the same for all classes
 
     def __init__(self, in_shape: Shape, out_shape: Shape | None = None, condition_features: int = 0) -> None:
         super().__init__()
@@ -71,8 +72,21 @@ class Transform(nn.Module, ABC):
         return self._inverse(z, condition)
 
     def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Set data-dependent parameters from training data, once, before training; returns the output for ``x``."""
-        return self.mapped(x, condition)
+        """`learn` from training data, and give the output for them."""
+        self.learn(x, condition)
+        return self.mapped(x, condition if self.condition_features else None)
+
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
+        """Set data-dependent parameters from training data, once, before training; nothing where there are none.
+
+        Many rows are given on demand: then a step makes them a block at a time, as often as it needs them, so that
+        memory doesn't grow with their number.
+        """
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters that `learn` sets."""
+        return type(self).learn is not Transform.learn
 
     @torch.no_grad()
     def mapped(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -163,11 +177,18 @@ class Chain(Transform):
             total = total + log_det
         return z, total
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Initialise each step on the output of the steps before it."""
-        for step in self.transforms:
-            x = step.initialize(x, condition if step.condition_features or step.learns_classes else None)
-        return x
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
+        """Let each step learn from the output of the steps before it."""
+        last = max((i for i, step in enumerate(self.transforms) if step.learns), default=-1)
+        for i, step in enumerate(self.transforms[: last + 1]):
+            step.learn(x, condition if step.condition_features or step.learns_classes else None)
+            if i < last:
+                x = _behind(step, x, condition if step.condition_features else None)
+
+    @property
+    def learns(self) -> bool:
+        """Whether one of the steps does."""
+        return any(step.learns for step in self.transforms)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -192,6 +213,15 @@ class Chain(Transform):
     def transforms(self) -> list[Transform]:
         """The steps in the order from data to latent."""
         return [cast(Transform, step) for step in self.steps]
+
+
+def _behind(
+    step: Transform, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None
+) -> Tensor | RowsOnDemand:
+    """Rows as a step gives them; on demand if they are."""
+    if isinstance(x, Tensor):
+        return step.mapped(x, cast(Tensor | None, condition))
+    return x.then(lambda rows, at: step.mapped(rows, None if condition is None else condition.index_select(0, at)))
 
 
 def as_chain(transform: Transform) -> Chain:

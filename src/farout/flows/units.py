@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from farout.base.blocks import blocks_of, filled
+from farout.base.blocks import blocks_of, filled, rows_at_once
 from farout.base.validation import usual_values
 from farout.errors import InvalidDataError
 from farout.flows.transform import Shape, Transform
@@ -134,7 +134,9 @@ class Units(Transform):
     def to_train(self, X: NDArray[Any]) -> Tensor:
         """Training rows in model units, on the CPU; a value of a table that lies extremely far out is clipped."""
         u = torch.empty((len(X), *self.in_shape), dtype=self.like.dtype)
-        for rows in blocks_of(len(X)):  # the arithmetic in between takes more memory than they
+        for rows in blocks_of(
+            len(X), rows_at_once(X.shape[1])
+        ):  # the arithmetic in between takes more memory than they
             u[rows] = self.to_model(X[rows])
         return u.clamp_(-LARGEST, LARGEST) if len(self.in_shape) == 1 else u
 
@@ -145,11 +147,11 @@ class Units(Transform):
         """
         if len(self.in_shape) != 1:
             return X
-        shift, reach = self.shift.cpu().numpy(), LARGEST * self.scale.cpu().numpy()
+        shift, reach, size = self.shift.cpu().numpy(), LARGEST * self.scale.cpu().numpy(), rows_at_once(X.shape[1])
         low, high = (np.where(reach > 0, shift + side * reach, side * np.inf) for side in (-1, 1))
-        if all(((part >= low) & (part <= high)).all() for part in (X[rows] for rows in blocks_of(len(X)))):
+        if all(((part >= low) & (part <= high)).all() for part in (X[rows] for rows in blocks_of(len(X), size))):
             return X
-        return filled(len(X), lambda rows: X[rows].clip(low, high).astype(X.dtype, copy=False))
+        return filled(len(X), lambda rows: X[rows].clip(low, high).astype(X.dtype, copy=False), size)
 
     @property
     def varies(self) -> NDArray[np.bool_]:

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from farout.base.blocks import blocks_of
-from farout.flows.discriminant import class_means, shrunk_covariance, within_factor
+from farout.base.blocks import RowsOnDemand, blocks_of, rows_at_once
+from farout.flows.class_gaussian import labels_of
+from farout.flows.discriminant import RowsLike, class_means, shrunk_covariance, within_factor
 from farout.flows.transform import Shape, Transform
 
 __all__ = ["Whitening", "shrunk_factor"]
@@ -34,9 +35,10 @@ def shrunk_factor(rows: NDArray[Any]) -> NDArray[np.float64]:
         return cast(NDArray[np.float64], vectors * np.sqrt(np.clip(values, 0, None)))
 
 
-def _mean_and_covariance(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _mean_and_covariance(rows: RowsLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mean, _, _ = class_means(rows, np.zeros(len(rows), np.int64), 1)
-    return mean, shrunk_covariance(rows[part] - mean for part in blocks_of(len(rows)))
+    size = rows_at_once(rows.shape[1])
+    return mean, shrunk_covariance(np.asarray(rows[part], np.float64) - mean for part in blocks_of(len(rows), size))
 
 
 class Whitening(Transform):
@@ -44,7 +46,7 @@ class Whitening(Transform):
 
     As the first step before couplings initialized to the identity, it makes the untrained flow a Gaussian model, which
     scores by the Mahalanobis distance. That is a strong detector on deep features of a few hundred rows (Rippel et al.,
-    2021). Shrinkage keeps the covariance invertible with fewer rows than columns. ``initialize`` learns the map, which
+    2021). Shrinkage keeps the covariance invertible with fewer rows than columns. ``learn`` learns the map, which
     training leaves fixed; before that it is the identity.
 
     Parameters
@@ -52,7 +54,7 @@ class Whitening(Transform):
     shape : tuple of int
         (n_features,).
     within : bool, default=False
-        Whether the covariance is that within classes, of rows less the means of their classes; ``initialize`` then
+        Whether the covariance is that within classes, of rows less the means of their classes; ``learn`` then
         takes their one-hot classes, the last place of which stands for "no class".
 
     Examples
@@ -76,23 +78,22 @@ class Whitening(Transform):
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("factor", torch.eye(shape[0]))
 
-    def initialize(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def learn(self, x: Tensor | RowsOnDemand, condition: Tensor | RowsOnDemand | None = None) -> None:
         """Learn mean and covariance from ``x``, and with ``within`` from the classes."""
-        rows = x.detach().cpu().numpy()
+        rows = x.detach().cpu() if isinstance(x, Tensor) else x
         if self.learns_classes and condition is not None:
-            labels = condition.argmax(1).cpu().numpy()
+            labels = labels_of(condition).cpu().numpy()
             mean, means, _ = class_means(rows, labels, condition.shape[1])
             factor = within_factor(rows, labels, means, len(np.unique(labels)))
             self.mean.copy_(torch.from_numpy(mean))
             self.factor.copy_(torch.from_numpy(factor))
-            return super().initialize(x)
+            return
         mean, law = _mean_and_covariance(rows)
         covariance = torch.from_numpy(law)
         mean_variance = max(float(covariance.diagonal().mean()), 1e-6)
         covariance.diagonal().add_(1e-6 * mean_variance)  # rows may have no variance in a direction
         self.mean.copy_(torch.from_numpy(mean))
         self.factor.copy_(torch.linalg.cholesky(covariance))
-        return super().initialize(x)
 
     def _forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         z = torch.linalg.solve_triangular(self.factor, (x - self.mean).T, upper=False).T

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from farout.base.blocks import BLOCK
 from farout.base.estimator import Nested, classes_of, is_fitted
 from farout.base.validation import Rows
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -131,13 +132,19 @@ class Mixture(OutlierSource):
                 part = source.sample(len(mine), labels, random_state=rng, progress=progress)
                 kind = np.zeros(len(mine), dtype=np.int64) if part.kind is None else part.kind
                 if not parts:
-                    x = np.zeros((n, part.x.shape[1]), part.x.dtype)
+                    x = np.zeros((n, part.x.shape[1]), np.result_type(part.x, *self._types(n, progress)))
                 x = x.astype(np.result_type(x, part.x), copy=False)
                 x[mine] = part.x  # and none is kept: all of them would be another copy
                 parts.append(replace(part, x=x[:0], kind=kinds_before + kind))
                 rows.append(mine)
             kinds_before += source.n_kinds
         return _interleave(x, parts, np.argsort(np.concatenate(rows)), labelled=classes_of(self) is not None)
+
+    def _types(self, n: int, progress: float) -> list[np.dtype[Any]]:
+        """Those of the sources' numbers, where many are asked for: to bring an array to another takes a copy of it."""
+        if n <= BLOCK:
+            return []
+        return [source.sample(1, random_state=0, progress=progress).x.dtype for source in self.sources_]
 
     def process_inliers(self, X: ArrayLike, y: ArrayLike | None = None, *, random_state: Any = None) -> NDArray[Any]:
         """Inliers processed as the sources' outliers are: each row as one source's, in the shares of the mixture."""
