@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import resource
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -120,27 +121,23 @@ def cases():
     }
 
 
-def run(n, columns, dtype, chosen):
-    """Measure cases; yields a dict for each call."""
+def run(n, columns, dtype, name, asked=None):
+    """Measure a case: yields a dict for its fit, and for each call."""
     X, y = rows_of(n, columns, dtype)
-    for name, (make, labelled, asked) in cases().items():
-        if chosen and name not in chosen:
-            continue
-        labels = y if labelled else None
-        calls = asked if chosen.get(name) is None else chosen[name]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for call, found in _of_case(make, X, labels, columns, calls):
-                made, took, user, system = found
-                yield {
-                    "case": name,
-                    "call": call,
-                    "extra": took / X.nbytes,
-                    "out": bytes_of(made) / X.nbytes,
-                    "mb": took / 2**20,
-                    "user": user,
-                    "system": system,
-                }
+    make, labelled, calls = cases()[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for call, found in _of_case(make, X, y if labelled else None, columns, calls if asked is None else asked):
+            made, took, user, system = found
+            yield {
+                "case": name,
+                "call": call,
+                "extra": took / X.nbytes,
+                "out": bytes_of(made) / X.nbytes,
+                "mb": took / 2**20,
+                "user": user,
+                "system": system,
+            }
 
 
 def _of_case(make, X, y, columns, calls):
@@ -162,9 +159,12 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     every = list(cases())
     names = [case for name in names for case in (every[int(name[0]) :: int(name[2])] if name[1] == "/" else [name])]
-    chosen = {
-        name.split(":")[0]: tuple(filter(None, name.split(":")[1].split(","))) if ":" in name else None
-        for name in names
-    }
-    for line in run(int(n), int(columns), dtype, chosen):
-        print(json.dumps(line), flush=True)
+    names = names or every
+    if len(names) > 1:  # each in a process of its own, since free pieces that one leaves would count for the next
+        for name in names:
+            subprocess.run([sys.executable, __file__, n, columns, dtype, name], check=True)
+    else:
+        name, only, calls = names[0].partition(":")
+        asked = [*filter(None, calls.split(","))] if only else None
+        for line in run(int(n), int(columns), dtype, name, asked):
+            print(json.dumps(line), flush=True)

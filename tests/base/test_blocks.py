@@ -20,7 +20,7 @@ def threads():
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_parts_come_in_order_and_are_small(n_threads, threads, monkeypatch):
     threads(n_threads)
-    monkeypatch.setattr(blocks, "ROWS", 7)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
     X = np.arange(100.0)[:, None]
     parts = in_blocks(lambda rows: rows + 1, X)
     assert max(len(part) for part in parts) == 7
@@ -35,13 +35,13 @@ def test_wide_rows_make_small_blocks_and_no_rows_make_one():
 
 def test_wide_rows_take_no_more_memory_at_a_time():
     assert rows_at_once(0) == rows_at_once(1) == blocks.BLOCK
-    assert [rows_at_once(width) * width <= blocks.SMALL for width in (50, 400, 3072)] == [True] * 3
-    assert rows_at_once(2 * blocks.SMALL) == 1
+    assert [rows_at_once(width) * width <= blocks.NUMBERS for width in (50, 400, 3072)] == [True] * 3
+    assert rows_at_once(2 * blocks.NUMBERS) == 1
 
 
 def test_threads_share_the_blocks_and_not_their_operations(threads, monkeypatch):
     threads(2)
-    monkeypatch.setattr(blocks, "ROWS", 1)
+    monkeypatch.setattr(blocks, "BLOCK", 1)
     both = threading.Barrier(2, timeout=60)  # passed only if two blocks are worked on at once
 
     def seen(rows):
@@ -54,7 +54,7 @@ def test_threads_share_the_blocks_and_not_their_operations(threads, monkeypatch)
 
 def test_what_a_block_raises_is_raised(threads, monkeypatch):
     threads(2)
-    monkeypatch.setattr(blocks, "ROWS", 1)
+    monkeypatch.setattr(blocks, "BLOCK", 1)
     with pytest.raises(ZeroDivisionError):
         in_blocks(lambda rows: 1 // int(rows[0, 0]), np.array([[1.0], [0.0], [1.0]]))
 

@@ -212,7 +212,7 @@ def test_images_without_labels_keep_the_likelihood():
 def test_rows_go_to_their_score_in_blocks_and_blocks_do_not_matter(model, monkeypatch):
     rows = table(50, 2)
     scores, seen = model.score_samples(rows), []
-    monkeypatch.setattr(blocks, "ROWS", 16)
+    monkeypatch.setattr(blocks, "BLOCK", 16)
     views = flow_detector.views_of
     monkeypatch.setattr(flow_detector, "views_of", lambda flow, X: seen.append(len(X)) or views(flow, X))
     np.testing.assert_allclose(model.score_samples(rows), scores, rtol=0, atol=1e-12)

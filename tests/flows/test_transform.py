@@ -88,7 +88,7 @@ def test_rows_on_demand_teach_the_same_as_a_tensor_of_them(name, monkeypatch):
     taken = whole.condition_features or whole.learns_classes
     condition = torch.eye(whole.condition_features or 4).double()[torch.arange(60) % 3] if taken else None
     whole.learn(x, condition)
-    monkeypatch.setattr(blocks, "SMALL", 7 * x[0].numel())
+    monkeypatch.setattr(blocks, "NUMBERS", 7 * x[0].numel())
     monkeypatch.setattr(marginals, "GATHERED", 60 * 2)  # two columns at a time
     on_demand = [None if t is None else RowsOnDemand(np.arange(60), lambda i, t=t: t[i]) for t in (x, condition)]
     parts.learn(*on_demand)

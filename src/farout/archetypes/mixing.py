@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from farout.archetypes.simplex import project_to_simplex
+from farout.base.blocks import rows_at_once
 
 __all__ = ["certificate", "exact_mixtures", "improved_mixtures", "mixtures", "products_of", "unit_of"]
 
 FARTHEST = 1e6  # times the reach of the archetypes, from where on a row has the same nearest point farther out
-CHUNK = 4096  # rows solved at a time
+CHUNK = 4096  # rows solved at a time, at most
 BLOCK = 2**16  # rows improved at a time
 ROUND = 30  # accelerated steps between two attempts to solve rows exactly
 ROUNDS = 80
@@ -172,8 +173,12 @@ def mixtures(X: Tensor, Z: Tensor) -> Tensor:
         size = apart.abs().amax(1, keepdim=True)
         return torch.where(size > reach, apart * (reach / size), apart)
 
-    parts = [exact_mixtures(products_of(from_centre(part), corners), gram) for part in X.split(CHUNK)]
+    parts = [exact_mixtures(products_of(from_centre(part), corners), gram) for part in X.split(_chunk(X))]
     return torch.cat(parts)
+
+
+def _chunk(X: Tensor) -> int:
+    return min(CHUNK, rows_at_once(X.shape[1]))
 
 
 def unit_of(largest: float) -> float:
@@ -211,12 +216,13 @@ def certificate(X: Tensor, share: Tensor, A: Tensor, Z: Tensor) -> tuple[float, 
     """
     weighted = A * share.double()[:, None]
     mass, targets, left, gap = weighted.T @ A, torch.zeros_like(Z), 0.0, 0.0
-    for x, a, s in zip(X.split(CHUNK), A.split(CHUNK), share.double().split(CHUNK), strict=True):
+    size = _chunk(X)
+    for x, a, s in zip(X.split(size), A.split(size), share.double().split(size), strict=True):
         residual = x.double() - a @ Z
         left += float(s @ residual.square().sum(1))
         targets += (a * s[:, None]).T @ x.double()
         slopes = -2 * residual @ Z.T
         gap += float(s @ ((slopes * a).sum(1) - slopes.amin(1)))
     force = 2 * (mass @ Z - targets)
-    lowest = torch.stack([(x.double() @ force.T).amin(0) for x in X.split(CHUNK)]).amin(0)
+    lowest = torch.stack([(x.double() @ force.T).amin(0) for x in X.split(size)]).amin(0)
     return left, gap + float(((Z * force).sum(1) - lowest).sum())

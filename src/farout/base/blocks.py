@@ -15,10 +15,8 @@ __all__ = ["BLOCK", "RowsOnDemand", "blocks_of", "filled", "in_blocks", "rows_at
 
 Made = TypeVar("Made")
 
-ROWS = 8192  # in a block, at most
-NUMBERS = 2**20  # in a block, at most, if that leaves it a row
-BLOCK = 8192  # rows whose arithmetic is done at a time, where all rows' results are kept
-SMALL = 2**18  # numbers whose arithmetic in double precision, with all that is between, takes a few megabytes
+BLOCK = 8192  # rows in a block, at most
+NUMBERS = 2**18  # in a block whose arithmetic is to take a few megabytes, at most, if that leaves it a row
 
 
 def in_blocks(function: Callable[[NDArray[Any]], Made], X: NDArray[Any]) -> list[Made]:
@@ -41,7 +39,7 @@ def in_blocks(function: Callable[[NDArray[Any]], Made], X: NDArray[Any]) -> list
     >>> [len(made) for made in in_blocks(np.sqrt, np.ones((10_000, 2)))]
     [8192, 1808]
     """
-    size = max(1, min(ROWS, NUMBERS // max(1, X.shape[1])))
+    size = rows_at_once(X.shape[1])
     blocks = [X[i : i + size] for i in range(0, max(1, len(X)), size)]
     threads = min(torch.get_num_threads(), len(blocks))
     if threads == 1:
@@ -74,7 +72,7 @@ def rows_at_once(width: int) -> int:
     >>> rows_at_once(8), rows_at_once(3072)
     (8192, 85)
     """
-    return max(1, min(BLOCK, SMALL // max(1, width)))
+    return max(1, min(BLOCK, NUMBERS // max(1, width)))
 
 
 def filled(n: int, make: Callable[[slice], NDArray[Any]], size: int = BLOCK) -> NDArray[Any]:

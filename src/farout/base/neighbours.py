@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from farout.base.blocks import rows_at_once
+
 __all__ = ["Neighbours", "nearest_rows"]
 
-CHUNK = 4096  # rows looked up at a time, so that memory doesn't grow with their number
+CHUNK = 4096  # rows looked up at a time, at most, so that memory doesn't grow with their number
 BLOCK = 2**21  # numbers in one table of distances or differences, about; one of distances has a row at least
 GROUP = 16  # numbers that their least one stands for, in the search for the least of many
 SPARE = 3  # candidates more than needed, so that what they leave out is clearly farther
@@ -76,7 +78,8 @@ class Neighbours:
         # Distances drown in the rounding of a common offset; and without a scale their squares could overflow.
         with np.errstate(over="ignore", invalid="ignore"):
             self.centre = np.nan_to_num(self.distinct.mean(axis=0, dtype=np.float64), posinf=0.0, neginf=0.0)
-            largest = max(float(np.abs(part - self.centre).max()) for part in _parts(self.distinct, CHUNK))
+            parts = _parts(self.distinct, _chunk(self.distinct))
+            largest = max(float(np.abs(part - self.centre).max()) for part in parts)
         self.exponent = int(np.frexp(largest)[1])
         self.tables: dict[torch.dtype, _Table] = {}
 
@@ -86,8 +89,9 @@ class Neighbours:
         """As `nearest_rows` has it."""
         k = min(k, len(self.copies) - own)
         squared, indices = np.empty((len(rows), k)), np.empty((len(rows), k), np.int64)
-        for start in range(0, len(rows) if k else 0, CHUNK):
-            part = slice(start, start + CHUNK)
+        size = _chunk(rows)
+        for start in range(0, len(rows) if k else 0, size):
+            part = slice(start, start + size)
             places = np.arange(len(rows))[part] if own else None
             self._search(rows[part].astype(np.float64), places, squared[part], indices[part])
         return squared, indices
@@ -163,7 +167,7 @@ class _Table:
         self.right = torch.zeros((d + 1, m + -m % GROUP**2), dtype=dtype)
         self.right[d, m:] = info.max / 4  # what fills the last groups is farther than all rows
         norms = np.empty(m)
-        for part in _parts(np.arange(m), CHUNK):
+        for part in _parts(np.arange(m), _chunk(of.distinct)):
             scaled = of.scaled(of.distinct[part])
             norms[part] = np.square(scaled).sum(axis=1)
             self.right[:d, part[0] : part[-1] + 1] = torch.from_numpy(-2 * scaled.T)
@@ -249,7 +253,7 @@ def _copies(rows: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.i
     # Whole numbers that wrap around: sums of floats would depend on their order. Adding 0 makes one zero of two.
     weights = np.random.default_rng(0).integers(2**63, size=rows.shape[1], dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(rows), np.uint64)
-    for part in _parts(np.arange(len(rows)), CHUNK):
+    for part in _parts(np.arange(len(rows)), _chunk(rows)):
         bits = (rows[part].astype(np.float64) + 0.0).view(np.uint64)
         hashes[part] = ((bits ^ (bits >> np.uint64(29))) * weights).sum(axis=1)
     order = np.argsort(hashes, kind="stable")
@@ -260,6 +264,10 @@ def _copies(rows: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.i
     counts = np.diff(begins, append=len(rows))
     by_place = np.argsort(order[begins])
     return order, begins[by_place], counts[by_place]
+
+
+def _chunk(rows: NDArray[Any]) -> int:
+    return min(CHUNK, rows_at_once(rows.shape[1]))
 
 
 def _parts(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

@@ -26,7 +26,7 @@ from farout.detectors.augmentation import AUGMENTATIONS, Augmentation, keeps_cla
 from farout.detectors.calibration import check_calibration, threshold_of
 from farout.detectors.feeding import Feed, Step
 from farout.detectors.joined import Joined
-from farout.detectors.reach import in_units, nearest_training_rows
+from farout.detectors.reach import in_units, kept_in_units, nearest_training_rows
 from farout.errors import InvalidSettingError
 from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
@@ -429,7 +429,7 @@ class ExposedModel(Estimator):
         def clipped(part: NDArray[Any]) -> NDArray[np.float64]:
             return in_units(self.units_, self.units_.clipped(part))
 
-        self.reference_ = clipped(X[rows]).astype(np.float32)
+        self.reference_ = kept_in_units(self.units_, X[rows])
         self.reference_classes_ = y[rows]
         if self._n_outputs() > 1 and X.shape[1] <= MOST_COLUMNS:
             self.discriminant_ = vars(Discriminant.fitted(X, y, lambda part: clipped(part)[:, :-1]))

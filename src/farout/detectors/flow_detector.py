@@ -15,8 +15,8 @@ from farout.detectors import explaining, exporting
 from farout.detectors.calibration import LABELS, NoveltyMixin, check_calibration, normal_rows, threshold_of
 from farout.detectors.forest import contrast_forest, forest_log_odds
 from farout.detectors.joined import Joined
-from farout.detectors.reach import in_units, nearest_training_rows
-from farout.detectors.views import ROWS, local_scales, log_distances, view_weights, views_of
+from farout.detectors.reach import in_units, kept_in_units, nearest_training_rows
+from farout.detectors.views import ROWS, kept_views, local_scales, log_distances, view_weights, views_of
 from farout.errors import InvalidSettingError
 from farout.flows.density import FlowDensity
 from farout.flows.scores import flow_scores, ratios
@@ -92,7 +92,7 @@ class FlowDetector(NoveltyMixin, Estimator):
         Threshold of the score.
     classes_ : ndarray of shape (n_classes,)
         Only where there are classes.
-    reference_ : dict of str to ndarray
+    reference_ : dict of str to float32 ndarray
         Only for "nearest": the training rows that distances are measured to, at most 20 000, in each view;
         ``local_scales_`` are their own mean log distances to their neighbours.
     forest_ : dict of str to ndarray
@@ -197,7 +197,7 @@ class FlowDetector(NoveltyMixin, Estimator):
 
     def _set_neighbours(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows to compare with, set weights and scale by them, and give the scores of held-out ones."""
-        self.reference_ = views_of(self.flow_, inner[:ROWS])
+        self.reference_ = kept_views(self.flow_, inner[:ROWS])
         self.local_scales_ = local_scales(self.reference_)
         units = self.reference_["units"][:, :-1]
         weights = view_weights(units, list(self.reference_), self.seed_)
@@ -239,7 +239,7 @@ class FlowDetector(NoveltyMixin, Estimator):
     def _set_edge(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows for distances, set by held-out ones how far a ratio counts, and give these' scores."""
         chosen = inner[np.random.default_rng(self.seed_).permutation(len(inner))[:ROWS]]
-        self.reference_ = {"units": in_units(self.flow_.units, self.flow_.clipped(chosen)).astype(np.float32)}
+        self.reference_ = {"units": kept_in_units(self.flow_.units, chosen)}
         own = not len(held)
         rows = chosen if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}

@@ -55,7 +55,7 @@ def contrasts(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> ND
     return np.vstack([exchanged, rng.uniform(low - beyond, high + beyond, (n, d))])
 
 
-def contrast_forest(rows: NDArray[np.float64], seed: int) -> dict[str, NDArray[np.generic]]:
+def contrast_forest(rows: NDArray[np.floating], seed: int) -> dict[str, NDArray[np.generic]]:
     """Fit extremely randomized trees (Geurts et al., 2006) that tell rows from their `contrasts`.
 
     Parameters
@@ -79,13 +79,13 @@ def contrast_forest(rows: NDArray[np.float64], seed: int) -> dict[str, NDArray[n
     True
     """
     rng = np.random.default_rng(seed)
-    rows = rows[:ROWS]
-    made = contrasts(rows, CONTRASTS * len(rows), rng)
-    truth = np.r_[np.zeros(len(rows)), np.ones(len(made))]
+    known = rows[:ROWS].astype(np.float64)
+    made = contrasts(known, CONTRASTS * len(known), rng)
+    truth = np.r_[np.zeros(len(known)), np.ones(len(made))]
     model = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, class_weight="balanced", random_state=seed % 2**32)
     method: str | None = multiprocessing.get_start_method(allow_none=True)
     try:
-        trees = [tree.tree_ for tree in model.fit(np.vstack([rows, made]), truth).estimators_]
+        trees = [tree.tree_ for tree in model.fit(np.vstack([known, made]), truth).estimators_]
     finally:
         if method is None:  # joblib has set the default, and others may want to set another one
             multiprocessing.set_start_method(cast(Any, None), force=True)

@@ -7,7 +7,7 @@ from farout.base.blocks import filled, rows_at_once
 from farout.base.neighbours import Neighbours, nearest_rows
 from farout.flows.units import Units
 
-__all__ = ["FARTHEST", "in_units", "nearest_training_rows"]
+__all__ = ["FARTHEST", "in_units", "kept_in_units", "nearest_training_rows"]
 
 FLOOR = 0.1  # added to a distance for each column, in quadrature, so that the log of a copy's distance stays finite
 VOTES = 5  # nearest training rows that may vote on the class
@@ -20,6 +20,15 @@ def in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float64]:
     def of(part: slice) -> NDArray[np.float64]:
         rows = units.to_model(X[part]).double().cpu().numpy().clip(-FARTHEST, FARTHEST)
         return np.hstack([rows, units.departure(X[part]).clip(max=FARTHEST)[:, None]])
+
+    return filled(len(X), of, rows_at_once(X.shape[1]))
+
+
+def kept_in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Training rows to compare with: clipped, `in_units`, in single precision."""
+
+    def of(part: slice) -> NDArray[np.float32]:
+        return in_units(units, units.clipped(X[part])).astype(np.float32)
 
     return filled(len(X), of, rows_at_once(X.shape[1]))
 

@@ -10,14 +10,15 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from farout.base.blocks import blocks_of
 from farout.base.neighbours import Neighbours, nearest_rows
 from farout.base.validation import Rows
 from farout.detectors.reach import FARTHEST
-from farout.flows.density import FlowDensity
+from farout.flows.density import CHUNK, FlowDensity
 from farout.flows.marginals import Marginals
 from farout.flows.whitening import Whitening
 
-__all__ = ["ROWS", "local_scales", "log_distances", "view_weights", "views_of"]
+__all__ = ["ROWS", "kept_views", "local_scales", "log_distances", "view_weights", "views_of"]
 
 # docs/results/part-4.md and part-6.md say what decided.
 ROWS = 20_000  # training rows kept to compare with, at most
@@ -41,14 +42,25 @@ def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64
     return {name: np.hstack([rows, departed]).clip(-FARTHEST, FARTHEST) for name, rows in stages.items()}
 
 
-def local_scales(reference: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+def kept_views(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """Training rows in each view, to compare with, in single precision; made a part at a time."""
+    kept: dict[str, NDArray[np.float32]] = {}
+    for part in blocks_of(len(X), CHUNK):
+        for name, rows in views_of(flow, X[part]).items():
+            if name not in kept:
+                kept[name] = np.empty((len(X), rows.shape[1]), np.float32)
+            kept[name][part] = rows
+    return kept
+
+
+def local_scales(reference: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
     """Mean log distance of each row of ``reference`` to the rows around it, in each view."""
     return {name: _nearest(rows, rows, SCALE_OF, own=True)[0].mean(axis=1) for name, rows in reference.items()}
 
 
 def log_distances(
-    views: Mapping[str, NDArray[np.float64]],
-    reference: Mapping[str, NDArray[np.float64] | Neighbours],
+    views: Mapping[str, NDArray[np.floating]],
+    reference: Mapping[str, NDArray[np.floating] | Neighbours],
     scales: Mapping[str, NDArray[np.float64]],
     *,
     own: bool = False,
@@ -80,7 +92,7 @@ def log_distances(
 
 
 def _nearest(
-    rows: NDArray[np.float64], reference: NDArray[np.float64] | Neighbours, k: int, *, own: bool
+    rows: NDArray[np.floating], reference: NDArray[np.floating] | Neighbours, k: int, *, own: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Log distances to the ``k`` nearest rows of ``reference``, nearest first, and which they are."""
     squared, nearest = nearest_rows(reference, rows, k, own=own)
@@ -88,7 +100,7 @@ def _nearest(
     return logs, nearest
 
 
-def view_weights(rows: NDArray[np.float64], names: Collection[str], seed: int) -> NDArray[np.float64]:
+def view_weights(reference: NDArray[np.floating], names: Collection[str], seed: int) -> NDArray[np.float64]:
     """How much each view counts, of shape (views,), in sum 1, by how well it tells held-out clusters of training rows.
 
     K-means finds four clusters of rows of unit variance, and four of whitened normal scores. Each in turn is held out:
@@ -98,14 +110,14 @@ def view_weights(rows: NDArray[np.float64], names: Collection[str], seed: int) -
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
+    reference : ndarray of shape (n, d)
         Training rows, in model units; the first 600 count.
     names : collection of str
         Names of views, of `views_of`.
     seed : int
         Of the clusters and the held-out rows.
     """
-    rows = rows[:CLUSTERED]
+    rows = reference[:CLUSTERED].astype(np.float64)
     found: list[list[float]] = []
     if len(rows) >= rows.shape[1] and len(np.unique(rows, axis=0)) >= 2 * CLUSTERS:
         rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ from farout.columns import frame_of
 from farout.detectors import explaining, exporting
 from farout.detectors.calibration import check_calibration, conformal, threshold_of
 from farout.detectors.joined import Joined
-from farout.detectors.reach import in_units, nearest_training_rows
+from farout.detectors.reach import in_units, kept_in_units, nearest_training_rows
 from farout.errors import InvalidDataError, InvalidSettingError
 from farout.flows.discriminant import MOST_COLUMNS, Discriminant
 from farout.flows.units import Units
@@ -361,7 +361,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         if self.score_by_ != "ratio" and features.shape[1]:
             self.reference_ = unit(features).astype(np.float32)
         if self.score_by_ == "joined" and self._is_table():
-            self.reference_inputs_ = in_units(self.units_, self.units_.clipped(X)).astype(np.float32)
+            self.reference_inputs_ = kept_in_units(self.units_, X)
 
     # --- rows and classes ----------------------------------------------------------------------------------------
 

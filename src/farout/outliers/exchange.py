@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from farout.base.blocks import filled
+from farout.base.blocks import filled, rows_at_once
 from farout.base.estimator import Nested
 from farout.base.validation import Rows, check_choice, check_labels, check_number
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -116,7 +116,8 @@ class Exchange(OutlierSource):
         if labels is not None:
             self.classes_ = np.unique(labels)
             self.labels_ = labels[chosen]
-        norms = np.linalg.norm(np.asarray(X[chosen], np.float64), axis=1)
+        size = rows_at_once(X.shape[1])
+        norms = filled(len(chosen), lambda rows: np.linalg.norm(X[chosen[rows]].astype(np.float64), axis=1), size)
         self.unit_norm_ = self.space == "data" and bool(np.abs(norms - 1).max() < UNIT)
 
     def _draw(self, n: int, y: ArrayLike | None, rng: np.random.Generator, progress: float) -> Outliers:

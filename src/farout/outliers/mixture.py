@@ -137,6 +137,7 @@ class Mixture(OutlierSource):
                 x[mine] = part.x  # and none is kept: all of them would be another copy
                 parts.append(replace(part, x=x[:0], kind=kinds_before + kind))
                 rows.append(mine)
+                del part  # before the next source's are drawn
             kinds_before += source.n_kinds
         return _interleave(x, parts, np.argsort(np.concatenate(rows)), labelled=classes_of(self) is not None)
 
