@@ -1,5 +1,8 @@
 """Training: it learns, is reproducible, keeps the best weights, and tells when it diverges."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +33,19 @@ def test_same_seed_same_weights_and_torch_left_alone():
         noisy.append(weights(fit(module, objective)[0]))
     assert torch.equal(*noisy)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_rows_are_let_go_of_at_once():
+    rows, module = (X.clone(), Y.clone()), linear()
+    objective = squares(module)
+    kept = [weakref.ref(rows[0]), weakref.ref(objective)]
+    gc.disable()  # which would find a cycle of references some time
+    try:
+        train(module, objective, rows, Budget(5, 50, 0.05), name="test")
+        del rows, objective
+        assert [ref() for ref in kept] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_batches_are_shuffled_whole_passes_and_progress_grows():

@@ -13,7 +13,8 @@ from farout.base.blocks import rows_at_once
 __all__ = ["Neighbours", "nearest_rows"]
 
 CHUNK = 4096  # rows looked up at a time, at most, so that memory doesn't grow with their number
-BLOCK = 2**21  # numbers in one table of distances or differences, about; one of distances has a row at least
+BLOCK = 2**21  # numbers in one table of distances, about; it has a row at least
+DIFFERENCES = 2**19  # numbers in one table of differences, in double precision
 GROUP = 16  # numbers that their least one stands for, in the search for the least of many
 SPARE = 3  # candidates more than needed, so that what they leave out is clearly farther
 WIDER = 8  # times as many candidates where that was too few
@@ -138,7 +139,7 @@ class Neighbours:
         """Fill in the nearest of the ``candidates`` that some of the rows have."""
         k, (n, c) = squared.shape[1], candidates.shape
         apart = np.empty((n, c))
-        for part in _parts(np.arange(n), BLOCK // (c * rows.shape[1])):
+        for part in _parts(np.arange(n), DIFFERENCES // (c * rows.shape[1])):
             with np.errstate(over="ignore"):
                 difference = self.distinct[candidates[part]] - rows[which[part], None]
                 apart[part] = np.square(difference, out=difference).sum(axis=2)

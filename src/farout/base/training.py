@@ -318,7 +318,10 @@ def train(
     def fit(fabric: "Fabric") -> History:
         with _as_it_was(module):
             loop = _Loop(fabric, module, objective, rows, budget, validation_rows, where, seed, name, same_work)
-            return loop.run(verbose if where.progress is None else where.progress)
+            try:
+                return loop.run(verbose if where.progress is None else where.progress)
+            finally:
+                loop.let_go()
 
     with alone, suitable_threads(rows[0][0].numel()):
         fabric = _fabric(where)
@@ -455,6 +458,11 @@ class _Loop:
                 torch.distributed.broadcast(buffer, 0)
         self.history.stopped_early = state.step < steps
         return self.history
+
+    def let_go(self) -> None:
+        """Drop rows and objective at once: cycles of references would keep them until Python looks for such."""
+        del self.task.rows, self.task.objective
+        vars(self).clear()
 
     # --- a step --------------------------------------------------------------------------------------------------
 

@@ -238,12 +238,16 @@ class FlowDetector(NoveltyMixin, Estimator):
 
     def _set_edge(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows for distances, set by held-out ones how far a ratio counts, and give these' scores."""
-        chosen = inner[np.random.default_rng(self.seed_).permutation(len(inner))[:ROWS]]
-        self.reference_ = {"units": kept_in_units(self.flow_.units, chosen)}
+        chosen = np.random.default_rng(self.seed_).permutation(len(inner))[:ROWS]
+        self.reference_ = {"units": kept_in_units(self.flow_.units, inner[chosen])}
         own = not len(held)
-        rows = chosen if own else held
+        rows = inner[chosen] if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}
-        logs, _ = nearest_training_rows(self._neighbours()["units"], in_units(self.flow_.units, rows), own=own)
+        if own:
+            units = in_units(self.flow_.units, rows)
+            logs, _ = nearest_training_rows(self._neighbours()["units"], units, own=True)
+        else:
+            logs = self._distances(rows)
         # Distance has no part in the ratio itself, so it counts from where hardly any inlier lies.
         joined = Joined.fitted(against, {}, logs=logs, contamination=self.contamination, beyond=1.0)
         self.joined_ = vars(joined)
@@ -306,9 +310,13 @@ class FlowDetector(NoveltyMixin, Estimator):
         scores = flow_scores(self.flow_, Rows(X), self.score_)
         if "joined_" not in vars(self):
             return scores
+        return -Joined(**self.joined_)({"ratio": -scores}, self._distances(X))
+
+    def _distances(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Log distances to the nearest training rows, in units of the columns, of shape (n,)."""
         near = self._neighbours()["units"]
         parts = in_blocks(lambda rows: nearest_training_rows(near, in_units(self.flow_.units, rows))[0], X)
-        return -Joined(**self.joined_)({"ratio": -scores}, np.concatenate(parts))
+        return np.concatenate(parts)
 
     def _abnormality(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return -self._score(X)

@@ -56,7 +56,7 @@ HELD = 10_000  # rows held out to keep the best weights, at most
 LEARNED = 100_000  # rows that steps are fitted to before training, at most
 FEWEST = 2000  # of a class among these, if it has so many
 KEPT = 2**24  # numbers in training rows, from which on these are made a batch at a time, where they aren't on a GPU
-MADE = 2**21  # numbers in rows that steps learn from, from which on these are made a block at a time
+MADE = 2**20  # numbers in rows that steps learn from, from which on these are made a block at a time
 CHUNK = 1024  # rows that go through the flow at a time, for inference
 ROWS_A_COLUMN = 10  # rows for each column below which training doesn't improve on a Gaussian copula
 
