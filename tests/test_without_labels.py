@@ -40,7 +40,7 @@ def test_all_sources_draw_without_classes(flow, archetypes, data):
         fo.Archetypal(0.3, base=archetypes, beyond=1.0),
         fo.Nullspace(archetypes),
     ]
-    out = fo.Mixture(sources).fit(X).sample(200, random_state=0)
+    out = fo.Mixture(sources).fit(X).sample(2000, random_state=0)
     assert out.y is None
     assert len(set(out.source)) == 4
     assert flow.score(out.x) < flow.score(data[1].X) - 20

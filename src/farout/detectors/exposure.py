@@ -429,7 +429,7 @@ class ExposedModel(Estimator):
         def clipped(part: NDArray[Any]) -> NDArray[np.float64]:
             return in_units(self.units_, self.units_.clipped(part))
 
-        self.reference_ = kept_in_units(self.units_, X[rows])
+        self.reference_ = kept_in_units(self.units_, X, rows)
         self.reference_classes_ = y[rows]
         if self._n_outputs() > 1 and X.shape[1] <= MOST_COLUMNS:
             self.discriminant_ = vars(Discriminant.fitted(X, y, lambda part: clipped(part)[:, :-1]))

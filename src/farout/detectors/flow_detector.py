@@ -239,7 +239,7 @@ class FlowDetector(NoveltyMixin, Estimator):
     def _set_edge(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows for distances, set by held-out ones how far a ratio counts, and give these' scores."""
         chosen = np.random.default_rng(self.seed_).permutation(len(inner))[:ROWS]
-        self.reference_ = {"units": kept_in_units(self.flow_.units, inner[chosen])}
+        self.reference_ = {"units": kept_in_units(self.flow_.units, inner, chosen)}
         own = not len(held)
         rows = inner[chosen] if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}

@@ -24,13 +24,13 @@ def in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float64]:
     return filled(len(X), of, rows_at_once(X.shape[1]))
 
 
-def kept_in_units(units: Units, X: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Training rows to compare with: clipped, `in_units`, in single precision."""
+def kept_in_units(units: Units, X: NDArray[np.floating], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The chosen ones of the training rows, to compare with: clipped, `in_units`, in single precision."""
 
     def of(part: slice) -> NDArray[np.float32]:
-        return in_units(units, units.clipped(X[part])).astype(np.float32)
+        return in_units(units, units.clipped(X[chosen[part]])).astype(np.float32)
 
-    return filled(len(X), of, rows_at_once(X.shape[1]))
+    return filled(len(chosen), of, rows_at_once(X.shape[1]))
 
 
 def nearest_training_rows(

@@ -361,7 +361,7 @@ class WrappedClassifier(ClassifierMixin, Estimator):
         if self.score_by_ != "ratio" and features.shape[1]:
             self.reference_ = unit(features).astype(np.float32)
         if self.score_by_ == "joined" and self._is_table():
-            self.reference_inputs_ = kept_in_units(self.units_, X)
+            self.reference_inputs_ = kept_in_units(self.units_, X, np.arange(len(X)))
 
     # --- rows and classes ----------------------------------------------------------------------------------------
 
