@@ -287,6 +287,7 @@ class FlowDensity(DensityMixin, Estimator):
         self.freeze()
         self.held_radii_ = self._radii(self.clipped(X[held]), None if labels is None else labels[held])
 
+    @torch.no_grad()
     def _learn_gaussians(self, X: NDArray[Any], labels: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> None:
         """Let a flow that starts as Gaussians start as those of some rows.
 

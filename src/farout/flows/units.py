@@ -134,9 +134,7 @@ class Units(Transform):
     def to_train(self, X: NDArray[Any]) -> Tensor:
         """Training rows in model units, on the CPU; a value of a table that lies extremely far out is clipped."""
         u = torch.empty((len(X), *self.in_shape), dtype=self.like.dtype)
-        for rows in blocks_of(
-            len(X), rows_at_once(X.shape[1])
-        ):  # the arithmetic in between takes more memory than they
+        for rows in blocks_of(len(X), rows_at_once(X.shape[1])):  # what is in between takes more memory than they
             u[rows] = self.to_model(X[rows])
         return u.clamp_(-LARGEST, LARGEST) if len(self.in_shape) == 1 else u
 
