@@ -20,7 +20,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -q
 
 test-all: $(STAMP) ray test-oldest test-newest
-	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "slow or not slow"
 
 # With the oldest releases that pyproject.toml allows. Torch is that of constraints.txt, for builds without CUDA are not
 # everywhere to be had; `make test-oldest TORCH=2.6.0` takes another, with its gigabytes of CUDA libraries.
