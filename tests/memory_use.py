@@ -114,7 +114,7 @@ def cases():
         "shell": (lambda _: shell(), False, ("sample", "process_inliers")),
         "archetypal": (lambda _: fo.Archetypal(base=deep()), False, ("sample",)),
         "nullspace": (lambda _: fo.Nullspace(base=deep()), False, ("sample",)),
-        "boundary": (lambda _: fo.Boundary(flow=flow()), True, ("sample",)),
+        "boundary": (lambda _: fo.Boundary(flow=flow()), True, ()),  # draws in blocks as others do, and for minutes
         "recommended": (lambda _: fo.Recommended(random_state=0), False, ("sample",)),
         "recommended-classes": (lambda _: fo.Recommended(random_state=0), True, ("sample",)),
         "mixture": (lambda _: fo.Mixture([shell(), fo.GumbelShell(2.5, flow=flow())]), False, ("sample",)),
