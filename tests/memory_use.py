@@ -1,7 +1,6 @@
 """How much memory calls take beyond what was there before: measured in a process of its own.
 
-``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE | CASE:CALL,CALL | I/K | I/K: ...]`` (I/K: each K-th case from I
-on; with nothing behind the colon, fits alone)
+``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE | CASE:CALL,CALL | I/K ...]`` (I/K: each K-th case from I on)
 prints a line of JSON for each call: the bytes beyond those before it, as a multiple of the data's ("extra"), and how
 many of them are what it gave ("out").
 Every case is fitted to a few rows first, so that what is loaded once doesn't count.
@@ -102,9 +101,9 @@ def cases():
         "likelihood": (lambda _: fo.FlowDetector("likelihood", flow=flow(), random_state=0), False, judged),
         "typicality": (lambda _: fo.FlowDetector("typicality", flow=flow(), random_state=0), False, judged),
         "ratio": (lambda _: fo.FlowDetector("ratio", flow=flow(), random_state=0), True, judged),
-        "classifier": (lambda _: fo.CautiousClassifier(shell(), **learned), True, ()),  # scores as the next one does
+        "classifier": (lambda _: fo.CautiousClassifier(shell(), **learned), True, judged),
         "classifier-recommended": (lambda _: fo.CautiousClassifier(**learned), True, judged),
-        "discriminator": (lambda _: fo.OutlierDiscriminator(shell(), **learned), False, ()),
+        "discriminator": (lambda _: fo.OutlierDiscriminator(shell(), **learned), False, judged),
         "discriminator-recommended": (lambda _: fo.OutlierDiscriminator(**learned), False, judged),
         "wrapped": (wrapped, True, judged),
         "linear": (lambda _: fo.ArchetypalAnalysis(3, random_state=0, max_iter=5, n_init=1), False, ("transform",)),
@@ -114,7 +113,7 @@ def cases():
         "shell": (lambda _: shell(), False, ("sample", "process_inliers")),
         "archetypal": (lambda _: fo.Archetypal(base=deep()), False, ("sample",)),
         "nullspace": (lambda _: fo.Nullspace(base=deep()), False, ("sample",)),
-        "boundary": (lambda _: fo.Boundary(flow=flow()), True, ()),  # draws in blocks as others do, and for minutes
+        "boundary": (lambda _: fo.Boundary(flow=flow()), True, ("sample",)),
         "recommended": (lambda _: fo.Recommended(random_state=0), False, ("sample",)),
         "recommended-classes": (lambda _: fo.Recommended(random_state=0), True, ("sample",)),
         "mixture": (lambda _: fo.Mixture([shell(), fo.GumbelShell(2.5, flow=flow())]), False, ("sample",)),
@@ -159,11 +158,7 @@ if __name__ == "__main__":
     n, columns, dtype, *names = sys.argv[1:]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     every = list(cases())
-    names = [
-        case
-        for name in names
-        for case in ([x + name[3:] for x in every[int(name[0]) :: int(name[2])]] if name[1] == "/" else [name])
-    ]
+    names = [case for name in names for case in (every[int(name[0]) :: int(name[2])] if name[1] == "/" else [name])]
     names = names or every
     if len(names) > 1:  # each in a process of its own, since free pieces that one leaves would count for the next
         for name in names:

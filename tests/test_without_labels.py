@@ -40,13 +40,12 @@ def test_all_sources_draw_without_classes(flow, archetypes, data):
         fo.Archetypal(0.3, base=archetypes, beyond=1.0),
         fo.Nullspace(archetypes),
     ]
-    out = fo.Mixture(sources).fit(X).sample(2000, random_state=0)
+    out = fo.Mixture(sources).fit(X).sample(200, random_state=0)
     assert out.y is None
     assert len(set(out.source)) == 4
-    # Mixtures of archetypes are as likely as digits; what lies farther out than digits is less so, by each source.
     for name in ("NormalShell", "GumbelShell"):
         assert flow.score(out.x[out.source == name]) < flow.score(data[1].X) - 30
-    assert flow.score(out.x) < flow.score(data[1].X)
+    assert flow.score(out.x) < flow.score(data[1].X) - 20
 
 
 def test_the_flow_tells_unseen_digits_from_normal_ones(flow, data):
