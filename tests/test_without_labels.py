@@ -20,7 +20,8 @@ def flow(data):
 
 @pytest.fixture(scope="module")
 def archetypes(data, flow):
-    return fo.DeepArchetypes(3, flow=flow, max_steps=60, random_state=0).fit(data[0].X)
+    # After a tenth of these steps, what lies outside the archetypes' span is about as likely as digits are.
+    return fo.DeepArchetypes(3, flow=flow, max_steps=600, random_state=0).fit(data[0].X)
 
 
 def test_flow_and_archetypes_know_no_classes(flow, archetypes, data):
@@ -40,7 +41,7 @@ def test_all_sources_draw_without_classes(flow, archetypes, data):
         fo.Archetypal(0.3, base=archetypes, beyond=1.0),
         fo.Nullspace(archetypes),
     ]
-    out = fo.Mixture(sources).fit(X).sample(200, random_state=0)
+    out = fo.Mixture(sources).fit(X).sample(2000, random_state=0)
     assert out.y is None
     assert len(set(out.source)) == 4
     for name in ("NormalShell", "GumbelShell"):

@@ -63,6 +63,11 @@ def features():
     return made[:M], made[M:]
 
 
+def wide():
+    """As training rows are kept: in single precision, of unit variance."""
+    return tuple(rows.astype(np.float32) for rows in normal(100))
+
+
 HARD = {
     "normal": normal(20),
     "one column": normal(1),
@@ -80,6 +85,12 @@ HARD = {
     "two zeros": (np.where(normal(4)[0] > 0, 0.0, -0.0), np.zeros((N, 4))),
     "features": features(),
     "few": (normal(4)[0][:7], normal(4)[1]),
+    "wide": wide(),
+    "wide, an offset": tuple(rows + np.float32(5) for rows in wide()),
+    "wide, far": (wide()[0], wide()[1] * 10.0 ** np.linspace(0, 30, N, dtype=np.float32)[:, None]),
+    "wide, one far": (np.r_[wide()[0], 1e5 * wide()[0][:1]], wide()[1]),
+    "wide, copies": (wide()[0][:100].repeat(30, axis=0), wide()[1]),
+    "wide, of whole numbers": tuple(rows.round() for rows in wide()),
 }
 
 
@@ -125,6 +136,15 @@ def test_candidates_are_few_and_tables_are_bounded(monkeypatch):
     nearest_rows(reference, np.tile(rows, (50, 1)), 5)
     assert max(tables) <= neighbours.BLOCK
     assert ranked == [(50 * N, 5 + neighbours.SPARE)]
+
+
+@pytest.mark.parametrize(("name", "shares"), [("wide", True), ("wide, an offset", False), ("normal", False)])
+def test_wide_rows_about_0_are_not_copied(name, shares):
+    reference, rows = HARD[name]
+    near = Neighbours(reference)
+    near.nearest(rows, 5)
+    assert list(near.tables) == [torch.float32]
+    assert np.shares_memory(near.tables[torch.float32].right.numpy(), reference) == shares
 
 
 def test_no_bound_is_trusted_where_products_are_rounded_to_less_than_single_precision(monkeypatch):

@@ -18,6 +18,8 @@ DIFFERENCES = 2**19  # numbers in one table of differences, in double precision
 GROUP = 16  # numbers that their least one stands for, in the search for the least of many
 SPARE = 3  # candidates more than needed, so that what they leave out is clearly farther
 WIDER = 8  # times as many candidates where that was too few
+WIDE = 64  # columns from which on a table that is a copy of the reference would be most of what is kept
+MODERATE = 20  # powers of 2 that the largest number of such a reference may be away from 1
 PLACES = 2**16 - 1  # the bits of a float64 that hold a number's place while the numbers are sorted
 
 
@@ -82,7 +84,19 @@ class Neighbours:
             parts = _parts(self.distinct, _chunk(self.distinct))
             largest = max(float(np.abs(part - self.centre).max()) for part in parts)
         self.exponent = int(np.frexp(largest)[1])
+        self.as_they_are = self._serve_as_they_are()
+        if self.as_they_are:
+            self.centre, self.exponent = np.zeros_like(self.centre), 0
         self.tables: dict[torch.dtype, _Table] = {}
+
+    def _serve_as_they_are(self) -> bool:
+        """Whether the rows can be their own table: they are wide, in single precision, about 0 and of moderate size."""
+        rows = self.distinct
+        ready = rows.dtype == np.float32 and rows.flags.c_contiguous and rows.flags.writeable
+        if not (ready and rows.shape[1] >= WIDE and abs(self.exponent) <= MODERATE):
+            return False
+        squares = sum(np.square(part - self.centre).sum() for part in _parts(rows, _chunk(rows)))
+        return bool(np.square(self.centre).sum() <= squares / len(rows))
 
     def nearest(
         self, rows: NDArray[np.floating], k: int, *, own: bool = False
@@ -165,14 +179,19 @@ class _Table:
     def __init__(self, of: Neighbours, dtype: torch.dtype) -> None:
         m, d = of.distinct.shape
         info = torch.finfo(dtype)
-        self.right = torch.zeros((d + 1, m + -m % GROUP**2), dtype=dtype)
-        self.right[d, m:] = info.max / 4  # what fills the last groups is farther than all rows
-        norms = np.empty(m)
+        self.as_they_are = of.as_they_are and dtype == torch.float32
+        norms, width = np.empty(m), m + -m % GROUP**2
+        self.right = torch.from_numpy(of.distinct.T) if self.as_they_are else torch.empty((d + 1, width), dtype=dtype)
         for part in _parts(np.arange(m), _chunk(of.distinct)):
             scaled = of.scaled(of.distinct[part])
             norms[part] = np.square(scaled).sum(axis=1)
-            self.right[:d, part[0] : part[-1] + 1] = torch.from_numpy(-2 * scaled.T)
-        self.right[d, :m] = torch.from_numpy(norms)
+            if not self.as_they_are:
+                self.right[:d, part[0] : part[-1] + 1] = torch.from_numpy(-2 * scaled.T)
+        # What fills the last groups is farther than all rows.
+        self.norms = torch.full((width,), info.max / 4, dtype=dtype)
+        self.norms[:m] = torch.from_numpy(norms)
+        if not self.as_they_are:
+            self.right[:d, m:], self.right[d] = 0, self.norms
         self.reach = float(np.sqrt(norms.max()))
         self.limit = info.max**0.4  # a row with larger numbers isn't looked up
         # A sum of d + 1 products is off by a share of d + 1 roundings at most, in whatever order it is summed (Higham,
@@ -184,17 +203,20 @@ class _Table:
 
     def nearest(self, scaled: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The ``k`` nearest by the table, of shape (n, k), and what its numbers are at least for all others."""
-        width = self.right.shape[1]
+        m, width = self.right.shape[1], len(self.norms)
         candidates, beyond = np.empty((len(scaled), k), np.int64), np.empty(len(scaled))
-        left = torch.ones((len(scaled), len(self.right)), dtype=self.right.dtype)
+        left = torch.ones((len(scaled), scaled.shape[1] + 1), dtype=self.right.dtype)
         near = np.abs(scaled).max(axis=1, initial=0.0) < self.limit
         left[:, :-1] = torch.from_numpy(np.where(near[:, None], scaled, 0.0))
         size = max(1, min(BLOCK // width, len(left)))
-        table = torch.empty((size, width), dtype=self.right.dtype)
+        table = self.norms.repeat(size, 1)
         for i in range(0, len(left), size):
             some = left[i : i + size]
             with torch.autocast("cpu", enabled=False):
-                torch.mm(some, self.right, out=table[: len(some)])
+                if self.as_they_are:
+                    torch.addmm(self.norms[:m], some[:, :-1], self.right, alpha=-2, out=table[: len(some), :m])
+                else:
+                    torch.mm(some, self.right, out=table[: len(some)])
             candidates[i : i + size], values = _least(table[: len(some)], k)
             beyond[i : i + size] = values[:, -1]
         return candidates, np.where(near, beyond, -np.inf)

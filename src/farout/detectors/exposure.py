@@ -187,7 +187,7 @@ class ExposedModel(Estimator):
         inner, held = holdout_split(len(X), self._held_share(len(X)), None if labels is None else indices, self.seed_)
         rows, out, given = X[inner], X[held], None if labels is None else labels[inner]
         if self.network is None and self._is_vector() and self._n_outputs() > 1:
-            events = RowsOnDemand(np.arange(len(rows)), lambda some: self.units_.to_train(rows[some]))
+            events = RowsOnDemand(inner, lambda some: self.units_.to_train(X[some]))
             self.network_kind_ = chosen_kind(events, indices[inner], seed=self.seed_, max_steps=self._steps(len(inner)))
         self.network_ = self._build("network_")
         if self.rotations is True and self._is_vector():
@@ -204,15 +204,16 @@ class ExposedModel(Estimator):
         if self._asks_rotations() and len(turns := self._told_rotations(rows, given)):
             self.turns_ = turns
         self._train(rows, indices[inner], cast(Augmentation | None, augmentation))
+        del rows  # what is kept of them is looked up among all: there is room for that where they were
         if self._is_distance_aware():
             if self._is_vector():
-                self._set_reach(rows, indices[inner], out, indices[held])
+                self._set_reach(X, indices, inner, held)
             else:
-                self._set_distances(rows, indices[inner], out)
-        out = out if len(out) else rows
+                self._set_distances(X, indices, inner, held)
+        out = out if len(out) else X[inner]
         self.offset_, self.calibration_scores_ = threshold_of(self._score(out), self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, rows, self._abnormality(out))
+            explaining.keep_typical(self, X, self._abnormality(out), inner)
 
     def _held_share(self, n: int) -> float:
         """Share of rows to set the threshold on."""
@@ -385,14 +386,16 @@ class ExposedModel(Estimator):
         suits = self._is_vector() or last_linear(self.network_, self._n_outputs()) is not None
         return suits and self._uses_outliers()
 
-    def _set_distances(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any]) -> None:
-        """For images: keep features of training rows and their classes, and join the scores by held-out rows."""
-        rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
+    def _set_distances(
+        self, X: NDArray[Any], y: NDArray[np.int64], inner: NDArray[np.int64], held: NDArray[np.int64]
+    ) -> None:
+        """For images: keep features of the ``inner`` rows and their classes, and join the scores by ``held`` rows."""
+        rows = np.random.default_rng(self.seed_).permutation(inner)[:ROWS]
         own = not len(held)
         _, features = self._outputs(X[rows])
         self.reference_ = unit(features).astype(np.float32)
         self.reference_classes_ = y[rows]
-        logits, features = self._outputs(X[rows[:JUDGED]] if own else held)
+        logits, features = self._outputs(X[rows[:JUDGED] if own else held])
         logs, _ = feature_distances(self.reference_, features, own=own)
         scores = self._image_scores(logits, features, logs)
         joined = Joined.fitted(scores, GREY_WEIGHTS)
@@ -421,9 +424,11 @@ class ExposedModel(Estimator):
         against: NDArray[np.float64] = (kinds[:, self.turns_].logsumexp(1) - kinds[:, 0]).cpu().numpy()
         return against
 
-    def _set_reach(self, X: NDArray[Any], y: NDArray[np.int64], held: NDArray[Any], y_held: NDArray[np.int64]) -> None:
-        """For vectors: keep training rows in units of their columns, learn the classes, and join the scores."""
-        rows = np.random.default_rng(self.seed_).permutation(len(X))[:ROWS]
+    def _set_reach(
+        self, X: NDArray[Any], y: NDArray[np.int64], inner: NDArray[np.int64], held: NDArray[np.int64]
+    ) -> None:
+        """For vectors: keep ``inner`` rows in units of their columns, learn the classes, and join the scores."""
+        rows = np.random.default_rng(self.seed_).permutation(inner)[:ROWS]
         own = not len(held)
 
         def clipped(part: NDArray[Any]) -> NDArray[np.float64]:
@@ -432,12 +437,12 @@ class ExposedModel(Estimator):
         self.reference_ = kept_in_units(self.units_, X, rows)
         self.reference_classes_ = y[rows]
         if self._n_outputs() > 1 and X.shape[1] <= MOST_COLUMNS:
-            self.discriminant_ = vars(Discriminant.fitted(X, y, lambda part: clipped(part)[:, :-1]))
-        judged = X[rows[:JUDGED]] if own else held
-        logits = self._logits(judged)
-        scores, nearest = self._vector_scores(judged, logits, own=own)
-        of_class = y[rows[:JUDGED]] if own else y_held
-        self.votes_ = self._n_outputs() > 1 and _votes_help(logits, self.reference_classes_[nearest], of_class)
+            known = RowsOnDemand(inner, lambda some: torch.from_numpy(clipped(X[some])[:, :-1]))
+            self.discriminant_ = vars(Discriminant.fitted(known, y[inner]))
+        judged = rows[:JUDGED] if own else held
+        logits = self._logits(X[judged])
+        scores, nearest = self._vector_scores(X[judged], logits, own=own)
+        self.votes_ = self._n_outputs() > 1 and _votes_help(logits, self.reference_classes_[nearest], y[judged])
         weights = getattr(vars(self).get("source_"), "score_weights_", VECTOR_WEIGHTS)
         joined = Joined.fitted(scores, weights, logs=scores["distance"], contamination=self.contamination)
         self.joined_ = vars(joined)

@@ -169,41 +169,43 @@ class FlowDetector(NoveltyMixin, Estimator):
         inner, held = holdout_split(n, self._held_fraction(n), indices, self.seed_)
         if normal is not None:
             inner, held = (np.flatnonzero(normal)[rows] for rows in (inner, held))
-        X, out = X[inner], X[held]  # the one copy of them
-        self.flow_ = fitted_flow(self, flow, X, None if labels is None else labels[inner])
+        rows, out = X[inner], X[held]  # the one copy of them
+        self.flow_ = fitted_flow(self, flow, rows, None if labels is None else labels[inner])
         self.event_shape_ = self.flow_.event_shape_
         classes = classes_of(self.flow_)
         if classes is not None:
             self.classes_ = classes
         if self.score_ == "typicality":
-            likelihoods = flow_scores(self.flow_, Rows(self.flow_.clipped(X)), "likelihood")
+            likelihoods = flow_scores(self.flow_, Rows(self.flow_.clipped(rows)), "likelihood")
             self.typical_ = float(likelihoods[usual_values(likelihoods)].mean())
+        del rows  # what is kept of them is looked up among all: there is room for that where they were
         if self.score_ == "nearest":
-            scores = self._set_neighbours(X, out)
+            scores = self._set_neighbours(X, inner[:ROWS], out)
         elif self.score_ == "ratio" and len(self.event_shape_) == 1:
-            scores = self._set_edge(X, out)
+            scores = self._set_edge(X, inner, out)
         elif self.score_ == "ratio":
-            scores = self._set_farthest(out if len(out) else X)
+            scores = self._set_farthest(out if len(out) else X[inner])
         else:
-            scores = self._score(out if len(out) else X)
+            scores = self._score(out if len(out) else X[inner])
         self.offset_, self.calibration_scores_ = threshold_of(scores, self.contamination)
         if len(self.event_shape_) == 1:
-            explaining.keep_typical(self, X, -scores if len(out) else self._abnormality(X))
+            explaining.keep_typical(self, X, -scores if len(out) else self._abnormality(X[inner]), inner)
 
     def _held_fraction(self, n: int) -> float:
         if self.calibration_fraction == 0 or self.score_ != "nearest":
             return self.calibration_fraction
         return max(self.calibration_fraction, min(SCALE_ROWS / n, 0.25))
 
-    def _set_neighbours(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
+    def _set_neighbours(self, X: NDArray[Any], chosen: NDArray[np.int64], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows to compare with, set weights and scale by them, and give the scores of held-out ones."""
-        self.reference_ = kept_views(self.flow_, inner[:ROWS])
-        self.local_scales_ = local_scales(self.reference_)
+        self.reference_ = kept_views(self.flow_, X, chosen)
         units = self.reference_["units"][:, :-1]
         weights = view_weights(units, list(self.reference_), self.seed_)
         if len(held):
             self.forest_ = contrast_forest(units, self.seed_)
             weights = np.append(weights, FOREST_WEIGHT)
+        self.local_scales_ = local_scales(self.reference_, self._neighbours())
+        if len(held):
             found = self._outlyingness(held)
         else:  # each training row is compared with the others; trees have seen them all
             found = log_distances(self.reference_, self._neighbours(), self.local_scales_, own=True)
@@ -236,12 +238,12 @@ class FlowDetector(NoveltyMixin, Estimator):
         result: NDArray[np.float64] = -(z * self.weights_).sum(axis=1)
         return result
 
-    def _set_edge(self, inner: NDArray[Any], held: NDArray[Any]) -> NDArray[np.float64]:
+    def _set_edge(self, X: NDArray[Any], inner: NDArray[np.int64], held: NDArray[Any]) -> NDArray[np.float64]:
         """Keep training rows for distances, set by held-out ones how far a ratio counts, and give these' scores."""
-        chosen = np.random.default_rng(self.seed_).permutation(len(inner))[:ROWS]
-        self.reference_ = {"units": kept_in_units(self.flow_.units, inner, chosen)}
+        chosen = np.random.default_rng(self.seed_).permutation(inner)[:ROWS]
+        self.reference_ = {"units": kept_in_units(self.flow_.units, X, chosen)}
         own = not len(held)
-        rows = inner[chosen] if own else held
+        rows = X[chosen] if own else held
         against = {"ratio": -flow_scores(self.flow_, Rows(rows), "ratio")}
         if own:
             units = in_units(self.flow_.units, rows)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from sklearn.ensemble import ExtraTreesClassifier
 
+from farout.base.blocks import blocks_of, rows_at_once
+
 __all__ = ["contrast_forest", "contrasts", "forest_log_odds"]
 
 # docs/results/part-6.md says what decided.
@@ -21,7 +23,7 @@ CHUNK = 8192  # rows that go down the trees at a time, so that memory doesn't gr
 STEPS = 8  # down a tree, before what has come to a leaf is put aside
 
 
-def contrasts(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def contrasts(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Rows unlike training rows: ``n`` of exchanged columns, then ``n`` uniform in a box.
 
     The first take each column from one of two training rows, by chance (Shi & Horvath, 2006, permute each column over
@@ -37,7 +39,8 @@ def contrasts(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> ND
 
     Returns
     -------
-    ndarray of shape (2 n, d)
+    float32 ndarray of shape (2 n, d)
+        In the precision of the trees.
 
     Examples
     --------
@@ -49,10 +52,14 @@ def contrasts(rows: NDArray[np.float64], n: int, rng: np.random.Generator) -> ND
     m, d = rows.shape
     one = rng.integers(m, size=n)
     other = (one + rng.integers(1, m, size=n)) % m
-    exchanged = np.where(rng.random((n, d)) < 0.5, rows[one], rows[other])
     low, high = rows.min(axis=0), rows.max(axis=0)
     beyond = MARGIN * (high - low)
-    return np.vstack([exchanged, rng.uniform(low - beyond, high + beyond, (n, d))])
+    made = np.empty((2 * n, d), np.float32)
+    for part in blocks_of(n, rows_at_once(d)):
+        made[:n][part] = np.where(rng.random((len(one[part]), d)) < 0.5, rows[one[part]], rows[other[part]])
+    for part in blocks_of(n, rows_at_once(d)):
+        made[n:][part] = rng.uniform(low - beyond, high + beyond, (len(one[part]), d))
+    return made
 
 
 def contrast_forest(rows: NDArray[np.floating], seed: int) -> dict[str, NDArray[np.generic]]:
@@ -80,12 +87,12 @@ def contrast_forest(rows: NDArray[np.floating], seed: int) -> dict[str, NDArray[
     """
     rng = np.random.default_rng(seed)
     known = rows[:ROWS].astype(np.float64)
-    made = contrasts(known, CONTRASTS * len(known), rng)
-    truth = np.r_[np.zeros(len(known)), np.ones(len(made))]
+    both = np.concatenate([rows[:ROWS], contrasts(known, CONTRASTS * len(known), rng)], dtype=np.float32)
+    truth = np.arange(len(both)) >= len(known)
     model = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, class_weight="balanced", random_state=seed % 2**32)
     method: str | None = multiprocessing.get_start_method(allow_none=True)
     try:
-        trees = [tree.tree_ for tree in model.fit(np.vstack([known, made]), truth).estimators_]
+        trees = [tree.tree_ for tree in model.fit(both, truth).estimators_]
     finally:
         if method is None:  # joblib has set the default, and others may want to set another one
             multiprocessing.set_start_method(cast(Any, None), force=True)

@@ -42,20 +42,26 @@ def views_of(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float64
     return {name: np.hstack([rows, departed]).clip(-FARTHEST, FARTHEST) for name, rows in stages.items()}
 
 
-def kept_views(flow: FlowDensity, X: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """Training rows in each view, to compare with, in single precision; made a part at a time."""
+def kept_views(flow: FlowDensity, X: NDArray[Any], chosen: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """The chosen training rows in each view, to compare with, in single precision; made a part at a time."""
     kept: dict[str, NDArray[np.float32]] = {}
-    for part in blocks_of(len(X), CHUNK):
-        for name, rows in views_of(flow, X[part]).items():
+    for part in blocks_of(len(chosen), CHUNK):
+        for name, rows in views_of(flow, X[chosen[part]]).items():
             if name not in kept:
-                kept[name] = np.empty((len(X), rows.shape[1]), np.float32)
+                kept[name] = np.empty((len(chosen), rows.shape[1]), np.float32)
             kept[name][part] = rows
     return kept
 
 
-def local_scales(reference: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
-    """Mean log distance of each row of ``reference`` to the rows around it, in each view."""
-    return {name: _nearest(rows, rows, SCALE_OF, own=True)[0].mean(axis=1) for name, rows in reference.items()}
+def local_scales(
+    reference: Mapping[str, NDArray[np.floating]], near: Mapping[str, Neighbours] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Mean log distance of each row of ``reference`` to the rows around it, in each view.
+
+    ``near`` are these rows, prepared, where they are looked up again.
+    """
+    known = reference if near is None else near
+    return {name: _nearest(rows, known[name], SCALE_OF, own=True)[0].mean(axis=1) for name, rows in reference.items()}
 
 
 def log_distances(

@@ -338,8 +338,13 @@ class FlowDensity(DensityMixin, Estimator):
         """Sorted norms of the latents of rows, with the noise of training, under their classes."""
         if not len(X):
             return np.empty(0)
-        Z = self._map(self._noisy_encoding(self.seed_), X, labels)
-        return np.sort(np.linalg.norm(Z.astype(np.float64), axis=1))
+        encoded = self._noisy_encoding(self.seed_)
+
+        def norms(x: Tensor, c: Tensor | None) -> Tensor:
+            Z = encoded(x, c).flatten(1).cpu().numpy()
+            return torch.from_numpy(np.linalg.norm(Z.astype(np.float64), axis=1))[:, None]
+
+        return np.sort(self._map(norms, X, labels)[:, 0])
 
     def _objective(self, rest: Flow, log_det: float) -> Objective:
         """Negative log-likelihood a dimension; ``log_det`` is the mean one of the part before, for bits/dim."""

@@ -71,7 +71,7 @@ class Discriminant:
     centres: NDArray[np.float64]
 
     @classmethod
-    def fitted(cls, X: NDArray[np.floating], y: NDArray[np.int64], of: Part | None = None) -> Self:
+    def fitted(cls, X: RowsLike, y: NDArray[np.int64], of: Part | None = None) -> Self:
         """Learn from rows of shape (n, d) and their class indices, each of which occurs.
 
         ``of`` gives for a block of rows those to learn from; they are learned from as they are when omitted.

@@ -1,7 +1,9 @@
 """The flow that a model stands on: as it is where it comes fitted, else fitted once for all that ask for the same."""
 
+import weakref
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from farout.base.estimator import Estimator, is_fitted
@@ -34,8 +36,16 @@ def fitted_flow(owner: Estimator, flow: FlowDensity | None, X: NDArray[Any], y: 
     given = (flow or FlowDensity()).get_params(deep=False) | {"event_shape": asked.event_shape}
     settings = type(asked).__name__ + repr(sorted(given.items()))
     place = (X.__array_interface__["data"][0], X.shape, X.strides, y is None)
-    if (settings, place) not in defaults.flows:
-        # The rows are kept with the flow, so that no others come to lie in their place.
-        defaults.flows[settings, place] = (X, asked.fit(owner._named(X), y))
-    shared: FlowDensity = defaults.flows[settings, place][1]
-    return shared
+    memory, shared = defaults.flows.get((settings, place), (lambda: None, None))
+    if memory() is None:  # nor are it the same rows, if others came to lie in their place; they aren't kept for this
+        shared = asked.fit(owner._named(X), y)
+        defaults.flows[settings, place] = (weakref.ref(_memory(X)), shared)
+    known: FlowDensity = shared
+    return known
+
+
+def _memory(X: NDArray[Any]) -> NDArray[Any]:
+    """The array that a view is of."""
+    while isinstance(X.base, np.ndarray):
+        X = X.base
+    return X
