@@ -5,6 +5,7 @@ trial and answers with one.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -49,6 +50,7 @@ def attempt(trial):
         path.touch()
     begun = time.monotonic()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the command runs, and after it, they are the trial's own
+    gc.freeze()  # what is here isn't collected in children, which would copy its pages
     pid = os.fork()
     if not pid:
         os.close(reading)

@@ -311,8 +311,9 @@ def save_png(figure: Figure, path: Path) -> None:
 
 def _number_marks(figure: Figure) -> None:
     """Each marked artist gets an id of its own."""
+    artists = figure.findobj()
     for mark in (_DECORATION, _ON_COLOUR):
-        marked = [artist for artist in figure.findobj() if str(artist.get_gid()).startswith(mark)]
+        marked = [artist for artist in artists if str(artist.get_gid()).startswith(mark)]
         for number, artist in enumerate(marked):
             artist.set_gid(f"{mark}{number}")
 
