@@ -691,7 +691,8 @@ class FlowDensity(DensityMixin, Estimator):
             except DivergedError as error:
                 raise self._of_row(error, rows.start) from error
 
-        return filled(n, of_part, CHUNK * 8)
+        # Of wide rows fewer at a time: there are several arrays of a part's numbers at once, in double precision.
+        return filled(n, of_part, min(CHUNK * 8, max(CHUNK, MADE // math.prod(self.event_shape_))))
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Exact ``log p(x|y)`` in data units, or ``log p(x)`` without labels, in nats, of shape (n,).
