@@ -36,12 +36,12 @@ def fitted_flow(owner: Estimator, flow: FlowDensity | None, X: NDArray[Any], y: 
     given = (flow or FlowDensity()).get_params(deep=False) | {"event_shape": asked.event_shape}
     settings = type(asked).__name__ + repr(sorted(given.items()))
     place = (X.__array_interface__["data"][0], X.shape, X.strides, y is None)
-    memory, shared = defaults.flows.get((settings, place), (lambda: None, None))
-    if memory() is None:  # nor are it the same rows, if others came to lie in their place; they aren't kept for this
-        shared = asked.fit(owner._named(X), y)
-        defaults.flows[settings, place] = (weakref.ref(_memory(X)), shared)
-    known: FlowDensity = shared
-    return known
+    memory, flow = defaults.flows.get((settings, place), (None, None))
+    if memory is None or memory() is None:  # rows that are gone may have others in their place
+        flow = asked.fit(owner._named(X), y)
+        defaults.flows[settings, place] = (weakref.ref(_memory(X)), flow)  # which keeps no rows
+    fitted: FlowDensity = flow
+    return fitted
 
 
 def _memory(X: NDArray[Any]) -> NDArray[Any]:
