@@ -3,8 +3,7 @@
 ``python tests/memory_use.py ROWS COLUMNS DTYPE [CASE | CASE:CALL,CALL | I/K ...]`` (I/K: each K-th case from I on)
 prints a line of JSON for each call: the bytes beyond those before it, as a multiple of the data's ("extra"), and how
 many of them are what it gave ("out").
-Every case is fitted to a few rows first, so that what is loaded once doesn't count; a flow of few columns too, since a
-wide one isn't trained on few rows.
+Every case is fitted to a few rows first, so that what is loaded once doesn't count.
 """
 
 import contextlib
@@ -12,8 +11,8 @@ import ctypes
 import json
 import os
 import resource
-import subprocess
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -74,10 +73,12 @@ def cases():
     import torch
 
     import farout as fo
+    from farout.detectors.flow_detector import TABLE_FLOW
 
     whole = lambda: fo.FlowDensity(max_steps=STEPS, random_state=0)  # noqa: E731
     # Small couplings: what one takes is a block of rows, whatever their number, and a call takes a tenth of the time.
     flow = lambda: whole().set_params(options={"n_blocks": 2, "hidden": 16})  # noqa: E731
+    table = lambda: fo.FlowDensity(**{**TABLE_FLOW, "max_steps": STEPS})  # noqa: E731
     deep = lambda: fo.DeepArchetypes(3, flow=flow(), max_steps=STEPS, random_state=0)  # noqa: E731
     shell = lambda: fo.NormalShell(2.5, flow=flow())  # noqa: E731
     judged = ("p_values",)  # which are made of scores, and decisions of these
@@ -98,7 +99,7 @@ def cases():
             ("score_samples",),
         ),
         "flow-classes": (lambda _: flow(), True, ("score_samples", "class_log_probs", "sample")),
-        "nearest": (lambda _: fo.FlowDetector(random_state=0), False, judged),
+        "nearest": (lambda _: fo.FlowDetector(flow=table(), random_state=0), False, judged),
         "likelihood": (lambda _: fo.FlowDetector("likelihood", flow=flow(), random_state=0), False, judged),
         "typicality": (lambda _: fo.FlowDetector("typicality", flow=flow(), random_state=0), False, judged),
         "ratio": (lambda _: fo.FlowDetector("ratio", flow=flow(), random_state=0), True, judged),
@@ -122,6 +123,13 @@ def cases():
     }
 
 
+def warm_up():
+    """What is loaded once; few rows of many columns, which a case begins with, may be fitted without a training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases()["flow"][0](4).fit(rows_of(SMALL, 4, "float32")[0])
+
+
 def run(n, columns, dtype, name, asked=None):
     """Measure a case: yields a dict for its fit, and for each call."""
     X, y = rows_of(n, columns, dtype)
@@ -142,7 +150,6 @@ def run(n, columns, dtype, name, asked=None):
 
 
 def _of_case(make, X, y, columns, calls):
-    cases()["flow"][0](columns).fit(X[:SMALL, :4])  # few rows of many columns may be fitted without a training
     make(columns).fit(X[:SMALL], None if y is None else y[:SMALL])
     model, *figures = measured(lambda: make(columns).fit(X, y))
     yield "fit", (None, *figures)
@@ -156,17 +163,28 @@ def _of_case(make, X, y, columns, calls):
             yield call, measured(lambda: method(X))  # noqa: B023
 
 
+def apart(n, columns, dtype, name, asked):
+    """Measure a case in a fork, since free pieces that one leaves would count for the next; lines of JSON to stdout."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 1
+    try:
+        for line in run(n, columns, dtype, name, asked):
+            print(json.dumps(line), flush=True)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    n, columns, dtype, *names = sys.argv[1:]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    n, columns, dtype, *names = sys.argv[1:]
     every = list(cases())
     names = [case for name in names for case in (every[int(name[0]) :: int(name[2])] if name[1] == "/" else [name])]
-    names = names or every
-    if len(names) > 1:  # each in a process of its own, since free pieces that one leaves would count for the next
-        for name in names:
-            subprocess.run([sys.executable, __file__, n, columns, dtype, name], check=True)
-    else:
-        name, only, calls = names[0].partition(":")
-        asked = [*filter(None, calls.split(","))] if only else None
-        for line in run(int(n), int(columns), dtype, name, asked):
-            print(json.dumps(line), flush=True)
+    warm_up()
+    for name in names or every:
+        case, only, calls = name.partition(":")
+        if apart(int(n), int(columns), dtype, case, [*filter(None, calls.split(","))] if only else None):
+            sys.exit(f"{name}: failed")

@@ -478,6 +478,13 @@ def test_light_imports_stay_light():
     assert found == {"farout": "[]", "farout.cli": "['typer']"}
 
 
+def test_scoring_does_without_torch_s_compiler(runs, tmp_path):
+    words = ["score", str(runs / "flow"), "toy", "--out", str(tmp_path / "s.csv")]
+    code = f"import sys; from farout.cli import main; main({words!r}); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
 def test_a_flow_alone_scores_as_a_detector_would_without_threshold(runs, tmp_path, capsys):
     out = tmp_path / "s.csv"
     assert main(["score", str(runs / "flow"), "toy", "--out", str(out)]) == 0

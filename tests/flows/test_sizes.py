@@ -1,12 +1,15 @@
 """How large flows become by default, counted without building them, and the error for those that are too large."""
 
+import contextlib
+import math
+
 import numpy as np
 import pytest
 import torch
 
 import farout as fo
 from farout.errors import InvalidSettingError
-from farout.flows.architectures import build_flow, count_weights
+from farout.flows.architectures import ARCHITECTURES, MOST_WEIGHTS, SURELY_SMALL, build_flow, count_weights
 from farout.flows.vector import DENSE_WEIGHTS, vector_flow
 
 
@@ -110,7 +113,22 @@ def test_a_function_of_ones_own_has_no_limit(monkeypatch):
 
     assert count_weights(build_flow(own, None, (4,), n_classes=0, seed=0)) > 10
     with pytest.raises(InvalidSettingError, match="no limit"):
-        build_flow("vector", None, (4,), n_classes=0, seed=0)
+        build_flow("vector", {"hidden": 8}, (4,), n_classes=0, seed=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("shape", "n_classes"),
+    [
+        *(((4096,), 0), ((2048,), 1), ((64,), 63), ((2,), 2047)),
+        *(((1, 64, 64), 0), ((4, 32, 32), 0), ((16, 16, 16), 0), ((64, 8, 8), 0), ((256, 4, 4), 0)),
+        *(((1024, 2, 2), 0), ((512, 2, 2), 1), ((1, 8, 8), 63), ((1, 4, 1024), 0)),
+    ],
+)
+def test_what_is_surely_small_is(shape, n_classes, architecture):
+    assert math.prod(shape) * (1 + n_classes) == SURELY_SMALL
+    with torch.device("meta"), contextlib.suppress(InvalidSettingError):  # where it isn't for such events
+        assert count_weights(build_flow(architecture, None, shape, n_classes, seed=0)) < MOST_WEIGHTS
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,14 @@ from farout.flows.table import table_flow
 from farout.flows.transform import Shape
 from farout.flows.vector import toy_flow, vector_flow
 
-__all__ = ["ARCHITECTURES", "MOST_WEIGHTS", "build_flow", "count_weights", "resolved"]
+__all__ = ["ARCHITECTURES", "MOST_WEIGHTS", "SURELY_SMALL", "build_flow", "count_weights", "resolved"]
 
 MOST_WEIGHTS = 200_000_000  # of a ready-made flow, with what it keeps of the data; 4 GB in training
 BYTES = 20  # that each takes in training: itself, its gradient, two means of Adam's, and the best so far
+
+# Numbers of an event, times classes and one, up to which no flow has so many weights unless options ask for them. To
+# count weights, torch imports its compiler, which takes a second: as long as a small fit.
+SURELY_SMALL = 4096
 
 ARCHITECTURES: dict[str, Callable[..., Flow]] = {
     "vector": vector_flow,
@@ -81,7 +86,8 @@ def build_flow(
     _check_dimensions(architecture, event_shape)
     if isinstance(architecture, str):
         _check_values(architecture, chosen, per_level=len(event_shape) == 3)
-        _require_size(_size(architecture, event_shape, n_classes, chosen), architecture, event_shape)
+        if chosen or math.prod(event_shape) * (1 + n_classes) > SURELY_SMALL:
+            _require_size(_size(architecture, event_shape, n_classes, chosen), architecture, event_shape)
     flow = function(event_shape, n_classes=n_classes, seed=seed, **chosen)
     if flow.event_shape != event_shape or flow.n_classes != n_classes:
         raise InvalidSettingError(
