@@ -17,6 +17,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+from matplotlib.figure import Figure
+
 STOPS = {signal.SIGINT, signal.SIGTERM}
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink"}
 
@@ -35,8 +38,14 @@ def warm_up():
     import torch
 
     from farout.base import training
+    from farout.flows.density import FlowDensity
+    from farout.plots.style import to_svg
 
     torch.set_num_threads(1)
+    FlowDensity(max_steps=1).fit(np.random.default_rng(0).normal(size=(100, 2)))
+    figure = Figure(layout="constrained")
+    figure.subplots().set_title("x")
+    to_svg(figure, alt="x", key="x")
     training.SAVE_EVERY = 10
     training.Budget.validation_interval = property(lambda self: min(20, self.max_steps))
 

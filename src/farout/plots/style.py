@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import math
 import re
 import warnings
@@ -276,13 +277,14 @@ def to_svg(figure: Any, *, alt: str, key: str) -> str:
     str
         An ``<svg>`` element that is as wide as its container, at most its natural width.
     """
-    _number_marks(figure)
     root = ElementTree.fromstring(_save(figure))
+    number = itertools.count()
     for element in root.iter():
         element.tag = _local(element.tag)
-        for mark in (_DECORATION, _ON_COLOUR):  # so that contrast can be judged in the page
-            if element.attrib.get("id", "").startswith(mark):
-                element.attrib[f"data-{mark}"] = ""
+        mark = element.attrib.get("id", "")
+        if mark in (_DECORATION, _ON_COLOUR):
+            element.attrib[f"data-{mark}"] = ""  # so that contrast can be judged in the page
+            element.attrib["id"] = f"{mark}{next(number)}"
         if re.match(r"[xy]tick_", element.attrib.get("id", "")):  # a tick's line of the grid is the one drawn directly
             for line in element:
                 if any(_local(part.tag) == "path" for part in line):
@@ -307,15 +309,6 @@ def save_png(figure: Figure, path: Path) -> None:
         FigureCanvasAgg(figure)
         settings: dict[str, Any] = {"dpi": 160, "bbox_inches": "tight", "metadata": {"Software": None}}
         write_atomically(path, lambda part: figure.savefig(part, format="png", **settings))
-
-
-def _number_marks(figure: Figure) -> None:
-    """Each marked artist gets an id of its own."""
-    artists = figure.findobj()
-    for mark in (_DECORATION, _ON_COLOUR):
-        marked = [artist for artist in artists if str(artist.get_gid()).startswith(mark)]
-        for number, artist in enumerate(marked):
-            artist.set_gid(f"{mark}{number}")
 
 
 def _save(figure: Figure) -> str:
