@@ -412,7 +412,7 @@ class _Loop:
         self.gradients = where.gradient_type(self.device)
         forget = partial(self.optimizer.zero_grad, set_to_none=True)
         self.take = ReplayedStep(self._taken, forget, RECORDERS[self.device.type]) if replays else self._taken
-        self.buffers = list(module.buffers())
+        self.named, self.buffers = list(module.named_parameters()), list(module.buffers())
         self.generators = generators_of(self.device)
         self.state, self.history = _State(seed), History()
         self.best_weights: dict[str, Tensor] | None = None
@@ -504,7 +504,7 @@ class _Loop:
                 self.task, self.optimizer, self.budget.gradient_clip, error_if_nonfinite=False
             )
             return
-        named = [(name, p) for name, p in self.module.named_parameters() if p.grad is not None]
+        named = [(name, p) for name, p in self.named if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([cast(Tensor, p.grad) for _, p in named])
         if not math.isfinite(norm):
             bad = _first_of([name for name, p in named if not _finite(cast(Tensor, p.grad))])

@@ -26,6 +26,7 @@ class _Subnet(nn.Module):
         super().__init__()
         self.bound = bound
         self.layers = nn.ModuleList(layers)
+        self.n_weights = sum(w.numel() for w in self.layers.parameters())
         for layer in layers[:-1]:
             nn.init.xavier_normal_(layer.weight)
         nn.init.zeros_(layers[-1].weight)
@@ -58,8 +59,7 @@ class _Subnet(nn.Module):
         if dtype in (None, torch.float32) or u.dtype != torch.float32 or torch.is_autocast_enabled(u.device.type):
             return None
         n_rows = u.numel() // max(1, u.shape[1])  # of the matrix product that the layers are
-        work = n_rows * sum(p.numel() for p in self.layers.parameters())
-        return dtype if work >= self.large else None
+        return dtype if n_rows * self.n_weights >= self.large else None
 
 
 class DenseSubnet(_Subnet):
