@@ -44,7 +44,11 @@ if (
         "tests/test_memory.py",
     ]
 
-LONGEST = ("test_the_smoke_run_of_all", "test_everything_in_a_few_steps_and_again")
+LONGEST = (
+    "test_photographs_with_classes_held_out",
+    "test_the_smoke_run_of_all",
+    "test_everything_in_a_few_steps_and_again",
+)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -118,8 +122,9 @@ def whole_choices() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first, or one core would wait minutes for it at the end."""
-    items.sort(key=lambda item: item.name not in LONGEST)
+    """The longest tests first, then files with slow ones, or one core would wait minutes for them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.name not in LONGEST, item.path not in slow))
 
 
 @pytest.fixture(scope="session")

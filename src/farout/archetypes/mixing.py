@@ -173,8 +173,11 @@ def mixtures(X: Tensor, Z: Tensor) -> Tensor:
         size = apart.abs().amax(1, keepdim=True)
         return torch.where(size > reach, apart * (reach / size), apart)
 
-    parts = [exact_mixtures(products_of(from_centre(part), corners), gram) for part in X.split(_chunk(X))]
-    return torch.cat(parts)
+    # Into one result: small pieces that stay would keep the memory of each chunk from being used again.
+    made = X.new_empty((len(X), len(Z)), dtype=torch.float64)
+    for part, rows in zip(made.split(_chunk(X)), X.split(_chunk(X)), strict=True):
+        part.copy_(exact_mixtures(products_of(from_centre(rows), corners), gram))
+    return made
 
 
 def _chunk(X: Tensor) -> int:
@@ -224,5 +227,7 @@ def certificate(X: Tensor, share: Tensor, A: Tensor, Z: Tensor) -> tuple[float, 
         slopes = -2 * residual @ Z.T
         gap += float(s @ ((slopes * a).sum(1) - slopes.amin(1)))
     force = 2 * (mass @ Z - targets)
-    lowest = torch.stack([(x.double() @ force.T).amin(0) for x in X.split(size)]).amin(0)
+    lowest = torch.full_like(force[:, 0], torch.inf)
+    for x in X.split(size):
+        torch.minimum(lowest, (x.double() @ force.T).amin(0), out=lowest)
     return left, gap + float(((Z * force).sum(1) - lowest).sum())

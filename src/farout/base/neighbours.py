@@ -14,7 +14,7 @@ __all__ = ["Neighbours", "nearest_rows"]
 
 CHUNK = 4096  # rows looked up at a time, at most, so that memory doesn't grow with their number
 BLOCK = 2**21  # numbers in one table of distances, about; it has a row at least
-WORTH = 100  # columns for each of which a table may be as large again, since products of many wide rows are faster
+WORTH = 200  # columns for each of which a table may be as large again, since products of many wide rows are faster
 DIFFERENCES = 2**19  # numbers in one table of differences, in double precision
 GROUP = 16  # numbers that their least one stands for, in the search for the least of many
 SPARE = 3  # candidates more than needed, so that what they leave out is clearly farther
