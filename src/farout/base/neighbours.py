@@ -14,7 +14,6 @@ __all__ = ["Neighbours", "nearest_rows"]
 
 CHUNK = 4096  # rows looked up at a time, at most, so that memory doesn't grow with their number
 BLOCK = 2**21  # numbers in one table of distances, about; it has a row at least
-WORTH = 200  # columns for each of which a table may be as large again, since products of many wide rows are faster
 DIFFERENCES = 2**19  # numbers in one table of differences, in double precision
 GROUP = 16  # numbers that their least one stands for, in the search for the least of many
 SPARE = 3  # candidates more than needed, so that what they leave out is clearly farther
@@ -209,7 +208,7 @@ class _Table:
         left = torch.ones((len(scaled), scaled.shape[1] + 1), dtype=self.right.dtype)
         near = np.abs(scaled).max(axis=1, initial=0.0) < self.limit
         left[:, :-1] = torch.from_numpy(np.where(near[:, None], scaled, 0.0))
-        size = max(1, min(BLOCK * max(1, scaled.shape[1] // WORTH) // width, len(left)))
+        size = max(1, min(BLOCK // width, len(left)))
         table = self.norms.repeat(size, 1)
         for i in range(0, len(left), size):
             some = left[i : i + size]
