@@ -116,6 +116,15 @@ def test_what_can_not_be_recorded_is_not_tried(recorder):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.fixture
+def interruptible():
+    """Whoever runs the tests may ignore Ctrl-C, as a shell does for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_is_obeyed_between_replays(recorder, tmp_path):
     """A replay passes by no line of Python, and the loop around it does."""
     record = recorder.record
