@@ -32,7 +32,10 @@ def serve():
 
 
 def warm_up():
-    """Import what commands import when they run, and make checkpoints more frequent, so that small runs have some."""
+    """Import what commands import when they run, and make checkpoints more frequent, so that small runs have some.
+
+    One step and one picture, since torch and matplotlib load more at their first, which each fork would do again.
+    """
     for name in ("farout.cli.entry", "lightning_fabric", "torch.utils.data", "farout.runs.fitting", "farout.report"):
         importlib.import_module(name)
     import torch

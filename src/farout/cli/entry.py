@@ -20,6 +20,7 @@ from farout.runs.provenance import asked_for
 __all__ = ["main"]
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
+OBJECTS = 5000  # made, less those let go of, until garbage is collected; Python's own number is 700
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -46,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words, debug = console.take_common_flags(list(sys.argv[1:] if args is None else args))
     asked = asked_for.set(words)
     try:
-        with _signals_interrupt(), _few_collections(), showing_all():
+        with _signals_interrupt(), _few_collections(own_process=args is None), showing_all():
             code = _run(words, debug)
     finally:
         asked_for.reset(asked)
@@ -56,10 +57,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _few_collections() -> Iterator[None]:
-    """Collect garbage less often: a command spends a tenth of its start on looking through what was just loaded."""
+def _few_collections(*, own_process: bool) -> Iterator[None]:
+    """Collect garbage less often: a command spends a tenth of its start on looking through what was just loaded.
+
+    Where `main` is called from Python, other threads may collect too, and nothing is changed.
+    """
     before = gc.get_threshold()
-    gc.set_threshold(max(before[0], 5000) if before[0] else 0, *before[1:])
+    if own_process and before[0]:
+        gc.set_threshold(max(before[0], OBJECTS), *before[1:])
     try:
         yield
     finally:
