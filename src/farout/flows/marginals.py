@@ -136,5 +136,5 @@ def _refined(knots: NDArray[np.float64]) -> NDArray[np.float64]:
     """The same piecewise linear map with exactly ``KNOTS`` knots: segments are divided into equal parts."""
     parts = np.full(len(knots) - 1, (KNOTS - 1) // (len(knots) - 1))
     parts[: (KNOTS - 1) % len(parts)] += 1
-    pieces = [np.linspace(a, b, p, endpoint=False) for a, b, p in zip(knots, knots[1:], parts, strict=False)]
-    return np.append(np.concatenate(pieces), knots[-1])
+    within = np.arange(KNOTS - 1) - np.repeat(np.cumsum(parts) - parts, parts)
+    return np.append(within * np.repeat(np.diff(knots) / parts, parts) + np.repeat(knots[:-1], parts), knots[-1])
