@@ -378,6 +378,8 @@ def test_data_that_can_not_be_used(blob, model):
         fo.ArchetypalAnalysis(3).fit(blob, sample_weight=np.arange(200) < 2)
     with pytest.raises(InvalidDataError, match="negative in row 1"):
         fo.ArchetypalAnalysis(3).fit(blob, sample_weight=np.where(np.arange(200) == 1, -1.0, 1.0))
+    with pytest.raises(InvalidDataError, match="adds up to more than a float64 can hold; divide weights"):
+        fo.ArchetypalAnalysis(3).fit(blob, sample_weight=np.full(200, 1e308))
     with pytest.raises(InvalidDataError, match=r"shape \(n, 4\)"):
         model.inverse_transform(np.ones((2, 3)))
     with pytest.raises(ValueError, match="features"):

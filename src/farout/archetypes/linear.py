@@ -220,6 +220,11 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
             raise InvalidDataError(
                 f"{where}: sample_weight is negative in row {row} ({checked[row]:g}); weights are 0 or more."
             )
+        with np.errstate(over="ignore"):
+            if not np.isfinite(checked.sum()):
+                raise InvalidDataError(
+                    f"{where}: sample_weight adds up to more than a float64 can hold; divide weights by the largest."
+                )
         present = int((checked > 0).sum())
         if present < self.n_archetypes:
             what = "rows" if sample_weight is None else "rows of a weight above 0"

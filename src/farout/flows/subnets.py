@@ -26,7 +26,6 @@ class _Subnet(nn.Module):
         super().__init__()
         self.bound = bound
         self.layers = nn.ModuleList(layers)
-        self.n_weights = sum(w.numel() for w in self.layers.parameters())
         for layer in layers[:-1]:
             nn.init.xavier_normal_(layer.weight)
         nn.init.zeros_(layers[-1].weight)
@@ -59,7 +58,9 @@ class _Subnet(nn.Module):
         if dtype in (None, torch.float32) or u.dtype != torch.float32 or torch.is_autocast_enabled(u.device.type):
             return None
         n_rows = u.numel() // max(1, u.shape[1])  # of the matrix product that the layers are
-        return dtype if n_rows * self.n_weights >= self.large else None
+        # In every step: `parameters` would walk through all modules below.
+        n_weights = sum(cast(Tensor, w).numel() for layer in self.layers for w in (layer.weight, layer.bias))
+        return dtype if n_rows * n_weights >= self.large else None
 
 
 class DenseSubnet(_Subnet):
