@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, and folders that one process at a time works in."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -48,6 +49,15 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         write_atomically(tmp_path / "a.csv", failing)
     assert names(tmp_path) == ["a.csv"]
     assert (tmp_path / "a.csv").read_text() == "before"
+
+
+def test_a_full_disk_says_for_which_file(tmp_path):
+    def write(part):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write has it, which knows no name
+
+    with pytest.raises(OSError, match="No space left") as told:
+        write_atomically(tmp_path / "a.csv", write)
+    assert told.value.filename == str(tmp_path / "a.csv")
 
 
 def test_what_a_killed_process_left_is_taken_over(tmp_path, other):

@@ -1,5 +1,6 @@
 """The round trip of every kind of column, in every library of frames."""
 
+import contextlib
 import datetime as dt
 import decimal
 import re
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from columns.frame_cases import LIBRARIES, equal
 from farout.columns import Schema, as_table
 from farout.columns.frames import as_frame
-from farout.errors import InvalidDataError, InvalidTypeError
+from farout.errors import FaroutError, InvalidDataError, InvalidTypeError
 
 
 def test_all_libraries_are_there():
@@ -217,12 +218,70 @@ def test_other_columns_than_in_fit_are_told():
         (frame.set_column(1, "n", [["x", "y"]]), InvalidTypeError, "string in column 'n', which held numbers"),
         (frame.set_column(0, "c", [[1.5, 2.5]]), InvalidTypeError, "double in column 'c', which held string"),
         (frame.set_column(2, "d", [[1, 2]]), InvalidTypeError, "int64 in column 'd', which held dates or times"),
+        (
+            frame.set_column(2, "d", [["2026-11-28", "soon"]]),
+            InvalidTypeError,
+            "'d', .* times .*row 1, .*has 'soon'",
+        ),
+        (frame.set_column(2, "d", [["2026-11-28", None]]), InvalidTypeError, "'d', which held dates or times in fit;"),
+        (frame.set_column(2, "d", [[True, False]]), InvalidTypeError, "bool in column 'd', which held dates or times"),
+        (frame.set_column(2, "d", [[b"1", b"2"]]), InvalidTypeError, "binary in column 'd', which held dates or times"),
+        (frame.set_column(1, "n", [["-.5", "x" * 100]]), InvalidTypeError, r"'n', .*row 1, .*has 'x{59}: mend"),
         (frame.set_column(1, "n", [[1, None]]), InvalidDataError, "missing cell in row 1, column 'n'"),
         (frame.set_column(1, "n", [[1.0, np.inf]]), InvalidDataError, "infinity in row 1, column 'n'"),
     ]
     for wrong, kind, message in cases:
         with pytest.raises(kind, match=f"^Model: .*{message}"):
             schema.encode(wrong, "Model")
+
+
+DAY, HOUR = dt.datetime(2026, 11, 28), dt.time(9, 30)
+CELLS = {
+    "none": pa.array([None, None, None]),
+    "text": pa.array(["a", None, "2026-11-28"]),
+    "large text": pa.array(["1", None, "2"], pa.large_string()),
+    "views of text": pa.array(["1", None, "soon"], pa.string_view()),
+    "categories": pa.array(["a", None, "b"]).dictionary_encode(),
+    "categories of views": pa.DictionaryArray.from_arrays([1, None, 0], pa.array(["a", "b"], pa.string_view())),
+    "categories of numbers": pa.array([3, None, 4]).dictionary_encode(),
+    "bool": pa.array([True, None, False]),
+    "int8": pa.array([1, None, 2], pa.int8()),
+    "uint64": pa.array([1, None, 2**64 - 1], pa.uint64()),
+    "float16": pa.array(np.array([1, np.nan, 2], np.float16)),
+    "float64": pa.array([1.5, None, 1e300]),
+    "decimal": pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("2.25")]),
+    "date32": pa.array([DAY.date(), None, DAY.date()]),
+    "date64": pa.array([DAY, None, DAY], pa.date64()),
+    "timestamp": pa.array([DAY, None, DAY], pa.timestamp("us")),
+    "timestamp of a zone": pa.array([DAY, None, DAY], pa.timestamp("ns", "Asia/Tokyo")),
+    "time32": pa.array([HOUR, None, HOUR], pa.time32("s")),
+    "time64": pa.array([HOUR, None, HOUR], pa.time64("ns")),
+    "duration": pa.array([dt.timedelta(1), None, dt.timedelta(2)], pa.duration("s")),
+    "binary": pa.array([b"1", None, b"2"]),
+    "list": pa.array([[1], None, [2]]),
+    "struct": pa.array([{"a": 1}, None, {"a": 2}]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("learnt", CELLS)
+def test_cells_of_any_type_get_codes_or_an_error_of_ours(learnt):
+    try:
+        schema = Schema.learn(pa.table({"c": CELLS[learnt]}))
+    except FaroutError:
+        return
+    assert np.isfinite(schema.encode(pa.table({"c": CELLS[learnt]}))).all()
+    for later in CELLS.values():
+        with contextlib.suppress(FaroutError):
+            assert np.isfinite(schema.encode(pa.table({"c": later}))).all()
+
+
+def test_views_of_text_are_taken_as_text():  # as in an Arrow table made of a polars frame
+    text = ["a", None, "b", "a"]
+    frame = pa.table({"c": pa.array(text, pa.string_view()), "n": [1.0, 2.0, 3.0, 4.0]})
+    schema = Schema.learn(frame)
+    np.testing.assert_array_equal(schema.encode(frame), schema.encode(frame.set_column(0, "c", [text])))
+    assert schema.decode(schema.encode(frame))["c"].to_pylist() == text
 
 
 def test_what_means_the_same_in_another_library_or_unit_is_taken():

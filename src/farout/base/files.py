@@ -48,6 +48,10 @@ def beside(path: Path) -> Iterator[Path]:
         own = _held_alone(part, held)
         try:
             yield part
+        except OSError as error:
+            if error.filename is None and error.errno is not None:  # of a write: a full disk doesn't say of which file
+                error.filename = str(path)
+            raise
         finally:
             with contextlib.suppress(FileNotFoundError):  # put into place; what may be there by now is another writer's
                 if os.path.samestat(own, part.stat()):

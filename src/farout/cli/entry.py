@@ -134,7 +134,8 @@ def _signals_interrupt() -> Iterator[None]:
 def _explain(error: Exception) -> int:
     """One message on stderr; a traceback is for --debug alone."""
     if isinstance(error, TyperException):
-        console.error(f"{error.format_message().rstrip('.')}. Help: farout --help, farout COMMAND --help.")
+        said = error.format_message().rstrip(".")
+        console.error(f"{said}{'' if said.endswith('?') else '.'} Help: farout --help, farout COMMAND --help.")
         return WRONG_USE
     if isinstance(error, typer.Abort):
         return INTERRUPTED

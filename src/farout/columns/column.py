@@ -294,9 +294,10 @@ class Column:
                     f"categories, {', '.join(map(str, self.levels[:10]))}; declare it when you fit."
                 )
             return places.astype(np.float64), missing
-        numeric = _is_number(cells.type) or pa.types.is_boolean(cells.type)
-        if numeric == (self.kind == "date"):
-            raise other_type(self, cells.type, "dates or times" if self.kind == "date" else "numbers")
+        if self.kind == "date" and not pa.types.is_temporal(cells.type):
+            raise other_type(self, cells.type, "dates or times", _first_without(r"^\d{4}-\d{2}-\d{2}", cells))
+        if self.kind != "date" and not (_is_number(cells.type) or pa.types.is_boolean(cells.type)):
+            raise other_type(self, cells.type, "numbers", _first_without(r"^\s*[-+]?\.?\d", cells))
         if self.kind == "date" or (self.offset and pa.types.is_integer(cells.type)):
             whole = _ticks(cells, self.offset) if self.kind == "date" else np.asarray(cells.fill_null(self.offset))
             return _from(whole, self.offset, self.step), missing
@@ -366,17 +367,29 @@ class Column:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def other_type(column: Column, found: Any, wanted: Any) -> InvalidTypeError:
-    """The error for a column that holds another type than in fit."""
+def other_type(column: Column, found: Any, wanted: Any, example: str = "") -> InvalidTypeError:
+    """The error for a column that holds another type than in fit; an example is a cell that may be why."""
     return InvalidTypeError(
-        f"X holds {found} in column {column.name!r}, which held {wanted} in fit; convert the column, or fit again."
+        f"X holds {found} in column {column.name!r}, which held {wanted} in fit{example}; convert the column, or fit "
+        "again."
+    )
+
+
+def _first_without(pattern: str, cells: pa.ChunkedArray) -> str:
+    """Which cell of text is the first that doesn't begin so, in words; "" where none is, or cells aren't text."""
+    if not _is_text(cells.type):
+        return ""
+    other = pc.fill_null(pc.invert(pc.match_substring_regex(cells, pattern)), False)
+    row = pc.index(other, True).as_py()
+    return (
+        "" if row < 0 else f" (row {row}, where the first is 0, has {cells[row].as_py()!r:.60}: mend it if it is none)"
     )
 
 

@@ -57,7 +57,7 @@ def as_table(frame: Any, where: str = "") -> pa.Table:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InvalidDataError(f"{where}: more than one column is called {twice[0]!r}; rename or drop one of them.")
-    return table
+    return _without_views(table)
 
 
 def as_frame(table: pa.Table, library: str) -> Any:
@@ -91,6 +91,17 @@ def to_bytes(frame: Any) -> bytes:
 def from_bytes(content: bytes, library: str) -> Any:
     """The frame that `to_bytes` was given."""
     return as_frame(pa.ipc.open_stream(content).read_all(), library)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """The table with text in place of views of text, as Arrow tables made of polars's hold: Arrow can't filter them."""
+    for i, kind in enumerate(table.schema.types):
+        values = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_string_view(values):
+            text = pa.large_string()
+            plain = pa.dictionary(kind.index_type, text, kind.ordered) if pa.types.is_dictionary(kind) else text
+            table = table.set_column(i, table.schema.field(i).with_type(plain), table.column(i).cast(plain))
+    return table
 
 
 def _with_pandas_types(frame: Any, table: pa.Table) -> Any:

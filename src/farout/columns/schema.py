@@ -243,9 +243,7 @@ def _in_unit(cells: pa.ChunkedArray, column: Column, kind: pa.DataType) -> pa.Ch
 
 def _dates_as_text(values: pa.ChunkedArray) -> bool:
     """Whether a column of text begins with dates such as 2026-11-27, with or without a time."""
-    if not any(
-        is_text(values.type) for is_text in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    ):
+    if not any(is_text(values.type) for is_text in (pa.types.is_string, pa.types.is_large_string)):
         return False
     first = values.slice(0, DATES_LOOKED_AT).drop_null().to_pylist()
     return bool(first) and all(DATE.match(text) for text in first)

@@ -102,8 +102,7 @@ class Diagnosis:
             lines.append(f"{'-' if f.verdict == 'absent' else f.verdict:<7}{f.name:<26}{value:>9}   {f.bound}".rstrip())
             if f.verdict != "OK":
                 said = f"{f.told} {f.advice}".strip()
-                again = any(said in line for line in lines)  # one reason for several measures is told once
-                lines += [] if again else [fill(said, 80, initial_indent=" " * 7, subsequent_indent=" " * 7)]
+                lines.append(fill(said, 80, initial_indent=" " * 7, subsequent_indent=" " * 7))
         return "\n".join([*lines, f"{self.model}: {self.worst}"])
 
 

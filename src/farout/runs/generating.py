@@ -412,8 +412,8 @@ def check_outliers_target(path: Path, force: bool, run: Run | None = None) -> No
         raise InvalidSettingError(f"--out {path}: images don't fit a table; give a name that ends in .npz.")
     if path.suffix == ".npz" and "schema_" in vars(run.model):
         raise InvalidSettingError(
-            f"--out {path}: .npz holds numbers alone, and these columns hold text, dates or missing cells; give a name "
-            "that ends in .csv or .parquet."
+            f"--out {path}: this flow was fitted on a table, and makes one with the same columns, where .npz holds "
+            "numbers alone; give a name that ends in .csv or .parquet."
         )
 
 
