@@ -170,12 +170,19 @@ def test_the_seed_architecture_is_the_authors():
         ),
         ("image", {"downsampling": "pool"}, (1, 8, 8), "downsampling='pool' is unknown; choose one of squeeze, haar"),
         ("seed", None, (1, 6, 6), "even height and width"),
+        ("image", None, (0, 2, 2), "each number of event_shape must be a whole number of 1 or more; got 0"),
+        ("auto", None, (), r"the event shape is \(\)"),
         (lambda shape, n_classes, seed: vector_flow((3,)), None, (2,), r"the flow is for events \(3,\) and 0 classes"),
     ],
 )
 def test_what_no_architecture_can_be_is_one_message(architecture, options, shape, message):
     with pytest.raises(InvalidSettingError, match=message):
         build_flow(architecture, options, shape, 0, seed=0)
+
+
+def test_fewer_than_no_classes_are_none_to_count():
+    with pytest.raises(InvalidSettingError, match="n_classes must be a whole number of 0 or more; got -1"):
+        build_flow("seed", None, (1, 96, 96), n_classes=-1, seed=0)
 
 
 def test_auto_takes_vectors_and_images_as_they_are():

@@ -45,7 +45,9 @@ def resolved(architecture: str | Callable[..., Flow], event_shape: Shape) -> str
     """The architecture that "auto" is: "vector"; for images "image", and "natural" from 3 channels on."""
     if architecture != "auto":
         return architecture
-    return "vector" if len(event_shape) == 1 else "natural" if event_shape[0] >= 3 else "image"
+    if len(event_shape) == 1:
+        return "vector"
+    return "natural" if len(event_shape) == 3 and event_shape[0] >= 3 else "image"
 
 
 def build_flow(
@@ -71,9 +73,12 @@ def build_flow(
     Raises
     ------
     InvalidSettingError
-        If the name or an option is unknown or makes no sense, the architecture doesn't fit the events, or a ready-made
-        one would have more than 200 million weights.
+        If the name, an option, the shape or the number of classes is unknown or makes no sense, the architecture
+        doesn't fit the events, or a ready-made one would have more than 200 million weights.
     """
+    check_number(n_classes, "n_classes", "build_flow", low=0, integer=True)
+    for side in event_shape:
+        check_number(side, "each number of event_shape", "build_flow", low=1, integer=True)
     architecture = resolved(architecture, event_shape)
     if isinstance(architecture, str) and architecture not in ARCHITECTURES:
         raise InvalidSettingError(
