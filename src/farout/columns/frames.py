@@ -48,6 +48,7 @@ def as_table(frame: Any, where: str = "") -> pa.Table:
     """
     try:
         table = nw.maybe_reset_index(nw.from_native(frame, eager_only=True)).to_arrow()
+        table = _without_views(table)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         said = " ".join(map(str, error.args))
         raise InvalidTypeError(f"{where}: a column can't be read ({said}); give each column one type.") from error
@@ -57,7 +58,7 @@ def as_table(frame: Any, where: str = "") -> pa.Table:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InvalidDataError(f"{where}: more than one column is called {twice[0]!r}; rename or drop one of them.")
-    return _without_views(table)
+    return table
 
 
 def as_frame(table: pa.Table, library: str) -> Any:
@@ -95,12 +96,18 @@ def from_bytes(content: bytes, library: str) -> Any:
 
 def _without_views(table: pa.Table) -> pa.Table:
     """The table with text in place of views of text, as Arrow tables made of polars's hold: Arrow can't filter them."""
+    text = pa.large_string()
     for i, kind in enumerate(table.schema.types):
-        values = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if pa.types.is_string_view(values):
-            text = pa.large_string()
-            plain = pa.dictionary(kind.index_type, text, kind.ordered) if pa.types.is_dictionary(kind) else text
-            table = table.set_column(i, table.schema.field(i).with_type(plain), table.column(i).cast(plain))
+        if pa.types.is_string_view(kind):
+            try:
+                cells = table.column(i).cast(text)
+            except pa.ArrowNotImplementedError:  # pyarrow 17 casts no views
+                cells = pa.chunked_array([table.column(i).to_pylist()], text)
+        elif pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
+            cells = table.column(i).cast(pa.dictionary(kind.index_type, text, kind.ordered))
+        else:
+            continue
+        table = table.set_column(i, table.schema.field(i).with_type(cells.type), cells)
     return table
 
 
