@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from farout import plots
 from farout.plots.style import INK, line_style, new_axes, page_style, plain, to_svg
@@ -39,6 +40,16 @@ def test_every_id_carries_the_key_and_every_reference_has_its_target():
     assert all(name.startswith("scores7-") for name in ids)
     assert len(set(ids)) == len(ids)
     assert set(targets) <= set(ids)
+
+
+def test_equal_images_and_the_user_s_own_ids_are_no_id_twice():
+    figure = Figure()
+    for axes in figure.subplots(1, 2):
+        axes.imshow(np.eye(4))
+        axes.plot([0, 1])[0].set_gid("mine")
+    ids = re.findall(r'\bid="([^"]+)"', to_svg(figure, alt="a", key="k"))
+    assert "k-mine" in ids
+    assert len(set(ids)) == len(ids)
 
 
 def test_the_svg_says_what_it_shows_and_fits_its_container():

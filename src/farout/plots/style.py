@@ -278,13 +278,16 @@ def to_svg(figure: Any, *, alt: str, key: str) -> str:
         An ``<svg>`` element that is as wide as its container, at most its natural width.
     """
     root = ElementTree.fromstring(_save(figure))
-    number = itertools.count()
+    number, taken = itertools.count(), {""}
     for element in root.iter():
         element.tag = _local(element.tag)
         mark = element.attrib.get("id", "")
         if mark in (_DECORATION, _ON_COLOUR):
             element.attrib[f"data-{mark}"] = ""  # so that contrast can be judged in the page
             element.attrib["id"] = f"{mark}{next(number)}"
+        if element.attrib.get("id", "") in taken:  # of two equal images, or a user's own: the first is the one meant
+            element.attrib.pop("id", None)
+        taken.add(element.attrib.get("id", ""))
         if re.match(r"[xy]tick_", element.attrib.get("id", "")):  # a tick's line of the grid is the one drawn directly
             for line in element:
                 if any(_local(part.tag) == "path" for part in line):
