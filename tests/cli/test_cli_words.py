@@ -353,3 +353,18 @@ def test_an_interruption_that_a_finalizer_swallows_is_asked_again(number, monkey
     monkeypatch.setattr(entry, "make_app", work)
     assert main(["data", "list"]) == 128 + number
     assert re.fullmatch(r"error: (interrupted|terminated); nothing was written.\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trian"], r"No such command 'trian'. Did you mean 'train'\? Help: farout --help"),
+        (["generate", "run", "--source", "nrmal", "--out", "x.csv"], "'--source'.*'nrmal' is not one of .*'normal'"),
+        (["fit", "toy", "--max-steps", "many", "--out", "x"], "'--max-steps'.*integer"),
+    ],
+)
+def test_a_wrong_word_is_told_plainly(words, told, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert re.search(told, said)
+    assert not any(text in said for text in (*PYDANTIC, "Value error", "?."))

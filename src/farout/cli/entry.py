@@ -135,6 +135,8 @@ def _explain(error: Exception) -> int:
     """One message on stderr; a traceback is for --debug alone."""
     if isinstance(error, TyperException):
         said = error.format_message().rstrip(".")
+        for word, plain in (("Value error, ", ""), ("Input should", "it should")):  # pydantic's, through typer
+            said = said.replace(word, plain)
         console.error(f"{said}{'' if said.endswith('?') else '.'} Help: farout --help, farout COMMAND --help.")
         return WRONG_USE
     if isinstance(error, typer.Abort):
