@@ -161,7 +161,7 @@ def _settled(
     """Flags over a file: that of ``--config``, or the one of the run that is resumed; all checked."""
     if not resume:
         if config is None and asked["data"] is None:
-            raise typer.BadParameter("DATA is missing: a named set, a file or a folder")
+            raise typer.BadParameter("DATA is missing: a named set, a file or a folder; --resume goes on with a run")
         file = {} if config is None else read_settings(config)
         return cls.from_mapping(layered(file, asked), str(config or "command line"))
     from farout.errors import InvalidSettingError
