@@ -368,7 +368,8 @@ def _truth_and_ranks(inliers: Counts, outliers: Counts) -> tuple[Counts, Counts]
 def as_scores(values: ArrayLike, where: str) -> Floats:
     """Check that values are finite numbers in one dimension, one or more; errors name ``where``."""
     try:
-        scores = np.asarray(values, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # some bits of NaN make noise
+            scores = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidDataError(f"{where} must be numbers in one dimension: {error}") from error
     if scores.ndim != 1 or not scores.size:

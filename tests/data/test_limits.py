@@ -88,6 +88,13 @@ BOMBS = {
     "pictures/x.png": write_png,
     "words.parquet": write_words,
     "constant.parquet": write_constant,
+    # Below 256 MiB; what is made of them is not.
+    "short.csv.gz": lambda path: write_csv(path, times=60),
+    "short-images-idx3-ubyte.gz": lambda path: path.write_bytes(
+        gzipped(struct.pack(">IIII", 0x803, 60, 1024, 1024), bytes(MEGABYTE), 60)
+    ),
+    "short.npz": lambda path: write_npz(path, times=40),
+    "short/x.png": lambda path: write_png(path, side=8000),
 }
 TELLS = """
 import json, resource, sys
@@ -107,7 +114,8 @@ print(json.dumps(told))
 
 
 def test_bombs_are_refused_in_little_memory(tmp_path):
-    (tmp_path / "pictures").mkdir()
+    for folder in ("pictures", "short"):
+        (tmp_path / folder).mkdir()
     for name, write in BOMBS.items():
         write(tmp_path / name)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.*")) < 8e6

@@ -1,9 +1,9 @@
 """Reading files that others made: limits that are checked before memory is taken, and a parser's errors as ours.
 
-Three limits hold for all files. What a file unpacks to may be at most `MOST_RATIO` times its own size, unless that is
-below `SMALL`; it must fit into the memory that is free; and what is read must be a file, not a pipe or a device. The
-environment variable ``FAROUT_MOST_RATIO`` raises the first. Only the standard library is imported at first, so that
-``--help`` stays quick.
+Three limits hold for all files. What a file unpacks to may be at most `MOST_RATIO` times its own size, unless what is
+made of it takes less than `SMALL` in memory; it must fit into the memory that is free; and what is read must be a file,
+not a pipe or a device. The environment variable ``FAROUT_MOST_RATIO`` raises the first. Only the standard library is
+imported at first, so that ``--help`` stays quick.
 """
 
 import contextlib
@@ -167,7 +167,7 @@ def check_file(path: Path, error: type[Exception] | None = None) -> None:
 
 
 def check_unpacked(
-    what: object, packed: int, unpacked: int, way_out: str, *, error: type[Exception] | None = None
+    what: object, packed: int, unpacked: int, way_out: str, *, made: int = 1, error: type[Exception] | None = None
 ) -> None:
     """Refuse a small file that says that it unpacks to a huge one, before any of it is unpacked.
 
@@ -178,6 +178,8 @@ def check_unpacked(
         Bytes.
     way_out : str
         What to do if the file is meant.
+    made : int, default=1
+        Bytes in memory that reading may make of each unpacked one: of a pixel a float, of two letters a number.
     error : type of FaroutError, optional
 
     Examples
@@ -187,11 +189,11 @@ def check_unpacked(
     farout.errors.InvalidDataError: zeros.npz has 1.0 MB and unpacks to 10.0 GB or more, 10000 times as much. ...
     """
     most, times = _most_ratio(), -(-unpacked // max(packed, 1))
-    if unpacked > SMALL and times > most:
+    if unpacked * made > SMALL and times > most:
         raise _kind(error)(
             f"{what} has {_size(packed)} and unpacks to {_size(unpacked)} or more, {times} times as much. Above "
-            f"{_size(SMALL)}, more than {most} times is refused, since a file can be made to fill a machine's memory. "
-            f"If it is meant, {way_out}, or set the environment variable FAROUT_MOST_RATIO to {times}"
+            f"{_size(SMALL // made)}, more than {most} times is refused, since a file can be made to fill a machine's "
+            f"memory. If it is meant, {way_out}, or set the environment variable FAROUT_MOST_RATIO to {times}"
         )
     check_fits(what, unpacked, error=error)
 
@@ -281,20 +283,23 @@ def _size(n: int) -> str:
 # --- Contents --------------------------------------------------------------------------------------------------------
 
 
-def read_unpacked(path: Path, times: int = 1) -> bytes:
+def read_unpacked(path: Path, times: int = 1, made: int = 1) -> bytes:
     """The content of a file, unpacked if it is gzip, whatever its name.
 
     Parameters
     ----------
     path : Path
     times : int
-        How many times its size what is made of the content takes in memory.
+        How many times its size what is made of the content takes in memory, as a rule.
+    made : int
+        The same at most, for `check_unpacked`.
 
     Raises
     ------
     InvalidDataError
         If it can't be read, is no whole gzip file, or holds more than `check_unpacked` lets in. Of a gzip file that
-        tells less than it holds, at most `SMALL` bytes or `MOST_RATIO` times its own are kept before that is known.
+        tells less than it holds, at most ``SMALL / made`` bytes or `MOST_RATIO` times its own are kept before that is
+        known.
     """
     check_file(path)
     packed = path.stat().st_size
@@ -307,13 +312,16 @@ def read_unpacked(path: Path, times: int = 1) -> bytes:
         stated = int.from_bytes(file.read(4), "little")
     way_out = f"unpack it yourself (gunzip -k {path.name}) and give what comes out"
     content, count = io.BytesIO(), 0
-    keep = [stated <= max(SMALL, MOST_RATIO * packed), True]  # what says that it is a bomb is counted before it is kept
+    keep = [
+        stated <= max(SMALL // made, MOST_RATIO * packed),
+        True,
+    ]  # what says that it is a bomb is counted before it is kept
     for kept in keep[keep[0] :]:
         broken = reading(path, "gzip", "it is no whole gzip file: write it again")
         with broken, path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as stream:
             while piece := stream.read(_CHUNK):
                 count += len(piece)
-                check_unpacked(path, packed, count, way_out)
+                check_unpacked(path, packed, count, way_out, made=made)
                 if kept:
                     content.write(piece)
         count = 0

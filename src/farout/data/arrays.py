@@ -22,6 +22,7 @@ _LABEL_KEYS = ("y", "labels")
 _NAMES_KEY = "feature_names"
 _FILES_KEY = "files"  # of features, as `farout embed` writes them
 _SAVE_AGAIN = "save it again with np.save or np.savez"
+_DO_NOT_PACK = "save it again with np.savez, which doesn't pack"
 _MOST_HEADER = 10_000  # bytes, as NumPy has it
 
 
@@ -157,7 +158,7 @@ def read_arrays(path: Path, wanted: Callable[[list[str]], Iterable[str]] = list)
     with archive:
         keys = list(dict.fromkeys(wanted(list(entries))))
         unpacked = sum(entries[key].file_size for key in keys)
-        check_unpacked(path, path.stat().st_size, unpacked, "save it again with np.savez, which doesn't pack")
+        check_unpacked(path, path.stat().st_size, unpacked, _DO_NOT_PACK)
         return {key: _entry(archive, entries[key], key, path) for key in keys}
 
 
@@ -285,6 +286,10 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, key: str, path: Pat
     with reading(what, "NumPy data", _SAVE_AGAIN):
         stream = archive.open(entry)
     with stream:
+        _, _, dtype = _header(stream, what)
+        short = dtype.kind in "biu" or dtype == np.float16  # which become float64 in a table, beside what is read
+        made = 1 + 8 // dtype.itemsize if short else 1
+        check_unpacked(path, path.stat().st_size, entry.file_size, _DO_NOT_PACK, made=made)
         return _array(stream, entry.file_size, what)
 
 
@@ -298,6 +303,7 @@ def _header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dty
 
 def _array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
     """The array of a stream of ``size`` bytes; its header may not ask for more memory than that."""
+    stream.seek(0)
     shape, _, dtype = _header(stream, what)
     needed = prod(shape) * max(dtype.itemsize, 1)
     if dtype.hasobject:

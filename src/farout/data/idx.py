@@ -158,7 +158,8 @@ def _parse(stream: BufferedIOBase, path: Path) -> NDArray[Any]:
             f"{path} is truncated: {expected} bytes of data expected for shape {shape}, and its {size} bytes hold at "
             f"most {most}; get it again from where it came"
         )
-    check_unpacked(path, size, expected, f"unpack it yourself (gunzip -k {path.name})")
+    made = 1 + -(-4 // dtype.itemsize)  # a float of four bytes of each number, beside the number itself
+    check_unpacked(path, size, expected, f"unpack it yourself (gunzip -k {path.name})", made=made)
     body = _read_up_to(stream, expected + 1, path)
     if len(body) != expected:
         found = f"{len(body)} found" if len(body) < expected else "more found"

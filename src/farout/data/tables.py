@@ -330,7 +330,8 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 def _utf8(path: Path) -> bytes:
     """The content of a text file as UTF-8, without a byte order mark."""
-    content = read_unpacked(path, times=3)  # the text, the columns, and the numbers
+    # The text, the columns, and the numbers; of cells of one letter, numbers in columns and rows are 16 times the text.
+    content = read_unpacked(path, times=3, made=16)
     for mark, encoding in BOMS.items():
         if content.startswith(mark):
             content = content[len(mark) :]
