@@ -274,6 +274,7 @@ def test_roc_points_enclose_the_auroc(table):
     ("inliers", "outliers", "message"),
     [
         ([1.0, np.nan], {"x": [0.0]}, "inlier_scores must be finite.*1 of 2.*nan at index 1"),
+        (np.array([0, 0x7FA0_0000], np.uint32).view(np.float32), {"x": [0.0]}, "nan at index 1"),  # casting it warns
         ([1.0], {"letters": [0.0, -np.inf]}, r"outlier_scores\['letters'\].*-inf at index 1"),
         ([], {"x": [0.0]}, r"inlier_scores must be one score a sample.*found shape \(0,\)"),
         ([1.0], {"x": [[0.0]]}, r"outlier_scores\['x'\].*found shape \(1, 1\)"),

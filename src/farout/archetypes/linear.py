@@ -214,7 +214,11 @@ class ArchetypalAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Esti
     def _check_weights(self, sample_weight: ArrayLike | None, X: Tensor) -> Tensor:
         where = type(self).__name__
         given = sample_weight.detach().cpu().numpy() if isinstance(sample_weight, Tensor) else sample_weight
-        checked = _check_sample_weight(given, np.empty((len(X), 0)), dtype=np.float64)
+        try:
+            with np.errstate(invalid="ignore"):  # some bits of NaN make noise
+                checked = _check_sample_weight(given, np.empty((len(X), 0)), dtype=np.float64)
+        except ValueError as error:
+            raise InvalidDataError(f"{where}: {error}") from error
         if (checked < 0).any():
             row = int(np.flatnonzero(checked < 0)[0])
             raise InvalidDataError(

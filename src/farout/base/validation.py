@@ -352,7 +352,10 @@ def _numbers(X: Any, names: Sequence[str] | None, where: str) -> NDArray[Any]:
         return _of_objects(values, names, where)
     if kind not in "biuf":
         raise _no_number(where, f"row 0, {_label(0, names)}", f"values of type {values.dtype}", dates=kind in "mM")
-    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+    if values.dtype in (np.float32, np.float64):
+        return values
+    with np.errstate(invalid="ignore"):  # some bits of NaN make noise
+        return values.astype(np.float64)
 
 
 def _unmasked(values: Any, dtype: Any, fill: Any) -> NDArray[Any]:
