@@ -381,7 +381,7 @@ def test_data_that_can_not_be_used(blob, model):
     with pytest.raises(InvalidDataError, match="adds up to more than a float64 can hold; divide weights"):
         fo.ArchetypalAnalysis(3).fit(blob, sample_weight=np.full(200, 1e308))
     noisy = np.full(200, 0x7FA0_0000, np.uint32).view(np.float32)  # NaN whose casting warns
-    with pytest.raises(InvalidDataError, match="ArchetypalAnalysis: .*sample_weight contains NaN"):
+    with pytest.raises(InvalidDataError, match=r"ArchetypalAnalysis: .*sample_weight contains NaN"):
         fo.ArchetypalAnalysis(3).fit(blob, sample_weight=noisy)
     with pytest.raises(InvalidDataError, match=r"shape \(n, 4\)"):
         model.inverse_transform(np.ones((2, 3)))

@@ -43,6 +43,12 @@ def test_projection_is_the_nearest_point_of_the_simplex(k, seed):
     assert ((v - p) @ (np.eye(k) - p).T).max() < 1e-9
 
 
+def test_projection_of_what_is_no_number_is_none():  # training then says that it diverged
+    p = project_to_simplex(torch.tensor([[torch.nan, 1.0], [torch.inf, torch.inf], [0.0, 1.0]]))
+    assert p[:2].isnan().any(1).all()
+    assert p[2].tolist() == [0, 1]
+
+
 def test_projection_agrees_with_a_general_solver():
     v = np.array([0.9, -0.3, 0.6, 0.5])
     found = minimize(

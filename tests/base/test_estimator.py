@@ -1,5 +1,6 @@
 """The same questions to every public estimator and source: refits, failed fits, one flow for all, names, clones."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 
@@ -260,6 +261,26 @@ def test_a_refit_with_other_settings_equals_a_fresh_fit(name):
     assert_same(used(name, again, 1), used(name, fresh, 1), name)
     for model in fresh.nested_models():
         assert {key for key in vars(model) if key.startswith("_")} <= set(model._caches)
+
+
+@contextlib.contextmanager
+def double_by_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode, double_by_default])
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_caller_set_in_torch_changes_nothing(name, caller, fitted):
+    with caller():
+        model = made(name).fit(*data(name, 0))
+        again = used(name, model)
+    assert_same(model, fitted(name), name)
+    assert_same(again, used(name, fitted(name)), name)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -140,6 +140,7 @@ def test_a_hole_is_told_with_the_name_of_its_column(name):
         ([[1, 2], [3, None]], "NaN in row 1, column 1"),
         (np.ma.masked_array([[1, 2], [3, 4]], [[0, 0], [0, 1]]), "NaN in row 1, column 1"),
         (np.array([0x3F80, 0x7FA0], ">u2").repeat(2).view(">f4").reshape(-1, 1), "NaN in row 1"),  # casting it warns
+        (np.array([[1, 10**400], [2, 3]], dtype=object), "X has a number above 1.8e308"),
         ([[1.0, -np.inf], [np.inf, 1.0]], "infinity in row 0, column 1 \\(2 cells"),
     ],
 )

@@ -243,15 +243,21 @@ CELLS = {
     "views of text": pa.array(["1", None, "soon"], pa.string_view()),
     "categories": pa.array(["a", None, "b"]).dictionary_encode(),
     "categories of views": pa.DictionaryArray.from_arrays([1, None, 0], pa.array(["a", "b"], pa.string_view())),
+    "categories of pairs": pa.DictionaryArray.from_arrays([0, None, 1], pa.array([[1, 2], [3, 4]])),
     "categories of numbers": pa.array([3, None, 4]).dictionary_encode(),
     "bool": pa.array([True, None, False]),
     "int8": pa.array([1, None, 2], pa.int8()),
     "uint64": pa.array([1, None, 2**64 - 1], pa.uint64()),
     "float16": pa.array(np.array([1, np.nan, 2], np.float16)),
     "float64": pa.array([1.5, None, 1e300]),
+    "large uint64": pa.array([2**64 - 1, None, 2**64 - 3], pa.uint64()),
+    "large int64": pa.array([2**63 - 1, None, 2**63 - 3], pa.int64()),
+    "large decimal": pa.array([decimal.Decimal(10) ** 37, None, decimal.Decimal(7)], pa.decimal128(38, 0)),
     "decimal": pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("2.25")]),
     "date32": pa.array([DAY.date(), None, DAY.date()]),
     "date64": pa.array([DAY, None, DAY], pa.date64()),
+    "far timestamp": pa.array([2**40, None, -(2**40)], pa.timestamp("s")),
+    "far date32": pa.array([2**31 - 1, None, -(2**31)], pa.int32()).cast(pa.date32()),
     "timestamp": pa.array([DAY, None, DAY], pa.timestamp("us")),
     "timestamp of a zone": pa.array([DAY, None, DAY], pa.timestamp("ns", "Asia/Tokyo")),
     "time32": pa.array([HOUR, None, HOUR], pa.time32("s")),
@@ -271,9 +277,41 @@ def test_cells_of_any_type_get_codes_or_an_error_of_ours(learnt):
     except FaroutError:
         return
     assert np.isfinite(schema.encode(pa.table({"c": CELLS[learnt]}))).all()
+    schema.decode(np.full((1, schema.width), 1e308))
     for later in CELLS.values():
         with contextlib.suppress(FaroutError):
             assert np.isfinite(schema.encode(pa.table({"c": later}))).all()
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "ms"])
+def test_what_a_finer_unit_can_not_tell_is_far_away(unit):
+    days = np.arange("2026-01-01", "2026-01-31", dtype="M8[D]")
+    schema = Schema.learn(pa.table({"d": pa.array(days.astype(f"M8[{unit}]"))}))
+    seen = schema.encode(pa.table({"d": pa.array(days.astype("M8[s]"))}))
+    np.testing.assert_array_equal(seen[:, 0], np.arange(30))
+    wraps = 2**64 // 10**9 // 86_400 + 20_458  # days, which in ns would be some of 2026
+    for kind, a_day in ((pa.date32(), 1), (pa.timestamp("s"), 86_400)):
+        far = pa.array([wraps * a_day, -718_000 * a_day], pa.int32() if a_day == 1 else pa.int64()).cast(kind)
+        late, early = schema.encode(pa.table({"d": far}))[:, 0]
+        assert late > 80_000
+        assert early < -100_000
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32"])
+def test_floats_come_back_within_their_type(kind):
+    cells = pa.array(np.array([1, 2, 3], kind))
+    back = Schema.learn(pa.table({"n": cells})).decode([[1e300], [-1e300], [2.0]])["n"].to_pylist()
+    assert back == [np.finfo(kind).max, np.finfo(kind).min, 2.0]
+
+
+@pytest.mark.parametrize(("digits", "scale"), [(5, 2), (17, 2), (20, 0), (20, 2), (38, 0), (38, 38)])
+def test_decimals_come_back_within_their_type(digits, scale):
+    unit, kind = decimal.Decimal(1).scaleb(-scale), pa.decimal128(digits, scale)
+    some = [unit * i + unit.scaleb(min(digits - 1, 15)) for i in range(30)]
+    schema = Schema.learn(pa.table({"n": pa.array(some, kind)}))
+    assert schema.decode(schema.encode(pa.table({"n": pa.array(some, kind)})))["n"].to_pylist() == some
+    most = schema.decode([[1e300]])["n"][0].as_py()
+    assert 0.999 < most / unit.scaleb(digits) < 1 or most == some[-1]  # unless one row in a hundred has the greatest
 
 
 def test_views_of_text_are_taken_as_text():  # as in an Arrow table made of a polars frame
@@ -332,6 +370,10 @@ def test_what_has_no_code_is_told():
     pd = pytest.importorskip("pandas")
     with pytest.raises(InvalidTypeError, match=r"a column can't be read.*column o"):
         Schema.learn(pd.DataFrame({"o": [1, "a"]}))
+    others = ([2**70, 1], [decimal.Decimal("Infinity"), 1], ["\udc80", "a"], [1j, 2j])
+    for cells in (*(np.array(some, dtype=object) for some in others), pd.arrays.SparseArray([0, 1])):
+        with pytest.raises(InvalidTypeError, match=r"^Model: (a column can't be read.*none sparse|column 'c' holds)"):
+            Schema.learn(pd.DataFrame({"c": pd.Series(cells, dtype=getattr(cells, "dtype", None))}), "Model")
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])

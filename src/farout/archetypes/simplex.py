@@ -80,7 +80,7 @@ def project_to_simplex(V: Tensor) -> Tensor:
     ranked = V.sort(dim=1, descending=True).values
     excess = ranked.cumsum(1) - 1
     count = torch.arange(1, V.shape[1] + 1, device=V.device)
-    support = (ranked * count > excess).sum(1, keepdim=True)
+    support = (ranked * count > excess).sum(1, keepdim=True).clamp_min(1)  # of NaN none is: it stays NaN
     return (V - excess.gather(1, support - 1) / support).clamp_min(0)
 
 

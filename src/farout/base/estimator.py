@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from farout.base.encoding import fitted_state, in_order
 from farout.base.persistence import save_model
-from farout.base.process import alone
+from farout.base.process import torch_as_usual
 from farout.base.ranks import by_the_first
 from farout.base.training import Training, not_finite_in, shared_seed
 from farout.base.validation import Rows, check_events, check_rows, seed_of, warn_extreme, warn_scale
@@ -127,7 +127,7 @@ class Estimator(BaseEstimator):
     @contextlib.contextmanager
     def _fitting(self) -> Iterator[None]:
         """Around a fit: what an earlier one left is forgotten before, and all that this one set if it fails."""
-        with alone:  # torch's random state and number of threads belong to the process, so that fits take turns
+        with torch_as_usual():  # its random state and number of threads belong to the process too: fits take turns
             self._forget()
             self._handed = vars(self).get("_handed") or Defaults()
             try:

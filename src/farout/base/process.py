@@ -9,7 +9,16 @@ from typing import Any, Self
 
 import torch
 
-__all__ = ["Signals", "alone", "generators_of", "seeded", "stopped_by", "suitable_threads"]
+__all__ = [
+    "Signals",
+    "alone",
+    "generators_of",
+    "recording_gradients",
+    "seeded",
+    "stopped_by",
+    "suitable_threads",
+    "torch_as_usual",
+]
 
 SMALL_ROWS = 256  # numbers in a row, up to which one thread is quickest
 
@@ -80,6 +89,31 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         finally:
             for generator, state in zip(generators, before, strict=True):
                 generator.set_state(state)
+
+
+@contextlib.contextmanager
+def recording_gradients() -> Iterator[None]:
+    """Gradients are recorded here, also where the caller has ``torch.no_grad`` or ``torch.inference_mode``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
+def torch_as_usual() -> Iterator[None]:
+    """Whatever the caller has set, torch records gradients here and makes numbers of 32 bits, as a fit expects.
+
+    One thread at a time can be here, since torch's default dtype belongs to the process.
+    """
+    with alone:
+        before = torch.get_default_dtype()
+        try:
+            if before != torch.float32:
+                torch.set_default_dtype(torch.float32)
+            with recording_gradients():
+                yield
+        finally:
+            if before != torch.float32:
+                torch.set_default_dtype(before)
 
 
 class _Threads(threading.local):

@@ -373,7 +373,10 @@ def _of_objects(values: NDArray[Any], names: Sequence[str] | None, where: str) -
         what = f"{cells[i]!r:.40} (an argument must be a string of digits or a number to be read as one)"
         dates = isinstance(cells[i], datetime.date | np.datetime64)
         raise _no_number(where, f"row {row}, {_label(column, names)}", what, dates=dates)
-    floats = [math.nan if _is_missing_kind(type(cell)) else float(cell) for cell in cells]
+    try:
+        floats = [math.nan if _is_missing_kind(type(cell)) else float(cell) for cell in cells]
+    except OverflowError as error:
+        raise InvalidDataError(f"{where}: X has a number above 1.8e308, which no float can hold ({error}).") from error
     return np.array(floats).reshape(values.shape)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from farout.errors import InvalidDataError, InvalidTypeError
 
-__all__ = ["Column", "Kind", "other_type"]
+__all__ = ["Column", "Kind", "other_type", "within_unit"]
 
 Kind = Literal["continuous", "integer", "boolean", "category", "ordered", "date", "empty", "id"]
 
@@ -264,7 +264,10 @@ class Column:
 
     def _places(self, cells: pa.ChunkedArray) -> NDArray[np.int64]:
         """Which level each cell has, -1 for none."""
-        values = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
+        try:
+            values = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
+        except pa.ArrowNotImplementedError as error:  # categories of pairs, such as intervals
+            raise other_type(self, cells.type, "text or whole numbers") from error
         large = any(isinstance(level, int) and level >= 2**63 for level in self.levels)
         known = pa.array(self.levels, pa.uint64() if large else None)
         if not self.levels or pa.types.is_null(values.type):
@@ -275,7 +278,7 @@ class Column:
             raise other_type(self, values.type, known.type)
         try:
             values = values.cast(known.type)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise other_type(self, values.type, known.type) from error
         found = pc.index_in(values, value_set=known)
         return np.asarray(found.fill_null(-1), dtype=np.int64)
@@ -298,7 +301,7 @@ class Column:
             raise other_type(self, cells.type, "dates or times", _first_without(r"^\d{4}-\d{2}-\d{2}", cells))
         if self.kind != "date" and not (_is_number(cells.type) or pa.types.is_boolean(cells.type)):
             raise other_type(self, cells.type, "numbers", _first_without(r"^\s*[-+]?\.?\d", cells))
-        if self.kind == "date" or (self.offset and pa.types.is_integer(cells.type)):
+        if self.kind == "date" or (self.offset and _holds(cells.type, self.offset)):
             whole = _ticks(cells, self.offset) if self.kind == "date" else np.asarray(cells.fill_null(self.offset))
             return _from(whole, self.offset, self.step), missing
         values = _floats(cells)
@@ -325,16 +328,21 @@ class Column:
             return self._of_levels(np.rint(values).clip(0, len(self.levels) - 1).astype(np.int64), missing, kind)
         if self.kind in ("integer", "date"):
             whole = _back(values, self.offset, self.step, *_bounds(kind))
-            narrow = pa.types.is_date32(kind) or pa.types.is_time32(kind)
             made = pa.array(whole, mask=missing)
-            return (made.cast(pa.int32()) if narrow else made).cast(kind)
+            return (made.cast(pa.int32()) if _is_narrow(kind) else made).cast(kind)
         return self._decode_floats(values, missing, kind)
 
     def _decode_floats(self, values: NDArray[np.float64], missing: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
-        rounded = values if self.decimals is None else np.round(values, self.decimals) + 0.0  # no -0
+        rounded = values
+        if self.decimals is not None:  # larger ones have no such decimals as floats, and would lose what they have
+            small = np.abs(values) < EXACT / 10.0**self.decimals
+            rounded = np.where(small, np.round(np.where(small, values, 0.0), self.decimals) + 0.0, values)  # no -0
         if pa.types.is_decimal(kind):
-            most = 10.0 ** min(kind.precision - kind.scale, 15) - 10.0**-kind.scale
+            whole = 10.0 ** (kind.precision - kind.scale)
+            most = min(whole - 10.0**-kind.scale, np.nextafter(whole, 0))
             return pa.array(rounded.clip(-most, most), mask=missing).cast(kind)
+        most = float(np.finfo(cast(Any, kind.to_pandas_dtype())).max)
+        rounded = rounded.clip(-most, most)
         if self.nan:
             return pa.array(np.where(missing, np.nan, rounded).astype(kind.to_pandas_dtype()), kind, from_pandas=False)
         return pa.array(rounded.astype(kind.to_pandas_dtype()), kind, mask=missing)
@@ -374,6 +382,14 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+def _holds(kind: pa.DataType, value: int) -> bool:
+    """Whether cells of a type are whole numbers, and could be this one."""
+    if not pa.types.is_integer(kind):
+        return False
+    low, high = _bounds(kind)
+    return low <= value <= high
+
+
 def other_type(column: Column, found: Any, wanted: Any, example: str = "") -> InvalidTypeError:
     """The error for a column that holds another type than in fit; an example is a cell that may be why."""
     return InvalidTypeError(
@@ -402,8 +418,29 @@ def _floats(cells: pa.ChunkedArray) -> NDArray[np.float64]:
 
 def _ticks(cells: pa.ChunkedArray, fill: int = 0) -> NDArray[np.int64]:
     """Dates or times as whole numbers of their unit, ``fill`` where there are none."""
-    narrow = pa.types.is_date32(cells.type) or pa.types.is_time32(cells.type)
-    return np.asarray(cells.cast(pa.int32() if narrow else pa.int64()).fill_null(fill), dtype=np.int64)
+    return np.asarray(cells.cast(pa.int32() if _is_narrow(cells.type) else pa.int64()).fill_null(fill), dtype=np.int64)
+
+
+def within_unit(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Dates or times no further from 1970 than a type can tell: what its unit is too fine for would run over."""
+    finer = _ticks_a_day(kind) // _ticks_a_day(cells.type)
+    if finer <= 1:
+        return cells
+    whole = pa.int32() if _is_narrow(cells.type) else pa.int64()
+    most = min((2**63 - 1) // finer, 2 ** (whole.bit_width - 1) - 1)
+    ticks = cells.cast(whole)
+    for nearer, end in ((pc.min_element_wise, most), (pc.max_element_wise, -most)):
+        ticks = nearer(ticks, pa.scalar(end, whole), skip_nulls=False)
+    return ticks.cast(cells.type)
+
+
+def _ticks_a_day(kind: pa.DataType) -> int:
+    return 1 if pa.types.is_date32(kind) else _DAY * _TICKS["ms" if pa.types.is_date64(kind) else kind.unit]
+
+
+def _is_narrow(kind: pa.DataType) -> bool:
+    """Whether a type of dates or times takes 32 bits."""
+    return bool(pa.types.is_date32(kind) or pa.types.is_time32(kind))
 
 
 def _decimals(values: NDArray[np.float64], first: int = 1000) -> int | None:

@@ -49,9 +49,11 @@ def as_table(frame: Any, where: str = "") -> pa.Table:
     try:
         table = nw.maybe_reset_index(nw.from_native(frame, eager_only=True)).to_arrow()
         table = _without_views(table)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, TypeError, NotImplementedError, OverflowError, UnicodeError) as error:
         said = " ".join(map(str, error.args))
-        raise InvalidTypeError(f"{where}: a column can't be read ({said}); give each column one type.") from error
+        raise InvalidTypeError(
+            f"{where}: a column can't be read ({said}); give each column one type that Arrow has too, and none sparse."
+        ) from error
     except ValueError as error:  # narwhals and pandas, on names
         raise InvalidDataError(f"{where}: {error} Rename or drop columns of the same name.") from error
     names = table.column_names

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from farout.columns.column import Column, other_type
+from farout.columns.column import Column, other_type, within_unit
 from farout.columns.frames import as_frame, as_table, library_of
 from farout.errors import InvalidDataError, InvalidTypeError
 
@@ -235,8 +235,10 @@ def _in_unit(cells: pa.ChunkedArray, column: Column, kind: pa.DataType) -> pa.Ch
     """Dates and times in the unit and time zone that the column had; all else as it is."""
     if column.kind != "date" or cells.type == kind or not pa.types.is_temporal(cells.type):
         return cells
+    if pa.types.is_interval(cells.type):
+        raise other_type(column, cells.type, kind)
     try:
-        return cells.cast(kind, safe=False)
+        return within_unit(cells, kind).cast(kind, safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise other_type(column, cells.type, kind) from error
 

@@ -454,7 +454,9 @@ class FlowDensity(DensityMixin, Estimator):
         """
         width = self.units.bin_width
         if generator is not None:
-            uniform, gauss = (draw(u.shape, generator=generator).to(u) for draw in (torch.rand, torch.randn))
+            uniform, gauss = (
+                draw(u.shape, generator=generator, dtype=torch.float32).to(u) for draw in (torch.rand, torch.randn)
+            )
         else:
             uniform, gauss = torch.rand_like(u) if width else u, torch.randn_like(u)
         if width is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from farout.base.estimator import Estimator, classes_of
 from farout.base.holdout import holdout_split
+from farout.base.process import recording_gradients
 from farout.base.ranks import joint, own
 from farout.base.training import Budget, Training, inference_device, seeded, train
 from farout.base.validation import check_labels, check_number, check_training, encode_labels, resolve_event_shape
@@ -207,9 +208,10 @@ class Critic(Estimator):
         labels = self._label_indices(X, y)
         parts = []
         for i in range(0, len(X), AT_ONCE):
-            events = self.units_.to_model(X[i : i + AT_ONCE]).requires_grad_()
-            target = torch.from_numpy(labels[i : i + AT_ONCE]).to(events.device)
-            (slope,) = torch.autograd.grad(self.resting(events, target).sum(), events)
+            with recording_gradients():
+                events = self.units_.to_model(X[i : i + AT_ONCE]).requires_grad_()
+                target = torch.from_numpy(labels[i : i + AT_ONCE]).to(events.device)
+                (slope,) = torch.autograd.grad(self.resting(events, target).sum(), events)
             parts.append(slope.abs().sum(1).double().cpu())
         found: NDArray[np.float64] = torch.cat(parts).numpy()
         return found

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from farout.base.estimator import Nested
-from farout.base.training import suitable_threads
+from farout.base.process import recording_gradients, suitable_threads
 from farout.base.validation import Rows, check_choice, check_number
 from farout.flows.density import FlowDensity
 from farout.outliers.row_source import Candidates, RowSource
@@ -148,9 +148,9 @@ class Salient(RowSource):
         indices = np.zeros(len(Z), np.int64) if labels is None else np.searchsorted(self.critic_.classes_, labels)
         parts = []
         for i in range(0, len(Z), AT_ONCE):
-            z = torch.as_tensor(Z[i : i + AT_ONCE], device=device).requires_grad_()
             y = torch.from_numpy(indices[i : i + AT_ONCE]).to(device)
-            with suitable_threads(Z.shape[1]), torch.autocast(device.type, enabled=False):
+            with recording_gradients(), suitable_threads(Z.shape[1]), torch.autocast(device.type, enabled=False):
+                z = torch.as_tensor(Z[i : i + AT_ONCE], device=device).requires_grad_()
                 (slope,) = torch.autograd.grad(self._rests(z, y).sum(), z)
             parts.append(slope.abs().double().cpu())
         found: NDArray[np.float64] = torch.cat(parts).numpy()

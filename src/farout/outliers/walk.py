@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from farout.base.estimator import Nested, classes_of
-from farout.base.process import seeded
+from farout.base.process import recording_gradients, seeded
 from farout.base.training import suitable_threads
 from farout.base.validation import Rows, check_number
 from farout.errors import InvalidDataError, InvalidSettingError
@@ -229,8 +229,8 @@ class Walk(OutlierSource):
 
         A clipped force is still one of the place alone, so that leapfrog steps stay reversible.
         """
-        with torch.enable_grad():
-            z = z.detach().requires_grad_(True)
+        with recording_gradients():
+            z = z.detach().clone().requires_grad_(True)
             _, log_det = self.flow_.flow_.decode(z)
             log_p = -log_det - z.square().sum(1) / 2
             (slope,) = torch.autograd.grad(log_p.sum(), z)
