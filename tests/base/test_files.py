@@ -51,6 +51,20 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "before"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_points_to_is_written(tmp_path, there):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "b.csv", tmp_path / "a.csv"
+    if there:
+        target.write_text("before")
+    link.symlink_to(target)
+    write_atomically(link, lambda part: part.write_text("after"))
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+    assert [path.name for path in (*tmp_path.iterdir(), *target.parent.iterdir())].count("b.csv") == 1
+    assert not any(is_part(path) for path in (*tmp_path.iterdir(), *target.parent.iterdir()))
+
+
 def test_a_full_disk_says_for_which_file(tmp_path):
     def write(part):
         raise OSError(errno.ENOSPC, "No space left on device")  # as a write has it, which knows no name

@@ -19,7 +19,7 @@ PART = ".farout-part"  # ends the name of what isn't whole yet, and of what is o
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside ``path`` and move into place, so that a file is there whole or not at all.
+    """Write beside ``path`` and move into place, so that a file is there whole or not at all; of a link, its target.
 
     What is beside it has the same name each time: of a process that was killed, the next one takes it over, so that
     nothing is left behind. Two writers of one file take turns.
@@ -35,9 +35,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     OSError
         If the disk is full, or the folder can't be written to; what was at ``path`` is there still.
     """
-    with beside(path) as part:
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with beside(target) as part:
         write(part)
-        put(part, path)
+        put(part, target)
 
 
 @contextlib.contextmanager
