@@ -53,6 +53,13 @@ def test_nan_in_images_does_not_hide_the_range():
     assert np.nanmax(data.X) == np.float32(np.nanmax(images) / 255)
 
 
+def test_numbers_that_no_float64_holds_are_left_to_the_checks_of_a_fit(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[1, 2], [3, np.finfo(np.longdouble).max]], np.longdouble))
+    X = load_data(tmp_path / "x.npy").X  # without a warning of NumPy's
+    assert X[0].tolist() == [1, 2]
+    assert not np.isnan(X).any()
+
+
 def test_tables_are_kept_as_they_are():
     table = np.array([[0, 255], [7, 300]])
     data = dataset_from_arrays(table, np.array(["a", "b"]), "x")

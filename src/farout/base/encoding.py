@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from farout.base.reading import SMALL
+from farout.base.reading import SMALL, quiet
 from farout.columns import from_bytes, is_frame, library_of, to_bytes
 from farout.errors import RunError
 
@@ -259,7 +259,8 @@ def _public_class(name: Any) -> type:
 
 def _checked_type(name: Any, kinds: str) -> np.dtype[Any]:
     """A type of arrays by name, of the kinds that are written so."""
-    found = np.dtype(name) if isinstance(name, str) else None
+    with quiet():  # NumPy warns of names that it once had
+        found = np.dtype(name) if isinstance(name, str) else None
     if found is None or found.kind not in kinds:
         raise RunError(f"This run holds an array of type {name!r:.80}, which isn't written so; copy the run again.")
     return found

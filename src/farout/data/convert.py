@@ -182,7 +182,8 @@ def to_rows(X: NDArray[Any], name: str) -> NDArray[np.floating[Any]]:
     >>> to_rows(np.array([1_700_000_000, 1_700_000_001]), "seconds")
     array([1.7e+09, 1.7e+09])
     """
-    rows = np.ascontiguousarray(X, dtype=float_type(X.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no finite number is for the checks before a fit
+        rows = np.ascontiguousarray(X, dtype=float_type(X.dtype))
     if X.dtype.kind in "iu" and X.dtype.itemsize == 8:
         with np.errstate(invalid="ignore"):
             rounded = rows.astype(X.dtype) != X
@@ -252,11 +253,12 @@ def scale_images(
     # NaN is for the checks before a fit to report; here it only must not hide the range.
     low, high = (np.fmin.reduce(flat, axis=None), np.fmax.reduce(flat, axis=None)) if ends is None else ends
     if kind == "f" and low >= 0 and high <= 1:
-        return np.ascontiguousarray(flat, dtype=np.float32), None
+        with np.errstate(over="ignore", invalid="ignore"):  # some bits of NaN make noise
+            return np.ascontiguousarray(flat, dtype=np.float32), None
     if low < 0 or high > 255:
         raise InvalidDataError(
             f"{name}: pixels lie in [{low}, {high}]; images hold floats in [0, 1] or numbers in "
             "[0, 255]: rescale them, or give a table (n, d) if they are no images"
         )
-    with np.errstate(invalid="ignore"):  # some bits of NaN make noise
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.divide(flat, np.float32(255), dtype=np.float32, casting="unsafe"), 256 if kind in "iu" else None
