@@ -264,7 +264,7 @@ def _decode_all(files: Sequence[Path], size: tuple[int, int] | None) -> Iterator
 
 def _decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """One image as (H, W, 3)."""
-    upright = _opened(path, size, floats=size is None)
+    upright = _opened(path, size)
     with reading(path, "an image", "make it smaller"):  # memory may be short: several are decoded side by side
         if size is not None and upright.size != size[::-1]:
             upright = upright.resize(size[::-1], Image.Resampling.LANCZOS)
@@ -303,8 +303,8 @@ def _source(path: Path) -> Path | BinaryIO:
     return path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
 
 
-def _opened(path: Path, size: tuple[int, int] | None, *, floats: bool = False) -> Image.Image:
-    """As `open_picture`, in threads of whoever keeps Pillow quiet; ``floats`` are made of all pixels afterwards."""
+def _opened(path: Path, size: tuple[int, int] | None) -> Image.Image:
+    """As `open_picture`, in threads of whoever keeps Pillow quiet."""
     check_file(path)
     with reading(path, "an image", "replace or remove it", also=(Image.DecompressionBombError,)):
         image = Image.open(_source(path), formats=_formats())
@@ -316,7 +316,7 @@ def _opened(path: Path, size: tuple[int, int] | None, *, floats: bool = False) -
                 f"{path} has {image.width} x {image.height} pixels, {pixels / 1e6:.0f} million, and "
                 f"{MOST_PIXELS / 1e6:.0f} million are the most that is read; make it smaller"
             )
-        check_unpacked(path, path.stat().st_size, 4 * pixels, way_out, made=4 if floats else 1)
+        check_unpacked(path, path.stat().st_size, 4 * pixels, way_out, made=3)  # copies, or floats of each channel
         if pixels < _LARGE:
             return _decoded(image, path)
         with _one_large:
