@@ -29,7 +29,8 @@ class Schema:
     steps since the first. Text that hardly ever repeats is an id: it tells nothing, has no code and comes back missing.
 
     Every value that was seen comes back as it was: ``decode(encode(frame))`` is the frame, but for ids. Time stamps
-    come back to the nearest of 2**53 steps between the first and the last.
+    come back to the nearest of 2**53 steps between the first and the last, and decimals of more than 15 digits as the
+    nearest float64.
 
     Parameters
     ----------
