@@ -275,12 +275,17 @@ def double_by_default():
 
 @pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode, double_by_default])
 @pytest.mark.parametrize("name", CASES)
-def test_what_the_caller_set_in_torch_changes_nothing(name, caller, fitted):
+def test_what_the_caller_set_in_torch_changes_nothing(name, caller, fitted, tmp_path):
     with caller():
         model = made(name).fit(*data(name, 0))
         again = used(name, model)
+        model.save(tmp_path / "run")
+        loaded = fo.load(tmp_path / "run", **({"network": Trained()} if name == "WrappedClassifier" else {}))
+        later = used(name, loaded)
+    expected = used(name, fitted(name))
     assert_same(model, fitted(name), name)
-    assert_same(again, used(name, fitted(name)), name)
+    assert_same(again, expected, name)
+    assert_same(later, expected, name)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from farout.base.files import beside, put
+from farout.base.files import beside, put, write_atomically
 from farout.base.unnoticed import unnoticed
 from farout.errors import FaroutError, InvalidSettingError
 from farout.version import own_version
@@ -260,9 +260,7 @@ def _save(model: Any, path: Path) -> None:
     import onnx_ir as ir
 
     if _size(model) <= ALONE:
-        with beside(path) as part:
-            ir.save(model, part)
-            put(part, path)
+        write_atomically(path, lambda part: ir.save(model, part))
         return
     data = path.with_name(f"{path.name}.data")
     with beside(path) as part, beside(data) as numbers:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from farout.base.encoding import Reader, Writer, fitted_state
 from farout.base.files import beside, locked, put
+from farout.base.process import recording_gradients
 from farout.base.reading import PARSER_ERRORS, parse_json, reading, said
 from farout.errors import InvalidSettingError, NotFittedError, RunError
 
@@ -128,9 +129,11 @@ def load(path: str | Path, **given: Any) -> Any:
             f"{weights} isn't the file that was saved (its check sum differs): it was truncated or changed, or "
             "saving over an older run was cut off. Copy the run again, or save or train it again with force."
         )
-    with reading(weights, "safetensors", "copy the run again", error=RunError, also=(safetensors.SafetensorError,)):
-        tensors = _tensors(weights)
-    return _decode(config, Reader(tensors, given), folder)
+    broken = reading(weights, "safetensors", "copy the run again", error=RunError, also=(safetensors.SafetensorError,))
+    with recording_gradients():  # weights that are made in torch's inference mode stay of it
+        with broken:
+            tensors = _tensors(weights)
+        return _decode(config, Reader(tensors, given), folder)
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:

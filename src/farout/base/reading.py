@@ -312,11 +312,8 @@ def read_unpacked(path: Path, times: int = 1, made: int = 1) -> bytes:
         stated = int.from_bytes(file.read(4), "little")
     way_out = f"unpack it yourself (gunzip -k {path.name}) and give what comes out"
     content, count = io.BytesIO(), 0
-    keep = [
-        stated <= max(SMALL // made, MOST_RATIO * packed),
-        True,
-    ]  # what says that it is a bomb is counted before it is kept
-    for kept in keep[keep[0] :]:
+    honest = stated <= max(SMALL // made, MOST_RATIO * packed)
+    for kept in (True,) if honest else (False, True):  # what says that it is a bomb is counted before it is kept
         broken = reading(path, "gzip", "it is no whole gzip file: write it again")
         with broken, path.open("rb") as plain, gzip.GzipFile(fileobj=plain) as stream:
             while piece := stream.read(_CHUNK):

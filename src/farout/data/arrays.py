@@ -286,11 +286,7 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, key: str, path: Pat
     with reading(what, "NumPy data", _SAVE_AGAIN):
         stream = archive.open(entry)
     with stream:
-        _, _, dtype = _header(stream, what)
-        short = dtype.kind in "biu" or dtype == np.float16  # which become float64 in a table, beside what is read
-        made = 1 + 8 // dtype.itemsize if short else 1
-        check_unpacked(path, path.stat().st_size, entry.file_size, _DO_NOT_PACK, made=made)
-        return _array(stream, entry.file_size, what)
+        return _array(stream, entry.file_size, what, packed=path)
 
 
 def _header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -301,9 +297,11 @@ def _header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dty
         return read_header(stream, max_header_size=_MOST_HEADER)
 
 
-def _array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
-    """The array of a stream of ``size`` bytes; its header may not ask for more memory than that."""
-    stream.seek(0)
+def _array(stream: IO[bytes], size: int, what: str, packed: Path | None = None) -> NDArray[Any]:
+    """The array of a stream of ``size`` bytes; its header may not ask for more memory than that.
+
+    ``packed`` is the file that the stream is unpacked from: then what is made of the array is limited too.
+    """
     shape, _, dtype = _header(stream, what)
     needed = prod(shape) * max(dtype.itemsize, 1)
     if dtype.hasobject:
@@ -316,6 +314,10 @@ def _array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
             f"{what} can't be read as NumPy data (its header tells of shape {str(shape)[:80]}, which is more than its "
             f"{size} bytes hold: it was truncated or changed); {_SAVE_AGAIN}"
         )
+    if packed is not None:
+        short = dtype.kind in "biu" or dtype == np.float16  # which become float64 in a table, beside what is read
+        made = 1 + 8 // dtype.itemsize if short else 1
+        check_unpacked(packed, packed.stat().st_size, size, _DO_NOT_PACK, made=made)
     with reading(what, "NumPy data", _SAVE_AGAIN), quiet():
         stream.seek(0)
         return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
